@@ -1,0 +1,1 @@
+//! msrpload: load generator for RFC 4976 relays.

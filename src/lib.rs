@@ -1,0 +1,1 @@
+//! msrpd: an MSRP relay (RFC 4975, RFC 4976).

@@ -1,0 +1,4 @@
+//! The msrpd binary.
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+fn main() {}
