@@ -1,0 +1,21 @@
+//! MSRP as a strict client reads and writes it (RFC 4975 §7.1, §7.2, §9).
+//!
+//! Two readers share one scanner. [`stream::Scanner`] works in place on a caller's buffer and never
+//! holds a body: the load engine uses it. [`Parser`] collects whole [`Message`]s: tests use it.
+//! Both are strict about what a relay may emit (start line, transact-id, the two paths first, one
+//! end-line that fits, `$` only outside SEND) and say which octets broke which rule.
+//! Nothing here touches a socket.
+
+mod build;
+mod error;
+mod message;
+pub mod stream;
+#[cfg(test)]
+mod tests;
+mod uri;
+
+pub use build::{Builder, build_send, fresh_tid};
+pub use error::CodecError;
+pub use message::{Message, Parser, Start};
+pub use stream::{ByteRange, Head, Kind, Method};
+pub use uri::{Uri, check_uri};
