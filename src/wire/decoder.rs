@@ -1,0 +1,248 @@
+//! The decoder of one connection: octets in, heads, slices of bodies and end-lines out (RFC 4975 §5.1, §7.1).
+//!
+//! It goes on wherever the octets were cut (SYN-09, SYN-24). Octets that it was given leave as slices of what
+//! was pushed, except for a head that was cut and for the few octets at a cut that could have been an end-line.
+//! Once [`Decoder::next`] has said `None` it holds no pushed memory any more: what it needs is copied out.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{
+    end_line::{EndLineScan, Flag, Found},
+    error::DecodeError,
+    head::Head,
+    head_parser::{HeadParser, Progress},
+};
+
+/// How much of a head is read (SYN-25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecoderLimits {
+    /// Octets from the start line to the blank line or the end-line of a bodiless message; more loses the
+    /// framing. At most 48 KiB. Default 32 KiB: twice what SYN-25 asks for.
+    pub head_octets_max: usize,
+    /// Header lines; more is a fault. Default 128.
+    pub header_lines_max: usize,
+    /// URIs in To-Path or From-Path; more is a fault. Default 32.
+    pub uris_per_path_max: usize,
+}
+
+impl DecoderLimits {
+    /// Places in a head are kept in 16 bits, also after each line has grown by the space that its colon lacked.
+    const HEAD_OCTETS_MAX: usize = 48 * 1024;
+}
+
+impl Default for DecoderLimits {
+    fn default() -> Self {
+        Self {
+            head_octets_max: 32 * 1024,
+            header_lines_max: 128,
+            uris_per_path_max: 32,
+        }
+    }
+}
+
+/// What the octets turned out to be. A message is one `Head`, any number of `Body`, one `End`.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A message begins.
+    Head(Head),
+    /// Octets of its body, never none.
+    Body(Bytes),
+    /// Its end-line has come.
+    End(Flag),
+}
+
+/// Decodes the octets of one connection.
+///
+/// [`push`](Self::push) octets, then call [`next`](Self::next) until it says `None`. After an error framing is
+/// lost for good: every further call gives the same error.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: DecoderLimits,
+    input: Bytes,
+    /// Pushed while `input` was not used up.
+    later: VecDeque<Bytes>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    BetweenMessages,
+    /// A head that was cut; boxed because few connections are in the middle of one.
+    Head(Box<CutHead>),
+    Body(EndLineScan),
+    /// The head of a bodiless message was given, and its end-line is to follow.
+    End(Flag),
+    Lost(DecodeError),
+}
+
+#[derive(Debug)]
+struct CutHead {
+    octets: Vec<u8>,
+    parser: HeadParser,
+}
+
+impl Decoder {
+    /// For a connection on which nothing was received yet.
+    pub fn new(mut limits: DecoderLimits) -> Self {
+        limits.head_octets_max = limits.head_octets_max.min(DecoderLimits::HEAD_OCTETS_MAX);
+        Self {
+            limits,
+            input: Bytes::new(),
+            later: VecDeque::new(),
+            state: State::BetweenMessages,
+        }
+    }
+
+    /// Gives the next octets of the connection. Allowed at any time, but what is pushed before
+    /// [`next`](Self::next) has said `None` is kept as it is, with all memory that it shares.
+    pub fn push(&mut self, octets: Bytes) {
+        if octets.is_empty() || matches!(self.state, State::Lost(_)) {
+            return;
+        }
+        if self.input.is_empty() && self.later.is_empty() {
+            self.input = octets;
+        } else {
+            self.later.push_back(octets);
+        }
+    }
+
+    /// The next event. `None`: more octets are needed. An error: framing is lost, for good.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<Event>, DecodeError> {
+        loop {
+            if let State::End(flag) = self.state {
+                self.state = State::BetweenMessages;
+                return Ok(Some(Event::End(flag)));
+            }
+            if let State::Lost(error) = self.state {
+                return Err(error);
+            }
+            if self.input.is_empty() {
+                match self.later.pop_front() {
+                    Some(octets) => self.input = octets,
+                    None => {
+                        self.later = VecDeque::new();
+                        self.input = Bytes::new();
+                        return Ok(None);
+                    }
+                }
+            }
+            let step = match &mut self.state {
+                State::Body(_) => Ok(self.body()),
+                State::Head(_) => self.cut_head(),
+                _ => self.head(),
+            };
+            match step {
+                Ok(None) => {}
+                Ok(event) => return Ok(event),
+                Err(error) => {
+                    self.input = Bytes::new();
+                    self.later = VecDeque::new();
+                    self.state = State::Lost(error);
+                }
+            }
+        }
+    }
+
+    /// Whether the end of the stream would be clean here: all octets are used up and no message is open.
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::BetweenMessages) && self.input.is_empty()
+    }
+
+    /// Octets of memory held for what is not decoded yet. Pushed octets count as they show, not with what
+    /// else their memory keeps alive: see [`compact`](Self::compact).
+    pub fn held_octets(&self) -> usize {
+        let state = match &self.state {
+            State::Head(head) => head.octets.capacity() + size_of::<CutHead>(),
+            _ => 0,
+        };
+        let later: usize = self.later.iter().map(Bytes::len).sum();
+        state + self.input.len() + later
+    }
+
+    /// Copies a small remainder out of the memory in which it was pushed. For a source that is about to be
+    /// paused before [`next`](Self::next) has said `None`: a few octets shall not keep a read buffer.
+    pub fn compact(&mut self) {
+        /// Above this a copy costs more than the memory that it could free.
+        const REMAINDER_OCTETS_MAX: usize = 4096;
+        for octets in self.later.iter_mut().chain([&mut self.input]) {
+            if !octets.is_empty() && octets.len() < REMAINDER_OCTETS_MAX {
+                *octets = Bytes::copy_from_slice(octets);
+            }
+        }
+    }
+
+    /// Reads a head that begins with the input.
+    fn head(&mut self) -> Result<Option<Event>, DecodeError> {
+        let mut parser = HeadParser::new();
+        match parser.read(&self.input, &self.limits)? {
+            Progress::NeedMore => {
+                let octets = self.input.to_vec();
+                self.input = Bytes::new();
+                self.state = State::Head(Box::new(CutHead { octets, parser }));
+                Ok(None)
+            }
+            Progress::Complete {
+                head_len,
+                taken,
+                end,
+            } => {
+                let mut raw = self.input.split_to(taken);
+                raw.truncate(head_len);
+                Ok(Some(self.head_complete(parser, raw, end)))
+            }
+        }
+    }
+
+    /// Reads on in a head that was cut, taking from the input no more than belongs to it.
+    fn cut_head(&mut self) -> Result<Option<Event>, DecodeError> {
+        let State::Head(head) = &mut self.state else {
+            return Ok(None);
+        };
+        let room = self.limits.head_octets_max + 1 - head.octets.len();
+        let line = memchr::memchr(b'\n', &self.input).map_or(self.input.len(), |lf| lf + 1);
+        let taken = self.input.split_to(line.min(room));
+        head.octets.extend_from_slice(&taken);
+        let Progress::Complete { head_len, end, .. } =
+            head.parser.read(&head.octets, &self.limits)?
+        else {
+            return Ok(None);
+        };
+        let State::Head(head) = std::mem::replace(&mut self.state, State::BetweenMessages) else {
+            return Ok(None);
+        };
+        let CutHead { mut octets, parser } = *head;
+        octets.truncate(head_len);
+        Ok(Some(self.head_complete(parser, octets.into(), end)))
+    }
+
+    fn head_complete(&mut self, parser: HeadParser, raw: Bytes, end: Option<Flag>) -> Event {
+        let head = parser.finish(raw, end.is_none());
+        self.state = match end {
+            Some(flag) => State::End(flag),
+            None => State::Body(EndLineScan::new(head.transact_id())),
+        };
+        Event::Head(head)
+    }
+
+    fn body(&mut self) -> Option<Event> {
+        let State::Body(scan) = &mut self.state else {
+            return None;
+        };
+        match scan.scan(&self.input) {
+            Found::Body(octets) => Some(Event::Body(self.input.split_to(octets))),
+            Found::Held => Some(Event::Body(scan.release().into())),
+            Found::NeedMore => {
+                self.input = Bytes::new();
+                None
+            }
+            Found::End(taken, flag) => {
+                let _ = self.input.split_to(taken);
+                self.state = State::BetweenMessages;
+                Some(Event::End(flag))
+            }
+        }
+    }
+}

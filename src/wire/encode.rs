@@ -1,0 +1,126 @@
+//! Messages and end-lines as they leave: the relay's own responses and REPORTs, and responses passed on.
+//!
+//! RFC 4975 §7.2, §7.1.2; RFC 4976 §6.4.1, §6.4.3. Every start line and header ends where it should, whatever
+//! text a remote side chose (SEC-09). Templates of forwarded requests are in `template.rs`.
+
+use super::{
+    byte_range::ByteRange,
+    end_line::{Flag, HYPHENS},
+    head::Head,
+    path::Path,
+    start_line::PROTOCOL,
+    template::{Template, Writer, copy_headers},
+    text::{push_code, push_text},
+    transact_id::TransactId,
+};
+
+/// Appends an end-line; `after_body` puts the CRLF before it that ends a body.
+pub fn encode_end(out: &mut Vec<u8>, tid: &[u8], flag: Flag, after_body: bool) {
+    if after_body {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(HYPHENS);
+    out.extend_from_slice(tid);
+    out.extend_from_slice(&[flag.as_octet(), b'\r', b'\n']);
+}
+
+/// Appends a whole response, end-line included (RSP-01..03). `tid` and the paths are text of the request;
+/// an empty comment is left out, with its space.
+pub fn encode_response(
+    out: &mut Vec<u8>,
+    tid: &[u8],
+    code: u16,
+    comment: impl AsRef<[u8]>,
+    to_path: &[u8],
+    from_path: &[u8],
+    headers: &[(&str, &[u8])],
+) {
+    let comment = comment.as_ref();
+    out.extend_from_slice(PROTOCOL);
+    out.extend_from_slice(tid);
+    out.push(b' ');
+    push_code(out, code);
+    push_comment(out, comment);
+    out.extend_from_slice(b"\r\n");
+    push_header(out, "To-Path", to_path);
+    push_header(out, "From-Path", from_path);
+    for (name, value) in headers {
+        push_header(out, name, value);
+    }
+    encode_end(out, tid, Flag::Complete, false);
+}
+
+/// Appends a whole REPORT about a failed chunk, end-line included (RPT-07..10): to all of the From-Path that
+/// the request came with, from our URI in it. Two own URIs in a row stand as if we had passed the REPORT to ourselves.
+pub fn encode_report(
+    out: &mut Vec<u8>,
+    tid: &TransactId,
+    of: &Template,
+    range: ByteRange,
+    code: u16,
+    comment: Option<&[u8]>,
+) {
+    out.extend_from_slice(PROTOCOL);
+    out.extend_from_slice(tid.as_bytes());
+    out.extend_from_slice(b" REPORT\r\n");
+    push_header(out, "To-Path", of.incoming_from_path());
+    out.extend_from_slice(b"From-Path:");
+    for uri in Path::new(of.own_uris()).uris().rev() {
+        out.push(b' ');
+        out.extend_from_slice(uri);
+    }
+    out.extend_from_slice(b"\r\n");
+    push_header(out, "Message-ID", of.message_id());
+    out.extend_from_slice(b"Byte-Range: ");
+    range.encode(out);
+    out.extend_from_slice(b"\r\nStatus: 000 ");
+    push_code(out, code);
+    push_comment(out, comment.unwrap_or_default());
+    out.extend_from_slice(b"\r\n");
+    encode_end(out, tid.as_bytes(), Flag::Complete, false);
+}
+
+/// Appends a response on its way back, end-line included (RSP-05): the first To-Path URI moves to the front of
+/// From-Path, the transact-id is the one of the incoming request, all else is unchanged. Nothing is appended and
+/// `false` is returned where the To-Path has no further URI.
+pub fn response_forwarded(head: &Head, incoming_tid: &[u8], out: &mut Vec<u8>) -> bool {
+    let (_, remaining) = head.to_path().split(1);
+    if remaining.is_empty() {
+        return false;
+    }
+    response_forwarded_to(head, incoming_tid, remaining.text(), out);
+    true
+}
+
+/// As [`response_forwarded`], to the path given: the repair of a response whose To-Path names only us (RSP-11).
+pub fn response_forwarded_to(head: &Head, incoming_tid: &[u8], to_path: &[u8], out: &mut Vec<u8>) {
+    let mut text = Writer(std::mem::take(out));
+    text.push(PROTOCOL);
+    text.push(incoming_tid);
+    text.push(b" ");
+    text.push(head.start_line_rest());
+    text.push(b"\r\nTo-Path: ");
+    text.push(to_path);
+    text.push(b"\r\nFrom-Path: ");
+    text.push(head.to_path().first().unwrap_or_default());
+    text.push(b" ");
+    text.push(head.from_path().text());
+    text.push(b"\r\n");
+    copy_headers(head, &mut text, true);
+    *out = text.0;
+    encode_end(out, incoming_tid, Flag::Complete, false);
+}
+
+fn push_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    push_text(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_comment(out: &mut Vec<u8>, comment: &[u8]) {
+    if !comment.is_empty() {
+        out.push(b' ');
+        push_text(out, comment);
+    }
+}

@@ -1,0 +1,140 @@
+//! What can be wrong with octets that came in: framing that is lost, and heads that are malformed yet framable.
+//!
+//! A [`DecodeError`] ends the connection (SYN-22). A [`HeadFault`] leaves the stream in step, and the relay
+//! answers it where an answer is due (SYN-23).
+
+use std::{error, fmt};
+
+use super::{header_name::HeaderName, uri::UriError};
+
+/// Framing is lost, for good; the octets named were wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// What should begin a message does not begin with `MSRP` and a space.
+    NotMsrp(Excerpt),
+    /// The start line is neither that of a request nor that of a response (SYN-01).
+    StartLine(Excerpt),
+    /// The transact-id breaks RFC 4975 §9 (SYN-02), so that no end-line can be told.
+    TransactId(Excerpt),
+    /// No line end within the longest start line that is read.
+    StartLineTooLong {
+        /// The limit.
+        octets_max: usize,
+    },
+    /// No end of the head within the longest head that is read (SYN-25).
+    HeadTooLong {
+        /// The limit.
+        octets_max: usize,
+    },
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotMsrp(octets) => write!(f, "message begins with \"{octets}\", not \"MSRP \""),
+            Self::StartLine(octets) => write!(f, "start line \"{octets}\" is unreadable"),
+            Self::TransactId(octets) => write!(f, "transact-id \"{octets}\" is illegal"),
+            Self::StartLineTooLong { octets_max } => {
+                write!(f, "start line is longer than {octets_max} octets")
+            }
+            Self::HeadTooLong { octets_max } => {
+                write!(f, "head is longer than {octets_max} octets")
+            }
+        }
+    }
+}
+
+impl error::Error for DecodeError {}
+
+/// The first octets of something wrong, for logs; shown with escapes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Excerpt {
+    octets: [u8; Self::OCTETS_MAX],
+    len: u8,
+}
+
+impl Excerpt {
+    /// Enough for an illegal transact-id and to recognise another protocol.
+    pub const OCTETS_MAX: usize = 40;
+
+    /// Takes at most the first [`Self::OCTETS_MAX`] octets.
+    pub fn of(octets: &[u8]) -> Self {
+        let len = octets.len().min(Self::OCTETS_MAX);
+        let mut kept = [0; Self::OCTETS_MAX];
+        kept[..len].copy_from_slice(&octets[..len]);
+        Self {
+            octets: kept,
+            len: len as u8,
+        }
+    }
+
+    /// The octets as they came.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.octets[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_bytes().escape_ascii().fmt(f)
+    }
+}
+
+impl fmt::Debug for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// The first thing that is wrong with a head whose message can still be framed to its end-line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadFault {
+    /// To-Path is not the first header or From-Path not the second (SYN-03).
+    PathMisplaced,
+    /// A header line begins with SP or HTAB: folding, which MSRP does not have (SYN-07).
+    LineFolded,
+    /// A header line has no colon (SYN-07).
+    ColonMissing,
+    /// A header name holds something other than token characters, or none (SYN-07).
+    NameIllegal,
+    /// A bare CR, a bare LF, a NUL or another control in the head (SYN-08).
+    ControlOctet,
+    /// The head's text is not UTF-8 (SYN-08).
+    NotUtf8,
+    /// A header that may occur once occurs again (SYN-03, SYN-21).
+    Repeated(HeaderName),
+    /// A known header whose value does not parse (SYN-21).
+    ValueIllegal(HeaderName),
+    /// A path holds no URI, something other than visible ASCII, or URIs not separated by exactly one SP.
+    PathIllegal(HeaderName),
+    /// A URI of a path breaks the grammar (SYN-19).
+    UriIllegal(UriError),
+    /// A SEND without Message-ID (SYN-21).
+    MessageIdMissing,
+    /// More header lines than the limit (SYN-25).
+    TooManyHeaders,
+    /// More URIs in a path than the limit (SYN-25).
+    TooManyUris,
+}
+
+impl fmt::Display for HeadFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PathMisplaced => {
+                f.write_str("To-Path is not the first header or From-Path not the second")
+            }
+            Self::LineFolded => f.write_str("header line is folded"),
+            Self::ColonMissing => f.write_str("header line has no colon"),
+            Self::NameIllegal => f.write_str("header name is illegal"),
+            Self::ControlOctet => f.write_str("control octet in the head"),
+            Self::NotUtf8 => f.write_str("head is not UTF-8"),
+            Self::Repeated(name) => write!(f, "{name} is repeated"),
+            Self::ValueIllegal(name) => write!(f, "{name} does not parse"),
+            Self::PathIllegal(name) => write!(f, "{name} is not URIs separated by one space"),
+            Self::UriIllegal(error) => write!(f, "URI in a path: {error}"),
+            Self::MessageIdMissing => f.write_str("SEND has no Message-ID"),
+            Self::TooManyHeaders => f.write_str("too many header lines"),
+            Self::TooManyUris => f.write_str("too many URIs in a path"),
+        }
+    }
+}

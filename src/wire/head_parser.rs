@@ -1,0 +1,319 @@
+//! Reads a head line by line, as far as octets are there (RFC 4975 §9).
+//!
+//! Each octet is looked at a fixed number of times, however the head was cut. A line ends with CRLF and with
+//! nothing else: a bare LF is a control octet inside a line (SYN-08).
+
+use bytes::Bytes;
+
+use super::{
+    byte_range::ByteRange,
+    decoder::DecoderLimits,
+    end_line::{Flag, HYPHENS, end_line},
+    error::{DecodeError, Excerpt, HeadFault},
+    head::{Facts, Head, HeaderLine, Lines, parse_expires},
+    header_name::HeaderName,
+    path::Path,
+    report_headers::{FailureReport, Status, parse_success_report},
+    start_line::{Kind, Method, PROTOCOL, START_LINE_OCTETS_MAX, StartLine},
+    text::{TOKEN, all, is_control, is_printable_ascii, trimmed},
+    uri::Uri,
+};
+
+/// A head of which some lines have been read.
+#[derive(Debug)]
+pub(super) struct HeadParser {
+    start: Option<StartLine>,
+    headers_at: usize,
+    /// Where the line that is being read begins.
+    line_at: usize,
+    /// Up to here no end of that line was found.
+    scanned: usize,
+    lines: Lines,
+    facts: Facts,
+    /// Names that have occurred.
+    seen: u32,
+    paths_repeated: bool,
+    to_path_splits: bool,
+    from_path_parses: bool,
+}
+
+/// How far a head has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Octets are missing.
+    NeedMore,
+    /// The head is complete.
+    Complete {
+        /// Octets from the start line to the CRLF of the last header.
+        head_len: usize,
+        /// Octets with the blank line or the end-line.
+        taken: usize,
+        /// The flag, where the end-line follows at once: a bodiless message.
+        end: Option<Flag>,
+    },
+}
+
+impl HeadParser {
+    pub(super) fn new() -> Self {
+        Self {
+            start: None,
+            headers_at: 0,
+            line_at: 0,
+            scanned: 0,
+            lines: Lines::new(),
+            facts: Facts {
+                fault: None,
+                byte_range: None,
+                failure_report: FailureReport::default(),
+                success_report: false,
+                paths_readable: false,
+                in_our_form: true,
+            },
+            seen: 0,
+            paths_repeated: false,
+            to_path_splits: false,
+            from_path_parses: false,
+        }
+    }
+
+    /// Reads on. `octets` begin with the head's first octet and hold all that was given before.
+    pub(super) fn read(
+        &mut self,
+        octets: &[u8],
+        limits: &DecoderLimits,
+    ) -> Result<Progress, DecodeError> {
+        if self.start.is_none() {
+            // Other protocols are told by their first octets: they may never send a line end.
+            let differs = octets
+                .iter()
+                .zip(PROTOCOL)
+                .position(|(one, other)| one != other);
+            if let Some(at) = differs {
+                return Err(DecodeError::NotMsrp(Excerpt::of(&octets[..=at])));
+            }
+        }
+        while let Some(found) = memchr::memchr(b'\n', &octets[self.scanned..]) {
+            let lf = self.scanned + found;
+            self.check_length(lf + 1, limits)?;
+            self.scanned = lf + 1;
+            if lf == self.line_at || octets[lf - 1] != b'\r' {
+                self.fault(HeadFault::ControlOctet);
+                continue;
+            }
+            let line_at = std::mem::replace(&mut self.line_at, lf + 1);
+            let line = &octets[line_at..lf - 1];
+            let Some(start) = self.start else {
+                self.start_line(line)?;
+                continue;
+            };
+            let end = match line.first() {
+                None => None,
+                Some(b'-') if line.starts_with(HYPHENS) => {
+                    let tid = &octets[PROTOCOL.len()..][..usize::from(start.tid_len)];
+                    let flag = end_line(line, tid);
+                    if flag.is_none() {
+                        self.header_line(octets, line_at, lf - 1, limits);
+                        continue;
+                    }
+                    flag
+                }
+                Some(_) => {
+                    self.header_line(octets, line_at, lf - 1, limits);
+                    continue;
+                }
+            };
+            return Ok(Progress::Complete {
+                head_len: line_at,
+                taken: lf + 1,
+                end,
+            });
+        }
+        self.scanned = octets.len();
+        self.check_length(octets.len(), limits)?;
+        Ok(Progress::NeedMore)
+    }
+
+    /// Makes the head, once it is complete; `raw` are its octets up to the CRLF of the last header.
+    pub(super) fn finish(mut self, raw: Bytes, blank_line: bool) -> Head {
+        let start = self.start.expect("a complete head has a start line");
+        let in_place = |at: usize, name| self.lines.get(at).is_some_and(|line| line.name == name);
+        if !in_place(0, HeaderName::ToPath) || !in_place(1, HeaderName::FromPath) {
+            self.fault(HeadFault::PathMisplaced);
+        } else {
+            self.facts.paths_readable =
+                !self.paths_repeated && self.to_path_splits && self.from_path_parses;
+        }
+        let is_send = start.kind == Kind::Request(Method::Send);
+        if is_send && self.seen & HeaderName::MessageId.bit() == 0 {
+            self.fault(HeadFault::MessageIdMissing);
+        }
+        Head {
+            raw,
+            start,
+            headers_at: self.headers_at as u16,
+            lines: self.lines,
+            facts: self.facts,
+            blank_line,
+        }
+    }
+
+    fn check_length(&self, octets: usize, limits: &DecoderLimits) -> Result<(), DecodeError> {
+        if self.start.is_none() && octets > START_LINE_OCTETS_MAX {
+            return Err(DecodeError::StartLineTooLong {
+                octets_max: START_LINE_OCTETS_MAX,
+            });
+        }
+        if octets > limits.head_octets_max {
+            return Err(DecodeError::HeadTooLong {
+                octets_max: limits.head_octets_max,
+            });
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, fault: HeadFault) {
+        self.facts.fault.get_or_insert(fault);
+    }
+
+    fn start_line(&mut self, line: &[u8]) -> Result<(), DecodeError> {
+        self.start = Some(StartLine::parse(line)?);
+        self.headers_at = self.line_at;
+        self.check_text(line);
+        Ok(())
+    }
+
+    /// Whether the line is `utf8text` (SYN-08).
+    fn check_text(&mut self, line: &[u8]) -> bool {
+        if is_printable_ascii(line) {
+            return true;
+        }
+        if line.iter().any(|&octet| is_control(octet)) {
+            self.fault(HeadFault::ControlOctet);
+            return false;
+        }
+        if std::str::from_utf8(line).is_err() {
+            self.fault(HeadFault::NotUtf8);
+            return false;
+        }
+        true
+    }
+
+    fn header_line(&mut self, octets: &[u8], start: usize, end: usize, limits: &DecoderLimits) {
+        if self.lines.len() >= limits.header_lines_max {
+            return self.fault(HeadFault::TooManyHeaders);
+        }
+        let line = &octets[start..end];
+        let is_text = self.check_text(line);
+        if matches!(line[0], b' ' | b'\t') {
+            return self.fault(HeadFault::LineFolded);
+        }
+        let Some(colon) = memchr::memchr(b':', line) else {
+            return self.fault(HeadFault::ColonMissing);
+        };
+        if !line[0].is_ascii_alphabetic() || !all(&line[..colon], TOKEN) {
+            return self.fault(HeadFault::NameIllegal);
+        }
+        let name = HeaderName::classify(&line[..colon]);
+        let (from, to) = trimmed(&line[colon + 1..]);
+        let value = &line[colon + 1..][from..to];
+        self.lines.push(HeaderLine {
+            name,
+            start: start as u16,
+            colon: (start + colon) as u16,
+            value: (
+                (start + colon + 1 + from) as u16,
+                (start + colon + 1 + to) as u16,
+            ),
+            end: (end + 2) as u16,
+        });
+        self.note_form(name, line, colon, from, to);
+        let repeated = self.seen & name.bit() != 0;
+        if repeated && name.is_single() {
+            self.paths_repeated |= matches!(name, HeaderName::ToPath | HeaderName::FromPath);
+            self.fault(HeadFault::Repeated(name));
+        }
+        self.seen |= name.bit();
+        if is_text {
+            self.header_value(name, value, limits);
+        }
+    }
+
+    /// Notes whether the line, and its place, are as we would write them.
+    fn note_form(&mut self, name: HeaderName, line: &[u8], colon: usize, from: usize, to: usize) {
+        const MIME: u32 = 1 << HeaderName::ContentType as u32
+            | 1 << HeaderName::ContentId as u32
+            | 1 << HeaderName::ContentDescription as u32
+            | 1 << HeaderName::ContentDisposition as u32
+            | 1 << HeaderName::OtherMime as u32;
+        let in_place = if name.is_mime() {
+            self.seen & HeaderName::ContentType.bit() == 0
+        } else {
+            self.seen & MIME == 0
+        };
+        // Paths are written anew in any case.
+        let spelled = match name {
+            HeaderName::ToPath | HeaderName::FromPath => true,
+            _ => name.canonical().is_none_or(|canonical| {
+                canonical.as_bytes() == &line[..colon]
+                    && from == 1
+                    && line[colon + 1] == b' '
+                    && colon + 1 + to == line.len()
+            }),
+        };
+        self.facts.in_our_form &= in_place && spelled;
+    }
+
+    /// Reads the value of a known header.
+    fn header_value(&mut self, name: HeaderName, value: &[u8], limits: &DecoderLimits) {
+        let legal = match name {
+            HeaderName::ToPath | HeaderName::FromPath => return self.path(name, value, limits),
+            HeaderName::MessageId => !value.is_empty(),
+            HeaderName::ByteRange => {
+                self.facts.byte_range = ByteRange::parse(value);
+                self.facts.byte_range.is_some()
+            }
+            HeaderName::FailureReport => {
+                let parsed = FailureReport::parse(value);
+                self.facts.failure_report = parsed.unwrap_or_default();
+                parsed.is_some()
+            }
+            HeaderName::SuccessReport => {
+                let parsed = parse_success_report(value);
+                self.facts.success_report = parsed.unwrap_or_default();
+                parsed.is_some()
+            }
+            HeaderName::Status => Status::parse(value).is_some(),
+            HeaderName::Expires | HeaderName::MinExpires | HeaderName::MaxExpires => {
+                parse_expires(value).is_some()
+            }
+            _ => true,
+        };
+        if !legal {
+            self.fault(HeadFault::ValueIllegal(name));
+        }
+    }
+
+    fn path(&mut self, name: HeaderName, value: &[u8], limits: &DecoderLimits) {
+        let separated = !value.is_empty()
+            && is_printable_ascii(value)
+            && !value.windows(2).any(|pair| pair == b"  ");
+        if !separated {
+            return self.fault(HeadFault::PathIllegal(name));
+        }
+        let path = Path::new(value);
+        if path.len() > limits.uris_per_path_max {
+            return self.fault(HeadFault::TooManyUris);
+        }
+        let parses = match path.uris().find_map(|uri| Uri::parse(uri).err()) {
+            None => true,
+            Some(error) => {
+                self.fault(HeadFault::UriIllegal(error));
+                false
+            }
+        };
+        match name {
+            HeaderName::ToPath => self.to_path_splits = true,
+            _ => self.from_path_parses = parses,
+        }
+    }
+}

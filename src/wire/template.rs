@@ -1,0 +1,266 @@
+//! The head of a request as it leaves the relay (RFC 4976 §6.4): paths moved on, all else as it came.
+//!
+//! A template is everything but the start line's transact-id and the Byte-Range, which differ from piece to
+//! piece of a message (CHK-04, CHK-16). It is made once per incoming head and encoded once per outgoing chunk.
+
+use bytes::Bytes;
+
+use super::{
+    byte_range::ByteRange,
+    head::Head,
+    header_name::HeaderName,
+    path::Path,
+    report_headers::FailureReport,
+    start_line::{Method, PROTOCOL},
+    transact_id::TransactId,
+};
+
+/// Head of a request as it leaves. Made in one allocation; a clone shares it.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// The method's name, then the header lines without Byte-Range.
+    text: Bytes,
+    method: Method,
+    method_len: u16,
+    /// Outgoing To-Path.
+    to_path: (u16, u16),
+    /// Outgoing From-Path.
+    from_path: (u16, u16),
+    /// Where in the outgoing From-Path our own URIs end and where what came in begins.
+    own_end: u16,
+    incoming_at: u16,
+    message_id: (u16, u16),
+    /// Where Byte-Range goes.
+    range_at: u16,
+    total: Option<u64>,
+    failure_report: FailureReport,
+    success_report: bool,
+    blank_line: bool,
+}
+
+impl Template {
+    /// Moves the first `hops` To-Path URIs, one after the other, to the front of From-Path (URI-02), as if
+    /// each of them had been a relay of its own (URI-11). The last To-Path URI always stays: a request is
+    /// forwarded to somebody. The head must be a request without [`fault`](Head::fault).
+    pub fn forwarded(head: &Head, hops: usize) -> Template {
+        let to_path = head.to_path();
+        let hops = hops.min(to_path.len().saturating_sub(1));
+        let (own, remaining) = to_path.split(hops);
+        let incoming = head.from_path();
+        let method = head.method_text();
+
+        let mut text = Writer(Vec::with_capacity(capacity(head, method)));
+        text.0.extend_from_slice(method);
+        text.0.extend_from_slice(b"To-Path: ");
+        let to_path = text.push(remaining.text());
+        text.0.extend_from_slice(b"\r\nFrom-Path: ");
+        let from_at = text.at();
+        let mut own_end = from_at;
+        for uri in own.uris().rev() {
+            text.push(uri);
+            own_end = text.at();
+            text.0.push(b' ');
+        }
+        let incoming_at = text.push(incoming.text()).0;
+        let from_path = (from_at, text.at());
+        text.0.extend_from_slice(b"\r\n");
+
+        let copied = copy_headers(head, &mut text, false);
+        Template {
+            method: head.method().unwrap_or(Method::Other),
+            method_len: method.len() as u16,
+            to_path,
+            from_path,
+            own_end,
+            incoming_at,
+            message_id: copied.message_id,
+            range_at: copied.range_at,
+            total: head.byte_range().and_then(|range| range.total),
+            failure_report: head.failure_report(),
+            success_report: head.success_report(),
+            blank_line: head.has_blank_line(),
+            text: text.0.into(),
+        }
+    }
+
+    /// Appends the whole head: with the blank line, if the request has a body. Byte-Range stands where it stood,
+    /// or else after Message-ID; `None` leaves it out.
+    pub fn encode(&self, out: &mut Vec<u8>, tid: &TransactId, range: Option<ByteRange>) {
+        let method_len = usize::from(self.method_len);
+        let range_at = usize::from(self.range_at);
+        // The start line's fixed octets, a transact-id and the longest Byte-Range.
+        out.reserve(self.text.len() + 112);
+        out.extend_from_slice(PROTOCOL);
+        out.extend_from_slice(tid.as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(&self.text[..method_len]);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&self.text[method_len..range_at]);
+        if let Some(range) = range {
+            out.extend_from_slice(b"Byte-Range: ");
+            range.encode(out);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(&self.text[range_at..]);
+        if self.blank_line {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Whether chunks under both templates are pieces of one message that may be merged: all is equal but
+    /// start and end of the Byte-Range (CHK-11).
+    pub fn same_message(&self, other: &Template) -> bool {
+        self.total == other.total && self.blank_line == other.blank_line && self.text == other.text
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The method's name.
+    pub fn method_text(&self) -> &[u8] {
+        &self.text[..usize::from(self.method_len)]
+    }
+
+    /// Message-ID as it came; empty where there is none.
+    pub fn message_id(&self) -> &[u8] {
+        self.slice(self.message_id)
+    }
+
+    /// The outgoing To-Path.
+    pub fn to_path(&self) -> Path<'_> {
+        Path::new(self.slice(self.to_path))
+    }
+
+    /// The outgoing From-Path.
+    pub fn from_path(&self) -> Path<'_> {
+        Path::new(self.slice(self.from_path))
+    }
+
+    /// The next hop: the first URI of the outgoing To-Path.
+    pub fn next_uri(&self) -> &[u8] {
+        self.to_path().first().unwrap_or_default()
+    }
+
+    /// Our URIs as they stand at the front of the outgoing From-Path: the one that was addressed last is first.
+    pub fn own_uris(&self) -> &[u8] {
+        self.slice((self.from_path.0, self.own_end))
+    }
+
+    /// The From-Path as it came in.
+    pub fn incoming_from_path(&self) -> &[u8] {
+        self.slice((self.incoming_at, self.from_path.1))
+    }
+
+    /// Failure-Report of the request.
+    pub fn failure_report(&self) -> FailureReport {
+        self.failure_report
+    }
+
+    /// Success-Report of the request.
+    pub fn success_report(&self) -> bool {
+        self.success_report
+    }
+
+    /// Whether the request has a body, be it empty.
+    pub fn has_blank_line(&self) -> bool {
+        self.blank_line
+    }
+
+    /// Total of the Byte-Range as received (CHK-08).
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Octets of memory that the template holds, besides itself.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    fn slice(&self, (start, end): (u16, u16)) -> &[u8] {
+        &self.text[usize::from(start)..usize::from(end)]
+    }
+}
+
+/// Where things stand among the headers that were copied.
+pub(super) struct Copied {
+    message_id: (u16, u16),
+    range_at: u16,
+}
+
+/// Copies all headers but the paths, and Byte-Range only if asked to: known names in the RFC's case, others
+/// untouched, all in order, but extension headers before MIME headers and Content-Type last (SYN-04, -06, -15).
+pub(super) fn copy_headers(head: &Head, text: &mut Writer, with_range: bool) -> Copied {
+    let mut copied = Copied {
+        message_id: (0, 0),
+        range_at: text.at(),
+    };
+    let mut range_stands = false;
+    for pass in [Pass::Plain, Pass::Mime, Pass::ContentType] {
+        for line in head.lines.iter().filter(|line| pass.takes(line.name)) {
+            if line.name == HeaderName::ByteRange && !with_range {
+                copied.range_at = text.at();
+                range_stands = true;
+                continue;
+            }
+            let value = head.slice(line.value);
+            let value = match line.name.canonical() {
+                Some(name) => {
+                    text.0.extend_from_slice(name.as_bytes());
+                    text.0.extend_from_slice(b": ");
+                    let value = text.push(value);
+                    text.0.extend_from_slice(b"\r\n");
+                    value
+                }
+                None => text.push(head.slice((line.start, line.end))),
+            };
+            if line.name == HeaderName::MessageId {
+                copied.message_id = value;
+                if !range_stands {
+                    copied.range_at = text.at();
+                }
+            }
+        }
+    }
+    copied
+}
+
+/// The order in which headers leave.
+#[derive(Clone, Copy)]
+enum Pass {
+    Plain,
+    Mime,
+    ContentType,
+}
+
+impl Pass {
+    fn takes(self, name: HeaderName) -> bool {
+        match name {
+            HeaderName::ToPath | HeaderName::FromPath => false,
+            HeaderName::ContentType => matches!(self, Self::ContentType),
+            _ if name.is_mime() => matches!(self, Self::Mime),
+            _ => matches!(self, Self::Plain),
+        }
+    }
+}
+
+/// Octets that are being written, with places in 16 bits.
+pub(super) struct Writer(pub(super) Vec<u8>);
+
+impl Writer {
+    pub(super) fn at(&self) -> u16 {
+        self.0.len() as u16
+    }
+
+    pub(super) fn push(&mut self, octets: &[u8]) -> (u16, u16) {
+        let start = self.at();
+        self.0.extend_from_slice(octets);
+        (start, self.at())
+    }
+}
+
+fn capacity(head: &Head, method: &[u8]) -> usize {
+    head.octets() - usize::from(head.headers_at) + method.len()
+}
