@@ -43,7 +43,7 @@ impl Default for DecoderLimits {
 }
 
 /// What the octets turned out to be. A message is one `Head`, any number of `Body`, one `End`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A message begins.
     Head(Head),

@@ -17,7 +17,7 @@ use super::{
 pub(super) type Lines = SmallVec<[HeaderLine; 10]>;
 
 /// Where a header line stands in the head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeaderLine {
     pub(super) name: HeaderName,
     pub(super) start: u16,
@@ -35,7 +35,7 @@ pub(super) struct HeaderLine {
 /// [`transact_id`](Self::transact_id) can be relied on, and the paths if [`paths_readable`](Self::paths_readable).
 ///
 /// It may share the memory of the octets that were pushed: keep a [`Template`](super::Template), not a head.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// From the start line to the CRLF of the last header; neither blank line nor end-line.
     pub(super) raw: Bytes,
@@ -48,7 +48,7 @@ pub struct Head {
 }
 
 /// What was learned while reading the header lines.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) fault: Option<HeadFault>,
     pub(super) byte_range: Option<ByteRange>,

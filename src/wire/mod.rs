@@ -39,3 +39,6 @@ pub use start_line::{Kind, Method};
 pub use template::Template;
 pub use transact_id::TransactId;
 pub use uri::{Authority, Host, Scheme, Uri, UriError};
+
+#[cfg(test)]
+mod tests;

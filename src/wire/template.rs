@@ -69,12 +69,12 @@ impl Template {
         Template {
             method: head.method().unwrap_or(Method::Other),
             method_len: method.len() as u16,
-            to_path,
-            from_path,
-            own_end,
-            incoming_at,
-            message_id: copied.message_id,
-            range_at: copied.range_at,
+            to_path: places(to_path),
+            from_path: places(from_path),
+            own_end: place(own_end),
+            incoming_at: place(incoming_at),
+            message_id: places(copied.message_id),
+            range_at: place(copied.range_at),
             total: head.byte_range().and_then(|range| range.total),
             failure_report: head.failure_report(),
             success_report: head.success_report(),
@@ -186,17 +186,26 @@ impl Template {
 
 /// Where things stand among the headers that were copied.
 pub(super) struct Copied {
-    message_id: (u16, u16),
-    range_at: u16,
+    message_id: (usize, usize),
+    range_at: usize,
+}
+
+impl Copied {
+    fn nothing(range_at: usize) -> Self {
+        Self {
+            message_id: (0, 0),
+            range_at,
+        }
+    }
 }
 
 /// Copies all headers but the paths, and Byte-Range only if asked to: known names in the RFC's case, others
 /// untouched, all in order, but extension headers before MIME headers and Content-Type last (SYN-04, -06, -15).
 pub(super) fn copy_headers(head: &Head, text: &mut Writer, with_range: bool) -> Copied {
-    let mut copied = Copied {
-        message_id: (0, 0),
-        range_at: text.at(),
-    };
+    if head.facts.in_our_form && head.fault().is_none() {
+        return copy_headers_at_once(head, text, with_range);
+    }
+    let mut copied = Copied::nothing(text.at());
     let mut range_stands = false;
     for pass in [Pass::Plain, Pass::Mime, Pass::ContentType] {
         for line in head.lines.iter().filter(|line| pass.takes(line.name)) {
@@ -227,6 +236,37 @@ pub(super) fn copy_headers(head: &Head, text: &mut Writer, with_range: bool) -> 
     copied
 }
 
+/// Copies headers that stand as we would write them anyway.
+fn copy_headers_at_once(head: &Head, text: &mut Writer, with_range: bool) -> Copied {
+    // Without a fault, the first two lines are the paths.
+    let (from, to) = (head.lines[1].end, head.octets() as u16);
+    let line = |name| head.lines.iter().find(|line| line.name == name);
+    let range = line(HeaderName::ByteRange).map_or((to, to), |line| (line.start, line.end));
+    let written_at = text.at();
+    if with_range {
+        text.push(head.slice((from, to)));
+        // Nobody asks for places in what holds a Byte-Range already.
+        return Copied::nothing(written_at);
+    }
+    text.push(head.slice((from, range.0)));
+    text.push(head.slice((range.1, to)));
+
+    // The same place after the move; what follows the Byte-Range moves by its length too.
+    let moved = |at: u16| {
+        let left_out = if at > range.0 { range.1 - range.0 } else { 0 };
+        usize::from(at - from - left_out) + written_at
+    };
+    let message_id = line(HeaderName::MessageId);
+    Copied {
+        message_id: message_id.map_or((0, 0), |line| (moved(line.value.0), moved(line.value.1))),
+        range_at: match (range.0 < to, message_id) {
+            (true, _) => moved(range.0),
+            (false, Some(line)) => moved(line.end),
+            (false, None) => written_at,
+        },
+    }
+}
+
 /// The order in which headers leave.
 #[derive(Clone, Copy)]
 enum Pass {
@@ -246,19 +286,29 @@ impl Pass {
     }
 }
 
-/// Octets that are being written, with places in 16 bits.
+/// Octets that are being written, and where what was written stands.
 pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
-    pub(super) fn at(&self) -> u16 {
-        self.0.len() as u16
+    pub(super) fn at(&self) -> usize {
+        self.0.len()
     }
 
-    pub(super) fn push(&mut self, octets: &[u8]) -> (u16, u16) {
+    pub(super) fn push(&mut self, octets: &[u8]) -> (usize, usize) {
         let start = self.at();
         self.0.extend_from_slice(octets);
         (start, self.at())
     }
+}
+
+/// A place in a template's text, which is hardly longer than a head: `DecoderLimits` sees to it that 16 bits do.
+fn place(at: usize) -> u16 {
+    debug_assert!(at <= usize::from(u16::MAX));
+    at as u16
+}
+
+fn places((start, end): (usize, usize)) -> (u16, u16) {
+    (place(start), place(end))
 }
 
 fn capacity(head: &Head, method: &[u8]) -> usize {
