@@ -1,5 +1,13 @@
-//! Exact octets against a running relay, over real sockets.
+//! Exact octets against a running relay, over real sockets: the rows of the conformance checklist
+//! that one relay can show (README.md beside this file has the table).
+//!
+//! Every relay is started with a configuration, a certificate authority and ports of its own.
+//! With `MSRPD_CONFORMANCE_TARGET=host:port` (and `_CA`, `_HOST`, `_USER`, `_PASSWORD`) the rows
+//! that work with any relay run against that one instead, and the others count as ignored.
+
+mod support;
+mod syn;
+
 fn main() {
-    let arguments = libtest_mimic::Arguments::from_args();
-    libtest_mimic::run(&arguments, Vec::new()).exit();
+    support::run::run(syn::rows())
 }

@@ -1,0 +1,13 @@
+//! The world around the relay: certificates, names, clients, foreign peers, and the relay itself.
+
+pub mod assembly;
+pub mod client;
+pub mod dns;
+pub mod link;
+pub mod message;
+pub mod peer;
+pub mod pki;
+pub mod random;
+pub mod relay;
+pub mod run;
+pub mod tls;

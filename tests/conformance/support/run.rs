@@ -1,0 +1,52 @@
+//! How a function becomes a test. Most rows wait, for a timer or for a silence, so many run at once.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use super::relay;
+
+/// More than there are rows that sleep 30 s.
+const THREADS: usize = 64;
+
+/// `any`: works with every relay (one that runs elsewhere included); `own`: needs one that the
+/// suite starts, or a foreign peer that it can dial.
+#[macro_export]
+macro_rules! rows {
+    (any: [$($any:ident),* $(,)?], own: [$($own:ident),* $(,)?] $(,)?) => {
+        pub fn rows() -> Vec<libtest_mimic::Trial> {
+            vec![
+                $($crate::support::run::row(stringify!($any), true, $any),)*
+                $($crate::support::run::row(stringify!($own), false, $own),)*
+            ]
+        }
+    };
+}
+
+thread_local! {
+    /// What the test on this thread died of; `None` on threads that are no test's own.
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+pub fn row(name: &'static str, works_elsewhere: bool, test: fn()) -> Trial {
+    let run = move || {
+        LAST_PANIC.set(Some(String::new()));
+        catch_unwind(AssertUnwindSafe(test)).map_err(|_| Failed::from(LAST_PANIC.take().unwrap_or_default()))
+    };
+    Trial::test(name, run).with_ignored_flag(relay::is_elsewhere() && !works_elsewhere)
+}
+
+/// Runs them and leaves the process.
+pub fn run(rows: Vec<Trial>) -> ! {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(THREADS));
+    // What a failed test has to say is shown with its name, not in the midst of others.
+    std::panic::set_hook(Box::new(|info| {
+        LAST_PANIC.with_borrow_mut(|last| match last {
+            Some(text) => *text = info.to_string(),
+            None => eprintln!("{info}"),
+        });
+    }));
+    libtest_mimic::run(&arguments, rows).exit()
+}
