@@ -5,9 +5,15 @@
 //! With `MSRPD_CONFORMANCE_TARGET=host:port` (and `_CA`, `_HOST`, `_USER`, `_PASSWORD`) the rows
 //! that work with any relay run against that one instead, and the others count as ignored.
 
+mod chk;
 mod support;
 mod syn;
+mod uri;
 
 fn main() {
-    support::run::run(syn::rows())
+    let mut rows = Vec::new();
+    for topic in [syn::rows, chk::rows, uri::rows] {
+        rows.extend(topic());
+    }
+    support::run::run(rows)
 }
