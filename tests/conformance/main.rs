@@ -5,14 +5,17 @@
 //! With `MSRPD_CONFORMANCE_TARGET=host:port` (and `_CA`, `_HOST`, `_USER`, `_PASSWORD`) the rows
 //! that work with any relay run against that one instead, and the others count as ignored.
 
+mod aut;
 mod chk;
 mod support;
 mod syn;
+mod upt;
 mod uri;
+mod wire_examples;
 
 fn main() {
     let mut rows = Vec::new();
-    for topic in [syn::rows, chk::rows, uri::rows] {
+    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, wire_examples::rows] {
         rows.extend(topic());
     }
     support::run::run(rows)
