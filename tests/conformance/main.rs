@@ -7,6 +7,7 @@
 
 mod aut;
 mod chk;
+mod fwd;
 mod support;
 mod syn;
 mod upt;
@@ -15,7 +16,7 @@ mod wire_examples;
 
 fn main() {
     let mut rows = Vec::new();
-    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, wire_examples::rows] {
+    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, wire_examples::rows] {
         rows.extend(topic());
     }
     support::run::run(rows)
