@@ -7,7 +7,9 @@
 
 mod aut;
 mod chk;
+mod fns;
 mod fwd;
+mod rsp;
 mod support;
 mod syn;
 mod upt;
@@ -16,7 +18,7 @@ mod wire_examples;
 
 fn main() {
     let mut rows = Vec::new();
-    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, wire_examples::rows] {
+    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, wire_examples::rows] {
         rows.extend(topic());
     }
     support::run::run(rows)

@@ -380,6 +380,14 @@ impl Client {
         self.partial.as_ref().map(|partial| partial.body_octets)
     }
 
+    /// The transact-id of the message under way.
+    pub fn partial_tid(&self) -> String {
+        let head = &self.partial.as_ref().expect("a message is under way").head;
+        let start = head.split(|octet| *octet == b'\r').next().expect("a head has a start line");
+        let tid = start.split(|octet| *octet == b' ').nth(1).expect("a start line has a tid");
+        String::from_utf8(tid.to_vec()).expect("a tid is ASCII")
+    }
+
     /// Whether the stream stands between two messages.
     pub fn is_between_messages(&self) -> bool {
         self.buffer.is_empty() && self.partial.is_none()
