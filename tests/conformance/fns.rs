@@ -6,7 +6,6 @@ use crate::rows;
 use crate::support::client::{Client, QUIET};
 use crate::support::link::Link;
 use crate::support::message::{Draft, report, response};
-use crate::support::peer::Peer;
 use crate::support::relay::{Setup, free_port, shared};
 
 rows! {

@@ -9,16 +9,18 @@ mod aut;
 mod chk;
 mod fns;
 mod fwd;
+mod rpt;
 mod rsp;
 mod support;
 mod syn;
+mod tmr;
 mod upt;
 mod uri;
 mod wire_examples;
 
 fn main() {
     let mut rows = Vec::new();
-    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, wire_examples::rows] {
+    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, rpt::rows, tmr::rows, wire_examples::rows] {
         rows.extend(topic());
     }
     support::run::run(rows)

@@ -6,8 +6,7 @@ use crate::rows;
 use crate::support::client::{Client, QUIET, SOON};
 use crate::support::link::Link;
 use crate::support::message::{Draft, response};
-use crate::support::peer::Peer;
-use crate::support::relay::{Setup, free_port, shared};
+use crate::support::relay::shared;
 
 rows! {
     any: [
