@@ -7,6 +7,7 @@
 
 mod aut;
 mod chk;
+mod con;
 mod fns;
 mod fwd;
 mod rpt;
@@ -20,7 +21,7 @@ mod wire_examples;
 
 fn main() {
     let mut rows = Vec::new();
-    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, rpt::rows, tmr::rows, wire_examples::rows] {
+    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, rpt::rows, tmr::rows, con::rows, wire_examples::rows] {
         rows.extend(topic());
     }
     support::run::run(rows)
