@@ -157,7 +157,8 @@ fn con_06_two_names_are_two_connections() {
     for (uri, p) in &mut connections {
         let uri = uri.replacen("peers.example", "PEERS.Example", 1);
         a.say(&format!("{} {uri}", a.token), "again");
-        p.send(response(&p.find(SOON, |m| m.method() == Some("SEND")), "200 OK"));
+        let got = p.find(SOON, |m| m.method() == Some("SEND"));
+        p.send(response(&got, "200 OK"));
     }
     peer.nobody_connects(Duration::from_millis(50));
     // Never between msrps and msrp: to `msrp` nothing goes at all (TLS-12).

@@ -14,6 +14,7 @@ mod rpt;
 mod rsp;
 mod support;
 mod syn;
+mod tls;
 mod tmr;
 mod upt;
 mod uri;
@@ -21,7 +22,7 @@ mod wire_examples;
 
 fn main() {
     let mut rows = Vec::new();
-    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, rpt::rows, tmr::rows, con::rows, wire_examples::rows] {
+    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, rpt::rows, tmr::rows, con::rows, tls::rows, wire_examples::rows] {
         rows.extend(topic());
     }
     support::run::run(rows)

@@ -17,7 +17,7 @@ pub struct Authority {
 }
 
 /// A certificate with its key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     pub chain_pem: String,
