@@ -8,10 +8,12 @@
 mod aut;
 mod chk;
 mod con;
+mod err;
 mod fns;
 mod fwd;
 mod rpt;
 mod rsp;
+mod sec;
 mod support;
 mod syn;
 mod tls;
@@ -22,7 +24,7 @@ mod wire_examples;
 
 fn main() {
     let mut rows = Vec::new();
-    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, rpt::rows, tmr::rows, con::rows, tls::rows, wire_examples::rows] {
+    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, rpt::rows, tmr::rows, con::rows, tls::rows, err::rows, sec::rows, wire_examples::rows] {
         rows.extend(topic());
     }
     support::run::run(rows)
