@@ -45,8 +45,13 @@ rows! {
 }
 
 fn challenge_in(refusal: &Message) -> Challenge {
-    assert_eq!(refusal.code(), Some(401), "a challenge was due, this came:\n{refusal:?}");
-    Challenge::choose(refusal.headers_named("WWW-Authenticate")).expect("the challenge can be answered")
+    assert_eq!(
+        refusal.code(),
+        Some(401),
+        "a challenge was due, this came:\n{refusal:?}"
+    );
+    Challenge::choose(refusal.headers_named("WWW-Authenticate"))
+        .expect("the challenge can be answered")
 }
 
 fn line(authorization: &str) -> String {
@@ -107,7 +112,11 @@ fn aut_03_auth_names_the_relay_in_many_ways() {
 
 fn aut_03_auth_for_an_unknown_host_is_not_for_us() {
     let relay = shared();
-    for uri in ["msrps://unknown.example.net;tcp", "msrps://example.net:2855;tcp", "msrps://other.peers.example;tcp"] {
+    for uri in [
+        "msrps://unknown.example.net;tcp",
+        "msrps://example.net:2855;tcp",
+        "msrps://other.peers.example;tcp",
+    ] {
         let mut a = Client::tls(relay);
         a.send(Draft::request("AUTH", uri, &a.uri).octets());
         a.closed();
@@ -128,7 +137,10 @@ fn aut_04_challenge_has_its_shape() {
             };
             assert_eq!(param.quoted, quoted, "{} in {value}", param.name);
         }
-        assert!(challenge.opaque.is_some_and(|opaque| !opaque.is_empty()), "{value}");
+        assert!(
+            challenge.opaque.is_some_and(|opaque| !opaque.is_empty()),
+            "{value}"
+        );
         assert!(value.contains("qop=\"auth\""), "{value}");
     }
 }
@@ -151,7 +163,10 @@ fn aut_05_basic_is_never_good() {
 fn aut_06_realm_is_that_of_the_addressed_name() {
     let relay = Setup::new()
         .unset("auth.realm")
-        .file("users.htdigest", &htdigest(&["relay.example.com", "example.com", "example.org"]))
+        .file(
+            "users.htdigest",
+            &htdigest(&["relay.example.com", "example.com", "example.org"]),
+        )
         .start();
     let mut a = Client::tls(&relay);
     for host in ["relay.example.com", "example.com", "example.org"] {
@@ -159,7 +174,11 @@ fn aut_06_realm_is_that_of_the_addressed_name() {
         let challenge = a.challenge_for(&uri);
         assert_eq!(challenge.realm, host);
         let authorization = line(&a.answer_for(&uri, &challenge, 1).authorization);
-        assert_eq!(a.auth_to(&uri, &[&authorization]).code(), Some(200), "{host}");
+        assert_eq!(
+            a.auth_to(&uri, &[&authorization]).code(),
+            Some(200),
+            "{host}"
+        );
     }
     // Credentials for one name are none for another (D-04, AUT-10).
     let challenge = a.challenge_for("msrps://example.com;tcp");
@@ -169,18 +188,36 @@ fn aut_06_realm_is_that_of_the_addressed_name() {
 }
 
 fn aut_07_each_offered_algorithm_works() {
-    let relay = Setup::new().set_list("auth.algorithms", &["SHA-256", "MD5"]).start();
+    let relay = Setup::new()
+        .set_list("auth.algorithms", &["SHA-256", "MD5"])
+        .start();
     let mut a = Client::tls(&relay);
     let refusal = a.auth(&[]);
-    let offered: Vec<Challenge> =
-        refusal.headers_named("WWW-Authenticate").map(|value| Challenge::parse(value).unwrap()).collect();
-    assert_eq!(offered.iter().map(|c| c.algorithm.name()).collect::<Vec<_>>(), ["SHA-256", "MD5"]);
+    let offered: Vec<Challenge> = refusal
+        .headers_named("WWW-Authenticate")
+        .map(|value| Challenge::parse(value).unwrap())
+        .collect();
+    assert_eq!(
+        offered
+            .iter()
+            .map(|c| c.algorithm.name())
+            .collect::<Vec<_>>(),
+        ["SHA-256", "MD5"]
+    );
     for (nc, challenge) in (1..).zip(&offered) {
         let answer = a.answer(challenge, nc);
-        assert_eq!(answer.response.len(), if challenge.algorithm.name() == "MD5" { 32 } else { 64 });
+        assert_eq!(
+            answer.response.len(),
+            if challenge.algorithm.name() == "MD5" {
+                32
+            } else {
+                64
+            }
+        );
         let granted = a.auth(&[&line(&answer.authorization)]);
         assert_eq!(granted.code(), Some(200), "{granted:?}");
-        let info = AuthenticationInfo::parse(granted.header("Authentication-Info").unwrap()).unwrap();
+        let info =
+            AuthenticationInfo::parse(granted.header("Authentication-Info").unwrap()).unwrap();
         answer.verify(&info).expect("rspauth by the same algorithm");
     }
     // What was not offered fails, and so does an answer that lies about its algorithm.
@@ -189,7 +226,10 @@ fn aut_07_each_offered_algorithm_works() {
         let mut b = Client::tls(&md5_only);
         let authorization = good(&mut b);
         let refusal = b.auth(&[&line(&format!("{authorization}, algorithm={algorithm}"))]);
-        assert!(matches!(refusal.code(), Some(400 | 401)), "{algorithm}: {refusal:?}");
+        assert!(
+            matches!(refusal.code(), Some(400 | 401)),
+            "{algorithm}: {refusal:?}"
+        );
     }
 }
 
@@ -208,8 +248,11 @@ fn aut_08_response_is_computed_over_the_rightmost_uri() {
         let answer = a.answer_for(&uri, &challenge, 1);
         let granted = a.auth_to(&uri, &[&line(&answer.authorization)]);
         assert_eq!(granted.code(), Some(200), "{uri}");
-        let info = AuthenticationInfo::parse(granted.header("Authentication-Info").unwrap()).unwrap();
-        answer.verify(&info).unwrap_or_else(|e| panic!("{uri}: {e}"));
+        let info =
+            AuthenticationInfo::parse(granted.header("Authentication-Info").unwrap()).unwrap();
+        answer
+            .verify(&info)
+            .unwrap_or_else(|e| panic!("{uri}: {e}"));
     }
 }
 
@@ -226,27 +269,46 @@ fn aut_09_uri_parameter_must_be_equivalent() {
     let granted = a.auth(&[&line(&format!("{}, uri=\"{other}\"", answer.authorization))]);
     assert_eq!(granted.code(), Some(200), "{granted:?}");
 
-    for foreign in ["msrps://other.example.net;tcp", "sip:relay", &format!("msrps://{}:1;tcp", relay.host)] {
+    for foreign in [
+        "msrps://other.example.net;tcp",
+        "sip:relay",
+        &format!("msrps://{}:1;tcp", relay.host),
+    ] {
         let mut a = Client::tls(relay);
         let challenge = a.challenge();
         let answer = a.answer_for(foreign, &challenge, 1);
-        let refusal = a.auth(&[&line(&format!("{}, uri=\"{foreign}\"", answer.authorization))]);
+        let refusal = a.auth(&[&line(&format!(
+            "{}, uri=\"{foreign}\"",
+            answer.authorization
+        ))]);
         assert_eq!(refusal.code(), Some(400), "{foreign}");
     }
     let mut a = Client::tls(relay);
     let authorization = format!("{}, uri={uri}", good(&mut a));
-    assert_eq!(a.auth(&[&line(&authorization)]).code(), Some(400), "not quoted");
+    assert_eq!(
+        a.auth(&[&line(&authorization)]).code(),
+        Some(400),
+        "not quoted"
+    );
 }
 
 fn aut_10_required_parameters_are_required() {
     let relay = shared();
-    for missing in ["username", "realm", "nonce", "response", "qop", "cnonce", "nc"] {
+    for missing in [
+        "username", "realm", "nonce", "response", "qop", "cnonce", "nc",
+    ] {
         let mut a = Client::tls(relay);
         let authorization = good(&mut a);
         let params = authorization.strip_prefix("Digest ").unwrap();
-        let kept: Vec<&str> =
-            params.split(", ").filter(|param| !param.starts_with(&format!("{missing}="))).collect();
-        assert_eq!(kept.len() + 1, params.split(", ").count(), "{missing} was there");
+        let kept: Vec<&str> = params
+            .split(", ")
+            .filter(|param| !param.starts_with(&format!("{missing}=")))
+            .collect();
+        assert_eq!(
+            kept.len() + 1,
+            params.split(", ").count(),
+            "{missing} was there"
+        );
         let refusal = a.auth(&[&line(&format!("Digest {}", kept.join(", ")))]);
         assert_eq!(refusal.code(), Some(400), "without {missing}");
     }
@@ -255,15 +317,51 @@ fn aut_10_required_parameters_are_required() {
         let authorization = good(&mut a);
         a.auth(&[&line(&change(&authorization))]).code()
     };
-    assert_eq!(spoil(&|good| good.replace("nc=00000001", "nc=1")), Some(400), "nc has 8 digits");
-    assert_eq!(spoil(&|good| good.replace("nc=00000001", "nc=0000000g")), Some(400), "hex ones");
-    assert_eq!(spoil(&|good| good.replace("qop=auth", "qop=auth-int")), Some(400), "no such qop");
-    assert_eq!(spoil(&|good| good.replace("response=\"", "response=\"zz")), Some(400), "no hex");
-    assert_eq!(spoil(&|good| good.replace("username=\"alice\"", "username=\"alice")), Some(400), "open quote");
-    assert_eq!(spoil(&|good| good.replace(", nc", " nc")), Some(400), "no comma");
-    assert_eq!(spoil(&|good| format!("{good}, nonce=\"again\"")), Some(400), "twice");
-    assert_eq!(spoil(&|good| good.replace("realm=\"", "realm=\"other.")), Some(401), "another realm");
-    assert_eq!(spoil(&|good| format!("{good}, foo=bar, x=\"y, z\"")), Some(200), "unknown ones are ignored");
+    assert_eq!(
+        spoil(&|good| good.replace("nc=00000001", "nc=1")),
+        Some(400),
+        "nc has 8 digits"
+    );
+    assert_eq!(
+        spoil(&|good| good.replace("nc=00000001", "nc=0000000g")),
+        Some(400),
+        "hex ones"
+    );
+    assert_eq!(
+        spoil(&|good| good.replace("qop=auth", "qop=auth-int")),
+        Some(400),
+        "no such qop"
+    );
+    assert_eq!(
+        spoil(&|good| good.replace("response=\"", "response=\"zz")),
+        Some(400),
+        "no hex"
+    );
+    assert_eq!(
+        spoil(&|good| good.replace("username=\"alice\"", "username=\"alice")),
+        Some(400),
+        "open quote"
+    );
+    assert_eq!(
+        spoil(&|good| good.replace(", nc", " nc")),
+        Some(400),
+        "no comma"
+    );
+    assert_eq!(
+        spoil(&|good| format!("{good}, nonce=\"again\"")),
+        Some(400),
+        "twice"
+    );
+    assert_eq!(
+        spoil(&|good| good.replace("realm=\"", "realm=\"other.")),
+        Some(401),
+        "another realm"
+    );
+    assert_eq!(
+        spoil(&|good| format!("{good}, foo=bar, x=\"y, z\"")),
+        Some(200),
+        "unknown ones are ignored"
+    );
 }
 
 fn aut_11_quoted_and_tight_parameters_are_read() {
@@ -274,13 +372,19 @@ fn aut_11_quoted_and_tight_parameters_are_read() {
         let granted = a.auth(&[&line(&change(&authorization))]);
         assert_eq!(granted.code(), Some(200), "{granted:?}");
     };
-    spell(&|good| good.replace("qop=auth", "qop=\"auth\"").replace("nc=00000001", "nc=\"00000001\""));
+    spell(&|good| {
+        good.replace("qop=auth", "qop=\"auth\"")
+            .replace("nc=00000001", "nc=\"00000001\"")
+    });
     spell(&|good| good.replace(", ", ","));
     spell(&|good| good.replace(", ", " , "));
     spell(&|good| format!("{good}, algorithm=\"MD5\""));
     spell(&|good| format!("{good}, algorithm=md5"));
     spell(&|good| good.replacen("Digest", "digest", 1));
-    spell(&|good| good.replace("username", "Username").replace("cnonce", "CNonce"));
+    spell(&|good| {
+        good.replace("username", "Username")
+            .replace("cnonce", "CNonce")
+    });
 }
 
 fn aut_12_wrong_credentials_are_refused_alike() {
@@ -289,7 +393,11 @@ fn aut_12_wrong_credentials_are_refused_alike() {
         let mut a = Client::tls(relay);
         let challenge = a.challenge();
         let uri = relay.uri();
-        let asker = Asker { user, password, uri: &uri };
+        let asker = Asker {
+            user,
+            password,
+            uri: &uri,
+        };
         let answer = Answer::new(&challenge, asker, &fresh_cnonce(), 1, Spelling::default());
         let began = Instant::now();
         let refusal = a.auth(&[&line(&answer.authorization)]);
@@ -298,8 +406,13 @@ fn aut_12_wrong_credentials_are_refused_alike() {
         assert!(!again.stale, "{refusal:?}");
         assert_ne!(again.nonce, challenge.nonce);
         let text = String::from_utf8(refusal.raw.clone()).unwrap();
-        let text = text.replace(&again.nonce, "NONCE").replace(&again.opaque.unwrap(), "OPAQUE");
-        (text.replace(&refusal.tid, "TID").replace(&a.uri, "URI"), took)
+        let text = text
+            .replace(&again.nonce, "NONCE")
+            .replace(&again.opaque.unwrap(), "OPAQUE");
+        (
+            text.replace(&refusal.tid, "TID").replace(&a.uri, "URI"),
+            took,
+        )
     };
     let known = relay.credentials("alice").0;
     let (wrong_password, _) = refuse(known, "not that one");
@@ -320,9 +433,15 @@ fn aut_12_wrong_credentials_are_refused_alike() {
         let mut octets = genuine.nonce.clone().into_bytes();
         octets[at] = if octets[at] == b'A' { b'B' } else { b'A' };
         let nonce = String::from_utf8(octets).unwrap();
-        let challenge = Challenge { nonce, ..genuine.clone() };
+        let challenge = Challenge {
+            nonce,
+            ..genuine.clone()
+        };
         let authorization = a.answer(&challenge, 1).authorization;
-        assert!(!challenge_in(&a.auth(&[&line(&authorization)])).stale, "changed at {at}");
+        assert!(
+            !challenge_in(&a.auth(&[&line(&authorization)])).stale,
+            "changed at {at}"
+        );
     }
 }
 
@@ -341,7 +460,11 @@ fn aut_13_expired_nonce_is_stale() {
     let challenge = a.challenge();
     std::thread::sleep(Duration::from_millis(3200));
     let uri = relay.uri();
-    let asker = Asker { user: "alice", password: "forgotten", uri: &uri };
+    let asker = Asker {
+        user: "alice",
+        password: "forgotten",
+        uri: &uri,
+    };
     let answer = Answer::new(&challenge, asker, &fresh_cnonce(), 1, Spelling::default());
     assert!(!challenge_in(&a.auth(&[&line(&answer.authorization)])).stale);
 }
@@ -368,7 +491,9 @@ fn aut_14_nonces_are_distinct() {
     let _turn = heavy();
     let relay = shared();
     let mut a = Client::tls(relay);
-    let octets = Draft::request("AUTH", &relay.uri(), &a.uri).octets().repeat(BATCH);
+    let octets = Draft::request("AUTH", &relay.uri(), &a.uri)
+        .octets()
+        .repeat(BATCH);
     let (mut nonces, mut opaques) = (HashSet::new(), HashSet::new());
     for _ in 0..BATCHES {
         a.send(&octets);
@@ -405,7 +530,8 @@ fn aut_16_nextnonce_saves_a_round_trip() {
     for _ in 0..5 {
         let granted = a.auth(&[&line(&answer.authorization)]);
         assert_eq!(granted.code(), Some(200), "{granted:?}");
-        let info = AuthenticationInfo::parse(granted.header("Authentication-Info").unwrap()).unwrap();
+        let info =
+            AuthenticationInfo::parse(granted.header("Authentication-Info").unwrap()).unwrap();
         challenge.nonce = info.nextnonce.expect("nextnonce is sent");
         answer = a.answer(&challenge, 1);
     }
@@ -418,7 +544,11 @@ fn aut_17_disabled_user_is_forbidden() {
     // More often than wrong passwords are borne.
     for _ in 0..4 {
         let challenge = b.challenge();
-        let asker = Asker { user: "bob", password: "builder", uri: &uri };
+        let asker = Asker {
+            user: "bob",
+            password: "builder",
+            uri: &uri,
+        };
         let answer = Answer::new(&challenge, asker, &fresh_cnonce(), 1, Spelling::default());
         let refusal = b.auth(&[&line(&answer.authorization)]);
         assert_eq!(refusal.code(), Some(403), "{refusal:?}");
@@ -426,7 +556,11 @@ fn aut_17_disabled_user_is_forbidden() {
     }
     // Who does not know the password does not learn that the user is disabled.
     let challenge = b.challenge();
-    let asker = Asker { user: "bob", password: "guess", uri: &uri };
+    let asker = Asker {
+        user: "bob",
+        password: "guess",
+        uri: &uri,
+    };
     let answer = Answer::new(&challenge, asker, &fresh_cnonce(), 1, Spelling::default());
     challenge_in(&b.auth(&[&line(&answer.authorization)]));
 }
@@ -455,7 +589,10 @@ fn aut_18_expires_out_of_bounds() {
     for (nc, broken) in (7..).zip(["-1", "1.5", "soon", "99999999999999999999"]) {
         let authorization = line(&a.answer(&challenge, nc).authorization);
         let refusal = a.auth(&[&authorization, &format!("Expires: {broken}")]);
-        assert!(matches!(refusal.code(), Some(400 | 423)), "Expires: {broken} came to {refusal:?}");
+        assert!(
+            matches!(refusal.code(), Some(400 | 423)),
+            "Expires: {broken} came to {refusal:?}"
+        );
     }
 }
 
@@ -466,11 +603,17 @@ fn aut_19_answer_is_addressed_as_the_request_was() {
     let from = format!("{} msrps://inner.invalid/x;ws", a.uri);
     let challenge = a.challenge_for(&uri);
     let authorization = line(&a.answer_for(&uri, &challenge, 1).authorization);
-    let draft = Draft::request("AUTH", &uri, &from).message_id("auth-with-id").line(&authorization);
+    let draft = Draft::request("AUTH", &uri, &from)
+        .message_id("auth-with-id")
+        .line(&authorization);
     a.send(draft.octets());
     let granted = a.expect_code(200);
     assert_eq!(granted.tid, draft.tid);
-    assert_eq!(granted.to_path.join(" "), from, "the whole From-Path (RSP-02)");
+    assert_eq!(
+        granted.to_path.join(" "),
+        from,
+        "the whole From-Path (RSP-02)"
+    );
     assert_eq!(granted.from_path, [uri]);
     assert!(granted.header("Use-Path").is_some() && granted.header("Expires").is_some());
 }
@@ -482,14 +625,23 @@ fn aut_21_peer_without_certificate_is_a_client() {
     a.send(Draft::request("AUTH", &relay.uri(), &from).octets());
     let challenge = challenge_in(&a.expect());
     let authorization = line(&a.answer(&challenge, 1).authorization);
-    a.send(Draft::request("AUTH", &relay.uri(), &from).line(&authorization).octets());
+    a.send(
+        Draft::request("AUTH", &relay.uri(), &from)
+            .line(&authorization)
+            .octets(),
+    );
     let granted = a.expect_code(200);
     let use_path = granted.header("Use-Path").unwrap();
     a.token = use_path.rsplit(' ').next().unwrap().to_owned();
     // The token is bound to this connection, not to r2.example.net: a SEND by it is accepted ...
     let mut b = Client::authenticated(relay, "bob");
     let to_b = format!("{} {} {}", a.token, b.token, b.uri);
-    a.send(Draft::send(&to_b, &from).failure_report("no").text("from here").octets());
+    a.send(
+        Draft::send(&to_b, &from)
+            .failure_report("no")
+            .text("from here")
+            .octets(),
+    );
     assert_eq!(b.expect_method("SEND").body(), b"from here");
     // ... and the same from another anonymous connection is not.
     let mut other = Client::tls(relay);
@@ -500,7 +652,11 @@ fn aut_21_peer_without_certificate_is_a_client() {
 fn wrong_password(a: &mut Client, relay: &Relay) -> Message {
     let challenge = a.challenge();
     let uri = relay.uri();
-    let asker = Asker { user: "alice", password: "wrong", uri: &uri };
+    let asker = Asker {
+        user: "alice",
+        password: "wrong",
+        uri: &uri,
+    };
     let answer = Answer::new(&challenge, asker, &fresh_cnonce(), 1, Spelling::default());
     a.auth(&[&line(&answer.authorization)])
 }
@@ -530,9 +686,19 @@ fn aut_25_credentials_work_once_over_all_connections() {
                     })
                 })
                 .collect();
-            running.into_iter().map(|thread| thread.join().expect("the client is answered")).collect()
+            running
+                .into_iter()
+                .map(|thread| thread.join().expect("the client is answered"))
+                .collect()
         });
-        assert_eq!(codes.iter().filter(|code| **code == Some(200)).count(), 1, "{codes:?}");
-        assert!(codes.iter().all(|code| matches!(code, Some(200 | 401))), "{codes:?}");
+        assert_eq!(
+            codes.iter().filter(|code| **code == Some(200)).count(),
+            1,
+            "{codes:?}"
+        );
+        assert!(
+            codes.iter().all(|code| matches!(code, Some(200 | 401))),
+            "{codes:?}"
+        );
     }
 }

@@ -54,7 +54,11 @@ fn interrupted(link: &mut Link, draft: &Draft, start: u64, body: &[u8], cut: usi
     link.p.expect_partial(1);
     let back = link.draft_back().text("interrupting");
     link.p.send(back.octets());
-    assert_eq!(got.take(&mut link.p, SOON), b'+', "the chunk is interrupted (CHK-03)");
+    assert_eq!(
+        got.take(&mut link.p, SOON),
+        b'+',
+        "the chunk is interrupted (CHK-03)"
+    );
     let answer = link.p.expect_code(200);
     assert_eq!(answer.tid, back.tid);
     link.a.send(&body[cut..]);
@@ -65,7 +69,9 @@ fn interrupted(link: &mut Link, draft: &Draft, start: u64, body: &[u8], cut: usi
     for piece in &got.pieces {
         link.p.send(response(&piece.message, "200 OK"));
     }
-    let back = link.a.find(SOON, |m| m.message_id() == Some(&back.message_id));
+    let back = link
+        .a
+        .find(SOON, |m| m.message_id() == Some(&back.message_id));
     link.a.send(response(&back, "200 OK"));
     got
 }
@@ -73,7 +79,9 @@ fn interrupted(link: &mut Link, draft: &Draft, start: u64, body: &[u8], cut: usi
 /// One SEND of so many MiB, `1-*/n`, from a thread.
 fn send_film(client: &mut Client, path: &str, mib: usize, seed: u64) -> [u8; 32] {
     const BLOCK: usize = 1024 * 1024;
-    let draft = Draft::send(path, &client.uri).range(&format!("1-*/{}", BLOCK * mib)).body(&[]);
+    let draft = Draft::send(path, &client.uri)
+        .range(&format!("1-*/{}", BLOCK * mib))
+        .body(&[]);
     let (mut octets, mut sent) = (Octets::new(seed), Sha256::new());
     client.send(draft.head());
     let mut block = vec![0; BLOCK];
@@ -115,7 +123,10 @@ fn long_chunk(mib: usize) {
             }
         }
         assert_eq!(octets, mib as u64 * 1024 * 1024);
-        assert_eq!(sha.finalize()[..], sender.join().expect("the sender has sent")[..]);
+        assert_eq!(
+            sha.finalize()[..],
+            sender.join().expect("the sender has sent")[..]
+        );
     });
     assert_eq!(link.a.expect().code(), Some(200));
     let grown = most.saturating_sub(before);
@@ -150,7 +161,10 @@ fn chk_02_long_piece_has_an_open_range_end() {
 fn chk_03_response_interrupts_a_flowing_chunk() {
     const MIB: usize = 48;
     let _turn = heavy();
-    for (way, mut link) in [("inbound", Link::inbound(shared())), ("neighbours", Link::neighbours(shared()))] {
+    for (way, mut link) in [
+        ("inbound", Link::inbound(shared())),
+        ("neighbours", Link::neighbours(shared())),
+    ] {
         let to_a = link.to_a.clone();
         let (sent, got) = std::thread::scope(|scope| {
             let sender = scope.spawn(|| send_film(&mut link.p, &to_a, MIB, 3));
@@ -160,14 +174,22 @@ fn chk_03_response_interrupts_a_flowing_chunk() {
             let mut got = Assembly::new();
             assert_eq!(got.take(&mut link.a, SOON), b'+', "{way}: interrupted");
             let answer = link.a.expect();
-            assert_eq!((answer.code(), &answer.tid), (Some(200), &draft.tid), "{way}: in between");
+            assert_eq!(
+                (answer.code(), &answer.tid),
+                (Some(200), &draft.tid),
+                "{way}: in between"
+            );
             let got = got.finish(&mut link.a);
             (sender.join().expect("the sender has sent"), got)
         });
         assert_eq!(got.octets, (MIB * 1024 * 1024) as u64, "{way}");
         assert_eq!(got.sha256(), sent, "{way}");
         assert_eq!(got.flag(), b'$', "{way}");
-        assert!(got.pieces.len() <= 4, "{way}: {} pieces for one interruption", got.pieces.len());
+        assert!(
+            got.pieces.len() <= 4,
+            "{way}: {} pieces for one interruption",
+            got.pieces.len()
+        );
         link.p.find(SOON, |m| m.code() == Some(200));
         link.p.find(SOON, |m| m.method() == Some("SEND"));
     }
@@ -176,12 +198,19 @@ fn chk_03_response_interrupts_a_flowing_chunk() {
 fn chk_04_interrupted_chunk_goes_on_where_it_stopped() {
     for (way, mut link) in Link::all_ways(shared()) {
         let body = Octets::new(4).take(20_000);
-        let draft = link.draft().range("1-*/20000").line("X-Kept: yes").body(&[]);
+        let draft = link
+            .draft()
+            .range("1-*/20000")
+            .line("X-Kept: yes")
+            .body(&[]);
         let got = interrupted(&mut link, &draft, 1, &body, 6000);
         assert_eq!(got.flag(), b'$', "{way}: one $, on the last piece (CHK-05)");
         assert_eq!(link.a.response_to(&draft.tid).code(), Some(200), "{way}");
         let quiet = link.a.drain(Duration::from_millis(100));
-        assert!(quiet.is_empty(), "{way}: one response per incoming chunk: {quiet:?}");
+        assert!(
+            quiet.is_empty(),
+            "{way}: one response per incoming chunk: {quiet:?}"
+        );
         link.still_works();
     }
 }
@@ -217,12 +246,20 @@ fn chk_07_plus_stays_plus() {
         let mut got = Assembly::new().answering();
         assert_eq!(got.take(&mut link.p, SOON), b'+', "{way}");
         assert_eq!(got.body, b"abcd", "{way}");
-        let second = link.draft().message_id(&first.message_id).range("5-8/8").text("efgh");
+        let second = link
+            .draft()
+            .message_id(&first.message_id)
+            .range("5-8/8")
+            .text("efgh");
         link.a.send(second.octets());
         assert_eq!(got.take(&mut link.p, SOON), b'$', "{way}");
         assert_eq!(got.body, b"abcdefgh", "{way}");
         for draft in [first, second] {
-            assert_eq!(link.a.response_to(&draft.tid).code(), Some(200), "{way}: a 200 for each chunk");
+            assert_eq!(
+                link.a.response_to(&draft.tid).code(),
+                Some(200),
+                "{way}: a 200 for each chunk"
+            );
         }
     }
 }
@@ -244,7 +281,13 @@ fn chk_08_positions_and_total_survive_a_cut() {
 }
 
 /// As [`interrupted`], for a chunk that ends with `+`.
-fn interrupted_until(link: &mut Link, draft: &Draft, start: u64, body: &[u8], cut: usize) -> Assembly {
+fn interrupted_until(
+    link: &mut Link,
+    draft: &Draft,
+    start: u64,
+    body: &[u8],
+    cut: usize,
+) -> Assembly {
     let mut got = Assembly::from(start);
     link.a.send(draft.head());
     link.a.send(&body[..cut]);
@@ -280,16 +323,27 @@ fn chk_09_range_end_is_never_stale() {
 
 fn chk_10_real_length_counts_not_the_range_end() {
     let mut link = Link::inbound(shared());
-    for (range, octets, reported) in
-        [("1-100/200", 60, "1-60/200"), ("1-10/200", 60, "1-60/200"), ("11-*/*", 7, "11-17/*"), ("5-4/9", 3, "5-7/9")]
-    {
-        let draft = link.draft().range(range).text(&"z".repeat(octets)).flag('+');
+    for (range, octets, reported) in [
+        ("1-100/200", 60, "1-60/200"),
+        ("1-10/200", 60, "1-60/200"),
+        ("11-*/*", 7, "11-17/*"),
+        ("5-4/9", 3, "5-7/9"),
+    ] {
+        let draft = link
+            .draft()
+            .range(range)
+            .text(&"z".repeat(octets))
+            .flag('+');
         let got = link.pass(&draft);
         assert_eq!(got.body().len(), octets);
         link.a.expect_code(200);
         link.p.send(response(&got, "413 Stop"));
         let report = link.a.expect_method("REPORT");
-        assert_eq!(report.header("Byte-Range"), Some(reported), "for {range} with {octets} octets");
+        assert_eq!(
+            report.header("Byte-Range"),
+            Some(reported),
+            "for {range} with {octets} octets"
+        );
         assert_eq!(report.message_id(), Some(draft.message_id.as_str()));
     }
 }
@@ -302,7 +356,9 @@ fn chk_11_messages_are_never_mixed_in_a_chunk() {
         for (id, letter) in ids.iter().zip(["1", "2"]) {
             let start = piece * 40 + 1;
             let draft = link.draft().failure_report("no").message_id(id);
-            let draft = draft.range(&format!("{start}-{}/2000", start + 39)).text(&letter.repeat(40));
+            let draft = draft
+                .range(&format!("{start}-{}/2000", start + 39))
+                .text(&letter.repeat(40));
             octets.extend(draft.flag(if piece == 49 { '$' } else { '+' }).octets());
         }
     }
@@ -310,15 +366,31 @@ fn chk_11_messages_are_never_mixed_in_a_chunk() {
     let mut got = [Assembly::new(), Assembly::new()];
     while got.iter().any(|one| one.flag() != b'$') {
         let piece = link.p.expect_method("SEND");
-        let which = ids.iter().position(|id| piece.message_id() == Some(id)).expect("one of the two");
+        let which = ids
+            .iter()
+            .position(|id| piece.message_id() == Some(id))
+            .expect("one of the two");
         let letter = [b'1', b'2'][which];
-        assert!(piece.body().iter().all(|octet| *octet == letter), "{piece:?}");
+        assert!(
+            piece.body().iter().all(|octet| *octet == letter),
+            "{piece:?}"
+        );
         got[which].take_received(piece);
     }
     assert!(got.iter().all(|one| one.octets == 2000));
     // Failure-Report differs: not the same message for CHK-11, though it has the same id.
-    let one = link.draft().message_id("mixed-three").range("1-2/4").text("ab").flag('+');
-    let two = link.draft().message_id("mixed-three").range("3-4/4").failure_report("no").text("cd");
+    let one = link
+        .draft()
+        .message_id("mixed-three")
+        .range("1-2/4")
+        .text("ab")
+        .flag('+');
+    let two = link
+        .draft()
+        .message_id("mixed-three")
+        .range("3-4/4")
+        .failure_report("no")
+        .text("cd");
     let mut octets = one.octets();
     octets.extend(two.octets());
     link.a.send(octets);
@@ -334,8 +406,16 @@ fn chk_12_chunks_keep_their_order() {
         let mut octets = Vec::new();
         for (at, part) in body.chunks(100).enumerate() {
             let start = at * 100 + 1;
-            let chunk = draft.clone().tid(&format!("order{at}")).range(&format!("{start}-{}/100000", start + 99));
-            octets.extend(chunk.body(part).flag(if at == 999 { '$' } else { '+' }).octets());
+            let chunk = draft
+                .clone()
+                .tid(&format!("order{at}"))
+                .range(&format!("{start}-{}/100000", start + 99));
+            octets.extend(
+                chunk
+                    .body(part)
+                    .flag(if at == 999 { '$' } else { '+' })
+                    .octets(),
+            );
         }
         std::thread::scope(|scope| {
             scope.spawn(|| link.a.send(octets));
@@ -353,7 +433,8 @@ fn chk_13_sessions_on_one_connection_take_turns() {
     let mut link = Link::with_dialled(Client::authenticated(relay, "alice"), &peer);
     let mut b = Client::authenticated(relay, "bob");
     let mut c = Client::authenticated(relay, "carol");
-    let [to_by_a, to_by_b, to_by_c] = [&link.a, &b, &c].map(|who| format!("{} {}", who.token, peer.uri));
+    let [to_by_a, to_by_b, to_by_c] =
+        [&link.a, &b, &c].map(|who| format!("{} {}", who.token, peer.uri));
     std::thread::scope(|scope| {
         let film_a = scope.spawn(|| send_film(&mut link.a, &to_by_a, MIB, 131));
         let film_b = scope.spawn(|| send_film(&mut b, &to_by_b, MIB, 132));
@@ -365,7 +446,9 @@ fn chk_13_sessions_on_one_connection_take_turns() {
         let mut ended = 0;
         while ended < 2 || !arrived {
             let mut body = Vec::new();
-            let piece = link.p.expect_streamed(SOON, &mut |part| body.extend_from_slice(part));
+            let piece = link
+                .p
+                .expect_streamed(SOON, &mut |part| body.extend_from_slice(part));
             assert_eq!(piece.method(), Some("SEND"));
             link.p.send(response(&piece, "200 OK"));
             let token = &piece.from_path[0];
@@ -377,7 +460,10 @@ fn chk_13_sessions_on_one_connection_take_turns() {
                     let (sent, then): (Instant, usize) = chat.expect("the chat line has been sent");
                     let meanwhile = octets[0] + octets[1] - then;
                     assert!(sent.elapsed() < SOON, "after {:?}", sent.elapsed());
-                    assert!(meanwhile < 16 * 1024 * 1024, "{meanwhile} octets of films went before");
+                    assert!(
+                        meanwhile < 16 * 1024 * 1024,
+                        "{meanwhile} octets of films went before"
+                    );
                     continue;
                 }
             };
@@ -385,7 +471,11 @@ fn chk_13_sessions_on_one_connection_take_turns() {
             octets[which] += body.len();
             if chat.is_none() && octets[0] > 1024 * 1024 {
                 chat = Some((Instant::now(), octets[0] + octets[1]));
-                c.send(Draft::send(&to_by_c, &c.uri).text(&"c".repeat(100)).octets());
+                c.send(
+                    Draft::send(&to_by_c, &c.uri)
+                        .text(&"c".repeat(100))
+                        .octets(),
+                );
             }
             if piece.flag == b'$' {
                 ended += 1;
@@ -395,8 +485,15 @@ fn chk_13_sessions_on_one_connection_take_turns() {
         let [a, b] = films.map(|film| <[u8; 32]>::from(film.finalize()));
         assert_eq!(a, film_a.join().expect("A has sent"));
         assert_eq!(b, film_b.join().expect("B has sent"));
-        let slower = at_first_end.expect("one came first").into_iter().min().expect("there are two");
-        assert!(slower > MIB * 1024 * 1024 / 4, "the other had {slower} octets when the first was through");
+        let slower = at_first_end
+            .expect("one came first")
+            .into_iter()
+            .min()
+            .expect("there are two");
+        assert!(
+            slower > MIB * 1024 * 1024 / 4,
+            "the other had {slower} octets when the first was through"
+        );
     });
     peer.nobody_connects(Duration::from_millis(50));
 }
@@ -420,7 +517,11 @@ fn chk_14_stalled_chunk_gives_way() {
         assert_eq!(got.take(&mut link.p, SOON), b'+');
         let came = link.p.expect_method("SEND");
         assert_eq!(came.message_id(), Some(line.message_id.as_str()));
-        assert!(began.elapsed() < Duration::from_secs(2), "after {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "after {:?}",
+            began.elapsed()
+        );
         link.p.send(response(&came, "200 OK"));
         assert_eq!(b.response_to(&line.tid).code(), Some(200));
     }
@@ -440,7 +541,10 @@ fn chk_15_idle_link_gets_few_pieces() {
             assert_eq!(got.body, body, "{way}");
             assert!(got.pieces.len() <= 4, "{way}: {} pieces", got.pieces.len());
             let (_, but_last) = got.pieces.split_last().unwrap();
-            assert!(but_last.iter().all(|piece| piece.octets >= 2048), "{way}: a runt");
+            assert!(
+                but_last.iter().all(|piece| piece.octets >= 2048),
+                "{way}: a runt"
+            );
         });
     }
 }
@@ -448,7 +552,12 @@ fn chk_15_idle_link_gets_few_pieces() {
 fn chk_16_every_piece_repeats_the_headers() {
     let mut link = Link::inbound(shared());
     for lines in [
-        vec!["Failure-Report: yes", "Success-Report: yes", "X-One: 1", "Content-ID: <a@b>"],
+        vec![
+            "Failure-Report: yes",
+            "Success-Report: yes",
+            "X-One: 1",
+            "Content-ID: <a@b>",
+        ],
         vec!["X-None: of the reports"],
         vec!["Failure-Report: partial", "Success-Report: no"],
     ] {
@@ -459,8 +568,10 @@ fn chk_16_every_piece_repeats_the_headers() {
         let mut wanted = vec![format!("Message-ID: {}", draft.message_id)];
         wanted.extend(lines.iter().map(|&line| line.to_owned()));
         wanted.push("Content-Type: application/octet-stream".to_owned());
-        let mut lasting: Vec<String> =
-            lasting_headers(got.first()).iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let mut lasting: Vec<String> = lasting_headers(got.first())
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
         assert_eq!(lasting.last(), wanted.last());
         lasting.sort();
         wanted.sort();
@@ -476,19 +587,28 @@ fn chk_17_missing_range_starts_at_one() {
     let draft = link.draft().without_range().text("no range");
     let got = link.pass(&draft);
     let range = got.header("Byte-Range").map(str::to_owned);
-    assert!(matches!(range.as_deref(), None | Some("1-*/*" | "1-8/8" | "1-8/*")), "{range:?}");
+    assert!(
+        matches!(range.as_deref(), None | Some("1-*/*" | "1-8/8" | "1-8/*")),
+        "{range:?}"
+    );
     link.a.expect_code(200);
     link.p.send(response(&got, "200 OK"));
 
     let body = Octets::new(17).take(10 * 1024);
     let draft = link.draft().without_range().body(&[]);
     let got = interrupted(&mut link, &draft, 1, &body, 4000);
-    assert!(got.pieces[1].message.byte_range().is_some(), "the second piece says where it begins");
+    assert!(
+        got.pieces[1].message.byte_range().is_some(),
+        "the second piece says where it begins"
+    );
 }
 
 fn chk_18_zero_length_keeps_range_start_one() {
     let mut link = Link::inbound(shared());
-    for draft in [link.draft().range("1-0/0"), link.draft().range("1-0/0").text("")] {
+    for draft in [
+        link.draft().range("1-0/0"),
+        link.draft().range("1-0/0").text(""),
+    ] {
         let got = link.pass(&draft);
         assert_eq!(got.header("Byte-Range"), Some("1-0/0"));
         link.a.expect_code(200);
@@ -512,7 +632,10 @@ fn chk_19_sender_lost_in_mid_chunk_leaves_a_plus() {
             }
             let got = link.p.expect_method("SEND");
             assert_eq!(got.flag, b'+', "{how}, {way}");
-            assert!(got.body().iter().all(|octet| *octet == b'k') && got.body().len() <= 5000, "{how}, {way}");
+            assert!(
+                got.body().iter().all(|octet| *octet == b'k') && got.body().len() <= 5000,
+                "{how}, {way}"
+            );
             link.p.send(response(&got, "200 OK"));
             link.p.silence(Duration::from_millis(100));
         }
@@ -566,19 +689,34 @@ fn chk_20_next_hop_lost_in_mid_chunk_hurts_one_session() {
         let signals = link.a.drain(Duration::from_secs(1));
         assert_eq!(signals.len(), 1, "one failure signal: {signals:?}");
         let failed = &signals[0];
-        assert_eq!((failed.code(), &failed.tid), (Some(408), &draft.tid), "the end-line was still to come (D-08)");
+        assert_eq!(
+            (failed.code(), &failed.tid),
+            (Some(408), &draft.tid),
+            "the end-line was still to come (D-08)"
+        );
     }
 }
 
 fn chk_21_chunks_out_of_order_pass_as_they_come() {
     let mut link = Link::inbound(shared());
     let id = "order-is-mine";
-    for (range, text, flag) in
-        [("5-8/8", "efgh", '$'), ("1-4/8", "abcd", '+'), ("1-4/8", "abcd", '+'), ("3-6/8", "cdef", '+')]
-    {
-        let draft = link.draft().message_id(id).range(range).text(text).flag(flag);
+    for (range, text, flag) in [
+        ("5-8/8", "efgh", '$'),
+        ("1-4/8", "abcd", '+'),
+        ("1-4/8", "abcd", '+'),
+        ("3-6/8", "cdef", '+'),
+    ] {
+        let draft = link
+            .draft()
+            .message_id(id)
+            .range(range)
+            .text(text)
+            .flag(flag);
         let got = link.pass(&draft);
-        assert_eq!((got.header("Byte-Range"), got.body()), (Some(range), text.as_bytes()));
+        assert_eq!(
+            (got.header("Byte-Range"), got.body()),
+            (Some(range), text.as_bytes())
+        );
         assert_eq!(char::from(got.flag), flag);
         link.p.send(response(&got, "200 OK"));
         assert_eq!(link.a.expect_code(200).tid, draft.tid);

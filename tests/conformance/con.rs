@@ -87,7 +87,11 @@ fn con_02_challenges_are_no_failures() {
     }
     a.obtain_token();
     // What has succeeded once may fail as often as it likes.
-    let bad = Draft::send(&format!("{} {}", a.token.replacen(";tcp", "x;tcp", 1), a.uri), &a.uri).text("bad");
+    let bad = Draft::send(
+        &format!("{} {}", a.token.replacen(";tcp", "x;tcp", 1), a.uri),
+        &a.uri,
+    )
+    .text("bad");
     for _ in 0..10 {
         a.send(bad.octets());
         assert_eq!(a.expect().code(), Some(481));
@@ -112,7 +116,11 @@ fn con_04_idle_dialled_connection_is_closed() {
     let mut link = Link::with_dialled(Client::authenticated(&relay, "alice"), &peer);
     let began = Instant::now();
     assert_eq!(link.p.closed_within(Duration::from_secs(8)), Ending::Clean);
-    assert!(began.elapsed() >= Duration::from_millis(1800), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(1800),
+        "{:?}",
+        began.elapsed()
+    );
     // Not the client's, and the next SEND opens another.
     let draft = Draft::send(&link.to_p, &link.a.uri).text("again");
     link.a.send(draft.octets());
@@ -121,7 +129,10 @@ fn con_04_idle_dialled_connection_is_closed() {
 }
 
 fn con_05_full_relay_sheds_the_oldest_unauthenticated() {
-    let relay = Setup::new().set("limits.unauthenticated", 8).set("relay.workers", 1).start();
+    let relay = Setup::new()
+        .set("limits.unauthenticated", 8)
+        .set("relay.workers", 1)
+        .start();
     let mut link = Link::inbound(&relay);
     let mut strangers: Vec<Client> = (0..8).map(|_| Client::tls(&relay)).collect();
     let mut more: Vec<Client> = (0..4).map(|_| Client::tls(&relay)).collect();
@@ -140,7 +151,8 @@ fn con_05_full_relay_sheds_the_oldest_unauthenticated() {
 
 fn con_06_two_names_are_two_connections() {
     let relay = shared();
-    let peer = Peer::tls_with(&TRUSTED.leaf(&["127.0.0.1", "one.peers.example", "two.peers.example"]));
+    let peer =
+        Peer::tls_with(&TRUSTED.leaf(&["127.0.0.1", "one.peers.example", "two.peers.example"]));
     let mut a = Client::authenticated(relay, "alice");
     let hosts = ["one.peers.example", "two.peers.example", "127.0.0.1"];
     let mut connections: Vec<(String, Client)> = Vec::new();
@@ -173,7 +185,9 @@ fn con_08_first_requests_share_one_attempt() {
     let peer = Peer::tls();
     let mut a = Client::authenticated(shared(), "alice");
     let path = format!("{} {}", a.token, peer.uri);
-    let drafts: Vec<Draft> = (0..100).map(|i| Draft::send(&path, &a.uri).text(&format!("{i}"))).collect();
+    let drafts: Vec<Draft> = (0..100)
+        .map(|i| Draft::send(&path, &a.uri).text(&format!("{i}")))
+        .collect();
     a.send(drafts.iter().flat_map(Draft::octets).collect::<Vec<u8>>());
     let mut p = peer.accept();
     for number in 0..100 {
@@ -191,7 +205,9 @@ fn con_08_first_requests_of_all_shards_share_one_attempt() {
     let relay = shared();
     for _ in 0..5 {
         let peer = Peer::tls();
-        let mut clients: Vec<Client> = (0..8).map(|_| Client::authenticated(relay, "alice")).collect();
+        let mut clients: Vec<Client> = (0..8)
+            .map(|_| Client::authenticated(relay, "alice"))
+            .collect();
         for client in &mut clients {
             let path = format!("{} {}", client.token, peer.uri);
             client.send(Draft::send(&path, &client.uri).text("first").octets());
@@ -205,7 +221,9 @@ fn con_08_first_requests_of_all_shards_share_one_attempt() {
             })
             .collect();
         assert_eq!(tokens.len(), 8);
-        clients.iter_mut().for_each(|client| drop(client.expect_code(200)));
+        clients
+            .iter_mut()
+            .for_each(|client| drop(client.expect_code(200)));
         peer.nobody_connects(Duration::from_millis(50));
     }
 }
@@ -220,7 +238,10 @@ fn con_09_nobody_is_dialled_for_a_client() {
     let Link { a, mut p, to_a, .. } = Link::with_inbound(a, Client::tls(relay));
     a.kill();
     std::thread::sleep(Duration::from_millis(100));
-    for draft in [Draft::send(&to_a, &p.uri).text("back?"), Draft::request("NICKNAME", &to_a, &p.uri)] {
+    for draft in [
+        Draft::send(&to_a, &p.uri).text("back?"),
+        Draft::request("NICKNAME", &to_a, &p.uri),
+    ] {
         p.send(draft.octets());
         assert_eq!(p.response_to(&draft.tid).code(), Some(481));
     }
@@ -231,14 +252,23 @@ fn con_10_what_came_before_a_half_close_is_handled() {
     for (way, mut link) in Link::all_ways(shared()) {
         let mut octets = Vec::new();
         for number in 0..10 {
-            octets.extend(link.draft().failure_report("no").text(&number.to_string()).octets());
+            octets.extend(
+                link.draft()
+                    .failure_report("no")
+                    .text(&number.to_string())
+                    .octets(),
+            );
         }
         let last = link.draft().text("the last");
         octets.extend(last.octets());
         link.a.send(octets);
         link.a.half_close();
         for number in 0..10 {
-            assert_eq!(link.p.expect_method("SEND").body(), number.to_string().as_bytes(), "{way}");
+            assert_eq!(
+                link.p.expect_method("SEND").body(),
+                number.to_string().as_bytes(),
+                "{way}"
+            );
         }
         assert_eq!(link.p.expect_method("SEND").body(), b"the last", "{way}");
         // What is owed is still sent.
@@ -274,7 +304,10 @@ fn con_11_client_loss_fails_what_was_on_its_way() {
                 None => message.status().unwrap().1,
             };
             assert_eq!(code, 481);
-            assert!(sent.contains(&about) && told.insert(about), "one signal each");
+            assert!(
+                sent.contains(&about) && told.insert(about),
+                "one signal each"
+            );
         }
         assert!(tids <= 50);
         p.silence(QUIET);
@@ -293,9 +326,15 @@ fn con_13_passive_client_is_a_full_party() {
     let got = a.expect_method("SEND");
     // A only answers and reports.
     a.send(report(&got, "000 200 OK", "1-14/14").octets());
-    assert_eq!(p.report_about(&draft.message_id, SOON).status().unwrap().1, 200);
+    assert_eq!(
+        p.report_about(&draft.message_id, SOON).status().unwrap().1,
+        200
+    );
     a.send(response(&got, "413 Enough"));
-    assert_eq!(p.report_about(&draft.message_id, SOON).status().unwrap().1, 413);
+    assert_eq!(
+        p.report_about(&draft.message_id, SOON).status().unwrap().1,
+        413
+    );
 }
 
 fn sigterm(relay: &Relay) {
@@ -331,7 +370,11 @@ fn con_12_drain_ends_everything_properly() {
         whole
     };
     assert_eq!(whole.flag(), b'+', "no chunk without an end-line");
-    assert!(began.elapsed() >= Duration::from_millis(2500), "half of the drain's time: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(2500),
+        "half of the drain's time: {:?}",
+        began.elapsed()
+    );
     // At the end the rest is reported, then everybody is told good-bye.
     for (chat, (draft, _)) in chats.iter_mut().zip(&open).skip(1) {
         let report = chat.a.report_about(&draft.message_id, SOON);
@@ -344,13 +387,19 @@ fn con_12_drain_ends_everything_properly() {
     assert!(film.p.is_between_messages());
     let status = relay.exit_within(Duration::from_secs(10));
     assert!(status.success(), "{status}\n{}", relay.log());
-    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 fn con_12_idle_sessions_drain_at_once() {
     let _turn = heavy();
     let relay = Setup::new().start();
-    let mut clients: Vec<Client> = (0..100).map(|_| Client::authenticated(&relay, "alice")).collect();
+    let mut clients: Vec<Client> = (0..100)
+        .map(|_| Client::authenticated(&relay, "alice"))
+        .collect();
     let began = Instant::now();
     sigterm(&relay);
     for client in &mut clients {
@@ -359,7 +408,11 @@ fn con_12_idle_sessions_drain_at_once() {
     drop(clients);
     let status = relay.exit_within(Duration::from_secs(5));
     assert!(status.success(), "{status}");
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 fn con_14_draining_relay_refuses_new_work_only() {
@@ -381,7 +434,8 @@ fn con_14_draining_relay_refuses_new_work_only() {
     std::thread::sleep(Duration::from_millis(300));
     // New work is refused, without a REPORT.
     let (token, uri) = (bystander.token.clone(), bystander.uri.clone());
-    let refused = Draft::send(&format!("{token} {} {}", link.p.token, link.p.uri), &uri).text("new");
+    let refused =
+        Draft::send(&format!("{token} {} {}", link.p.token, link.p.uri), &uri).text("new");
     bystander.send(refused.octets());
     assert_eq!(bystander.response_to(&refused.tid).code(), Some(481));
     assert_eq!(bystander.auth(&[]).code(), Some(408));
@@ -395,9 +449,23 @@ fn con_14_draining_relay_refuses_new_work_only() {
     assert_eq!(link.a.response_to(&draft.tid).code(), Some(200));
     // Responses and REPORTs still pass.
     link.a.send(report(&asked, "000 200 OK", "1-6/6").octets());
-    assert_eq!(link.p.report_about(&question.message_id, SOON).status().unwrap().1, 200);
+    assert_eq!(
+        link.p
+            .report_about(&question.message_id, SOON)
+            .status()
+            .unwrap()
+            .1,
+        200
+    );
     link.a.send(response(&asked, "413 Stop"));
-    assert_eq!(link.p.report_about(&question.message_id, SOON).status().unwrap().1, 413);
+    assert_eq!(
+        link.p
+            .report_about(&question.message_id, SOON)
+            .status()
+            .unwrap()
+            .1,
+        413
+    );
     for piece in &whole.pieces {
         link.p.send(response(&piece.message, "200 OK"));
     }

@@ -27,7 +27,10 @@ rows! {
 fn request(method: &str, to: &str, from: &str) -> Draft {
     let draft = Draft::request(method, to, from);
     match method {
-        "REPORT" => draft.message_id("reported").range("1-1/1").line("Status: 000 200 OK"),
+        "REPORT" => draft
+            .message_id("reported")
+            .range("1-1/1")
+            .line("Status: 000 200 OK"),
         "NICKNAME" => draft.line("Use-Nickname: \"x\""),
         _ => draft.line("X-Any: thing"),
     }
@@ -41,9 +44,14 @@ fn fns_01_other_methods_pass_the_same_checks() {
             let got = link.pass(&request(method, &link.to_p, &link.a.uri));
             assert_eq!(got.method(), Some(method), "{way}");
             // And towards the client.
-            link.p.send(request(method, &link.to_a, &link.p.uri).octets());
+            link.p
+                .send(request(method, &link.to_a, &link.p.uri).octets());
             let got = link.a.expect_method(method);
-            assert_eq!((got.to_path.join(" "), got.from_path.join(" ")), link.paths_at_a(), "{way}");
+            assert_eq!(
+                (got.to_path.join(" "), got.from_path.join(" ")),
+                link.paths_at_a(),
+                "{way}"
+            );
         }
     }
     let link = Link::inbound(shared());
@@ -53,7 +61,11 @@ fn fns_01_other_methods_pass_the_same_checks() {
         let draft = request(method, &format!("{} {}", a.token, p.uri), &b.uri);
         b.send(draft.octets());
         if method != "REPORT" {
-            assert_eq!(b.response_to(&draft.tid).code(), Some(481), "{method} by another's token");
+            assert_eq!(
+                b.response_to(&draft.tid).code(),
+                Some(481),
+                "{method} by another's token"
+            );
         }
     }
     b.silence(QUIET);
@@ -72,7 +84,11 @@ fn fns_02_relay_answers_no_forwarded_method() {
                 link.p.send(response(&got, "200 OK"));
                 let answer = link.a.expect_code(200);
                 assert_eq!(answer.tid, draft.tid, "{way}, {method}");
-                assert_eq!(answer.from_path.last(), Some(&link.p.uri), "{way}, {method}: from the far end");
+                assert_eq!(
+                    answer.from_path.last(),
+                    Some(&link.p.uri),
+                    "{way}, {method}: from the far end"
+                );
             }
         }
     }
@@ -83,10 +99,22 @@ fn fns_03_report_is_never_answered() {
     let wrong = link.a.token.replacen(";tcp", "x;tcp", 1);
     for bad in [
         request("REPORT", &format!("{wrong} {}", link.p.uri), &link.a.uri),
-        request("REPORT", &format!("{} msrps://portless.example.net/x;tcp", link.a.token), &link.a.uri),
-        Draft::request("REPORT", &link.to_p, &link.a.uri).message_id("m").range("bad").line("Status: 000 200"),
-        Draft::request("REPORT", &link.to_p, &link.a.uri).message_id("m").range("1-1/1").line("Status: nonsense"),
-        Draft::request("REPORT", &link.to_p, &link.a.uri).message_id("m").line("no colon"),
+        request(
+            "REPORT",
+            &format!("{} msrps://portless.example.net/x;tcp", link.a.token),
+            &link.a.uri,
+        ),
+        Draft::request("REPORT", &link.to_p, &link.a.uri)
+            .message_id("m")
+            .range("bad")
+            .line("Status: 000 200"),
+        Draft::request("REPORT", &link.to_p, &link.a.uri)
+            .message_id("m")
+            .range("1-1/1")
+            .line("Status: nonsense"),
+        Draft::request("REPORT", &link.to_p, &link.a.uri)
+            .message_id("m")
+            .line("no colon"),
     ] {
         link.ignored(&bad.octets());
     }
@@ -106,24 +134,40 @@ fn fns_03_undeliverable_report_is_dropped_in_silence() {
 
 fn fns_04_responses_find_their_way_back() {
     for (way, mut link) in Link::all_ways(shared()) {
-        let drafts: Vec<Draft> = (0..10).map(|_| request("NICKNAME", &link.to_p, &link.a.uri)).collect();
+        let drafts: Vec<Draft> = (0..10)
+            .map(|_| request("NICKNAME", &link.to_p, &link.a.uri))
+            .collect();
         drafts.iter().for_each(|draft| link.a.send(draft.octets()));
-        let mut got: Vec<_> = drafts.iter().map(|_| link.p.expect_method("NICKNAME")).collect();
+        let mut got: Vec<_> = drafts
+            .iter()
+            .map(|_| link.p.expect_method("NICKNAME"))
+            .collect();
         // In another order than they came in.
         got.reverse();
         for (number, request) in got.iter().enumerate() {
-            link.p.send(response(request, &format!("42{number} Number {number}")));
+            link.p
+                .send(response(request, &format!("42{number} Number {number}")));
         }
         for (number, draft) in drafts.iter().rev().enumerate() {
             let answer = link.a.expect();
-            assert_eq!((answer.code(), &answer.tid), (Some(420 + number as u16), &draft.tid), "{way}");
-            assert_eq!(answer.comment(), Some(format!("Number {number}").as_str()), "{way}");
+            assert_eq!(
+                (answer.code(), &answer.tid),
+                (Some(420 + number as u16), &draft.tid),
+                "{way}"
+            );
+            assert_eq!(
+                answer.comment(),
+                Some(format!("Number {number}").as_str()),
+                "{way}"
+            );
         }
     }
 }
 
 fn fns_05_unknown_methods_are_blocked_on_demand() {
-    let strict = Setup::new().set("relay.block_unknown_methods", true).start();
+    let strict = Setup::new()
+        .set("relay.block_unknown_methods", true)
+        .start();
     for mut link in [Link::inbound(&strict), Link::neighbours(&strict)] {
         for method in ["FOO", "FILE_OFFSET"] {
             let draft = request(method, &link.to_p, &link.a.uri);
@@ -141,7 +185,7 @@ fn fns_06_method_for_the_relay_itself() {
     for method in ["NICKNAME", "FOO"] {
         let draft = request(method, &token, &link.a.uri);
         let refusal = link.refused_with(501, &draft.octets());
-        assert_eq!(refusal.from_path, [token.clone()]);
+        assert_eq!(refusal.from_path, std::slice::from_ref(&token));
     }
     let report = request("REPORT", &token, &link.a.uri);
     link.ignored(&report.octets());
@@ -150,7 +194,11 @@ fn fns_06_method_for_the_relay_itself() {
 fn fns_08_auth_without_token_is_no_way_through() {
     let relay = shared();
     let mut a = Client::authenticated(relay, "alice");
-    let draft = Draft::request("AUTH", &format!("{} msrps://r2.peers.example;tcp", relay.uri()), &a.uri);
+    let draft = Draft::request(
+        "AUTH",
+        &format!("{} msrps://r2.peers.example;tcp", relay.uri()),
+        &a.uri,
+    );
     a.send(draft.octets());
     let refusal = a.expect_code(481);
     assert_eq!(refusal.tid, draft.tid);

@@ -50,17 +50,37 @@ fn fwd_01_nothing_leaves_before_the_checks() {
         for (to, from, line) in [
             (format!("{} {next}", b.token), a.uri.clone(), "X-Fine: yes"),
             (format!("{unknown} {next}"), a.uri.clone(), "X-Fine: yes"),
-            (format!("{} {next}", a.token), a.uri.clone(), "Byte-Range: wrong"),
+            (
+                format!("{} {next}", a.token),
+                a.uri.clone(),
+                "Byte-Range: wrong",
+            ),
             (format!("{} {next}", a.token), a.uri.clone(), "no colon"),
-            (format!("{} {next}", a.token), "nonsense".to_owned(), "X-Fine: yes"),
+            (
+                format!("{} {next}", a.token),
+                "nonsense".to_owned(),
+                "X-Fine: yes",
+            ),
         ] {
-            let draft = Draft::send(&to, &from).line(line).without_range().text("let me out");
+            let draft = Draft::send(&to, &from)
+                .line(line)
+                .without_range()
+                .text("let me out");
             a.send(draft.octets());
             let answers = a.drain(Duration::from_millis(150));
-            assert!(answers.iter().all(|m| matches!(m.code(), Some(400 | 481))), "{answers:?}");
+            assert!(
+                answers.iter().all(|m| matches!(m.code(), Some(400 | 481))),
+                "{answers:?}"
+            );
         }
         let mut stray = Client::tls(relay);
-        stray.send(Draft::send(&format!("msrps://elsewhere.example.net:1/x;tcp {next}"), &stray.uri).octets());
+        stray.send(
+            Draft::send(
+                &format!("msrps://elsewhere.example.net:1/x;tcp {next}"),
+                &stray.uri,
+            )
+            .octets(),
+        );
         stray.closed();
     }
     stranger.nobody_connects(Duration::from_millis(200));
@@ -74,7 +94,11 @@ fn fwd_02_answers_at_the_end_line() {
         link.a.send(draft.octets());
         let answer = link.a.expect_code(200);
         // 100 ms on a machine of one's own; what counts is that P has nothing to do with it.
-        assert!(began.elapsed() < Duration::from_secs(2), "{way}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{way}: {:?}",
+            began.elapsed()
+        );
         assert_eq!(answer.tid, draft.tid, "{way}");
         let got = link.p.expect_method("SEND");
         assert_ne!(got.tid, draft.tid, "{way}: P does not see A's tid");
@@ -105,10 +129,15 @@ fn fwd_04_failure_report_no_is_silence() {
         let token = link.a.token.replacen(";tcp", "x;tcp", 1);
         for bad in [
             link.draft().failure_report("no").range("bad").text("quiet"),
-            Draft::send(&format!("{token} {}", link.p.uri), &link.a.uri).failure_report("no").text("quiet"),
-            Draft::send(&format!("{} msrps://portless.example.net/x;tcp", link.a.token), &link.a.uri)
+            Draft::send(&format!("{token} {}", link.p.uri), &link.a.uri)
                 .failure_report("no")
                 .text("quiet"),
+            Draft::send(
+                &format!("{} msrps://portless.example.net/x;tcp", link.a.token),
+                &link.a.uri,
+            )
+            .failure_report("no")
+            .text("quiet"),
         ] {
             link.ignored(&bad.octets());
         }
@@ -124,7 +153,9 @@ fn fwd_05_failure_report_partial_is_answered_with_errors_only() {
     link.p.send(response(&got, "200 OK"));
     link.a.silence(QUIET);
     let token = link.a.token.replacen(";tcp", "x;tcp", 1);
-    let bad = Draft::send(&format!("{token} {}", link.p.uri), &link.a.uri).failure_report("partial").text("quiet");
+    let bad = Draft::send(&format!("{token} {}", link.p.uri), &link.a.uri)
+        .failure_report("partial")
+        .text("quiet");
     link.refused_with(481, &bad.octets());
 }
 
@@ -134,7 +165,9 @@ fn fwd_06_equal_transact_ids_get_different_ones() {
     let mut link = Link::with_dialled(Client::authenticated(relay, "alice"), &peer);
     let mut b = Client::authenticated(relay, "bob");
     let from_a = link.draft().tid("sametid1").text("from A");
-    let from_b = Draft::send(&format!("{} {}", b.token, peer.uri), &b.uri).tid("sametid1").text("from B");
+    let from_b = Draft::send(&format!("{} {}", b.token, peer.uri), &b.uri)
+        .tid("sametid1")
+        .text("from B");
     link.a.send(from_a.octets());
     b.send(from_b.octets());
     let (one, two) = (link.p.expect_method("SEND"), link.p.expect_method("SEND"));
@@ -142,13 +175,27 @@ fn fwd_06_equal_transact_ids_get_different_ones() {
     assert!(one.tid != "sametid1" && two.tid != "sametid1");
     // Answers crosswise: each refusal reaches the right sender.
     for got in [&two, &one] {
-        let code = if got.body() == b"from A" { "404 not A" } else { "403 not B" };
+        let code = if got.body() == b"from A" {
+            "404 not A"
+        } else {
+            "403 not B"
+        };
         link.p.send(response(got, code));
     }
     link.a.expect_code(200);
     b.expect_code(200);
-    assert_eq!(link.a.report_about(&from_a.message_id, SOON).status().unwrap().1, 404);
-    assert_eq!(b.report_about(&from_b.message_id, SOON).status().unwrap().1, 403);
+    assert_eq!(
+        link.a
+            .report_about(&from_a.message_id, SOON)
+            .status()
+            .unwrap()
+            .1,
+        404
+    );
+    assert_eq!(
+        b.report_about(&from_b.message_id, SOON).status().unwrap().1,
+        403
+    );
 }
 
 fn fwd_07_headers_flag_and_body_pass_unchanged() {
@@ -163,10 +210,16 @@ fn fwd_07_headers_flag_and_body_pass_unchanged() {
                     "Content-Disposition: render;handling=optional",
                 ])
                 .range("1-11/20")
-                .content("text/x-odd;charset=utf-8;a=\"b c\"", b"\0\r\n--\r\n\xff\xfe-\n")
+                .content(
+                    "text/x-odd;charset=utf-8;a=\"b c\"",
+                    b"\0\r\n--\r\n\xff\xfe-\n",
+                )
                 .flag(flag);
             let got = link.pass(&draft);
-            let lines: Vec<String> = lasting_headers(&got).iter().map(|(n, v)| format!("{n}: {v}")).collect();
+            let lines: Vec<String> = lasting_headers(&got)
+                .iter()
+                .map(|(n, v)| format!("{n}: {v}"))
+                .collect();
             assert_eq!(
                 lines,
                 [
@@ -253,7 +306,11 @@ fn fwd_11_passive_client_is_reached() {
         let mut p = Client::tls(relay);
         let draft = p.say(&format!("{} {}", a.token, a.uri), "hello first");
         let got = a.expect_method("SEND");
-        assert_eq!(got.message_id(), Some(draft.message_id.as_str()), "round {round}");
+        assert_eq!(
+            got.message_id(),
+            Some(draft.message_id.as_str()),
+            "round {round}"
+        );
         a.send(response(&got, "200 OK"));
         p.silence(Duration::from_millis(50));
     }
@@ -265,8 +322,13 @@ fn fwd_12_sessions_on_one_connection_do_not_block_one_another() {
     // them reads nothing.
     let peer = Peer::tls();
     let mut link = Link::with_dialled(Client::authenticated(relay, "alice"), &peer);
-    let mut clients: Vec<Client> = (0..49).map(|_| Client::authenticated(relay, "bob")).collect();
-    let stuck = Draft::send(&link.to_a, &link.p.uri).failure_report("no").body(&vec![b's'; 16 * 1024]).octets();
+    let mut clients: Vec<Client> = (0..49)
+        .map(|_| Client::authenticated(relay, "bob"))
+        .collect();
+    let stuck = Draft::send(&link.to_a, &link.p.uri)
+        .failure_report("no")
+        .body(&vec![b's'; 16 * 1024])
+        .octets();
     for _ in 0..40 {
         link.p.send(&stuck);
     }
@@ -274,7 +336,8 @@ fn fwd_12_sessions_on_one_connection_do_not_block_one_another() {
         let began = Instant::now();
         let text = format!("number {number}");
         let to_client = format!("{} {}", client.token, client.uri);
-        link.p.send(Draft::send(&to_client, &peer.uri).text(&text).octets());
+        link.p
+            .send(Draft::send(&to_client, &peer.uri).text(&text).octets());
         let got = client.expect_method("SEND");
         assert_eq!(got.body(), text.as_bytes());
         client.send(response(&got, "200 OK"));
@@ -282,7 +345,11 @@ fn fwd_12_sessions_on_one_connection_do_not_block_one_another() {
         let got = link.p.find(SOON, |m| m.method() == Some("SEND"));
         assert_eq!(got.body(), text.as_bytes());
         link.p.send(response(&got, "200 OK"));
-        assert!(began.elapsed() < Duration::from_secs(3), "{text}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "{text}: {:?}",
+            began.elapsed()
+        );
     }
     peer.nobody_connects(Duration::from_millis(50));
     // And the first one has lost nothing.
@@ -301,8 +368,14 @@ fn fwd_13_content_is_nobodys_business() {
     for (kind, body) in [
         ("message/cpim", cpim.as_bytes()),
         ("message/imdn+xml", imdn.as_bytes()),
-        ("multipart/signed; boundary=\"-------x\"", b"---------x\r\n\r\n---------x--\r\n"),
-        ("application/pkcs7-mime; smime-type=enveloped-data", b"0\x80\x06\x09*\x86H\x86\xf7\r\n\x01"),
+        (
+            "multipart/signed; boundary=\"-------x\"",
+            b"---------x\r\n\r\n---------x--\r\n",
+        ),
+        (
+            "application/pkcs7-mime; smime-type=enveloped-data",
+            b"0\x80\x06\x09*\x86H\x86\xf7\r\n\x01",
+        ),
         ("application/im-iscomposing+xml", b"<isComposing/>"),
     ] {
         let draft = link.draft().content(kind, body);
@@ -319,7 +392,10 @@ fn fwd_14_send_to_the_relay_itself() {
     let keepalive = Draft::send(&token, &link.a.uri).range("1-0/0");
     link.a.send(keepalive.octets());
     let answer = link.a.expect_code(200);
-    assert_eq!((&answer.tid, &answer.from_path[0]), (&keepalive.tid, &token));
+    assert_eq!(
+        (&answer.tid, &answer.from_path[0]),
+        (&keepalive.tid, &token)
+    );
     let bare = Draft::send(&token, &link.a.uri);
     link.a.send(bare.octets());
     assert_eq!(link.a.expect_code(200).tid, bare.tid);
@@ -336,15 +412,20 @@ fn fwd_14_send_to_the_relay_itself() {
 fn fwd_15_slow_next_hop_slows_the_sender() {
     const OCTETS: usize = 48 * 1024 * 1024;
     let _turn = heavy();
-    for (way, mut link) in
-        [("dialled", Link::dialled(shared())), ("inbound", Link::inbound(shared())), ("neighbours", Link::neighbours(shared()))]
-    {
+    for (way, mut link) in [
+        ("dialled", Link::dialled(shared())),
+        ("inbound", Link::inbound(shared())),
+        ("neighbours", Link::neighbours(shared())),
+    ] {
         let draft = link.draft().range(&format!("1-*/{OCTETS}")).body(&[]);
         let body = Octets::new(15).take(OCTETS);
         link.a.send(draft.head());
         // P does not read: at some point A's writes block.
         let written = link.a.write(&body, Duration::from_secs(2));
-        assert!(written < OCTETS, "{way}: the relay has swallowed everything");
+        assert!(
+            written < OCTETS,
+            "{way}: the relay has swallowed everything"
+        );
         // While A waits for P, nobody is told anything.
         let early = link.a.drain(Duration::from_millis(100));
         assert!(early.is_empty(), "{way}: {early:?}");
@@ -364,10 +445,14 @@ fn fwd_16_stuck_session_of_a_shared_source_is_refused_once() {
     let _turn = heavy();
     // A source with twenty sessions; the receiver of the first stops reading while far more than
     // any bound is sent to it.
-    let relay = Setup::new().set("limits.queued_octets_shared", 262_144).start();
+    let relay = Setup::new()
+        .set("limits.queued_octets_shared", 262_144)
+        .start();
     let mut source = Client::tls(&relay);
     let stuck = Client::authenticated(&relay, "alice");
-    let mut others: Vec<Client> = (0..19).map(|_| Client::authenticated(&relay, "bob")).collect();
+    let mut others: Vec<Client> = (0..19)
+        .map(|_| Client::authenticated(&relay, "bob"))
+        .collect();
     let chat = |source: &mut Client, other: &mut Client, text: &str| {
         let draft = Draft::send(&format!("{} {}", other.token, other.uri), &source.uri).text(text);
         let began = Instant::now();
@@ -387,14 +472,25 @@ fn fwd_16_stuck_session_of_a_shared_source_is_refused_once() {
     let mut slowest = Duration::ZERO;
     let mut start = 1;
     for round in 0..200 {
-        let chunk = film.clone().tid(&format!("film{round}")).range(&format!("{start}-*/*")).body(&part);
+        let chunk = film
+            .clone()
+            .tid(&format!("film{round}"))
+            .range(&format!("{start}-*/*"))
+            .body(&part);
         start += part.len();
         source.send(chunk.octets());
         tids.push(chunk.tid.clone());
-        let (_, took) = chat(&mut source, &mut others[round % 19], &format!("line {round}"));
+        let (_, took) = chat(
+            &mut source,
+            &mut others[round % 19],
+            &format!("line {round}"),
+        );
         slowest = slowest.max(took);
     }
-    assert!(slowest < Duration::from_secs(3), "a chat line took {slowest:?}");
+    assert!(
+        slowest < Duration::from_secs(3),
+        "a chat line took {slowest:?}"
+    );
     let answers = source.drain(Duration::from_secs(1));
     let film_id = &film.message_id;
     let told: Vec<_> = answers
@@ -405,12 +501,23 @@ fn fwd_16_stuck_session_of_a_shared_source_is_refused_once() {
             None => m.message_id() == Some(film_id),
         })
         .collect();
-    let codes = |m: &&msrpload::codec::Message| m.code().or_else(|| m.status().map(|(_, code, _)| code));
-    assert!(!told.is_empty(), "20 MB went to a receiver that does not read, and nobody was told");
+    let codes =
+        |m: &&msrpload::codec::Message| m.code().or_else(|| m.status().map(|(_, code, _)| code));
+    assert!(
+        !told.is_empty(),
+        "20 MB went to a receiver that does not read, and nobody was told"
+    );
     assert!(told.iter().all(|m| codes(m) == Some(413)), "{told:?}");
-    let refused: std::collections::HashSet<&str> =
-        told.iter().filter(|m| m.code().is_some()).map(|m| m.tid.as_str()).collect();
-    assert_eq!(refused.len(), told.iter().filter(|m| m.code().is_some()).count(), "one signal per chunk");
+    let refused: std::collections::HashSet<&str> = told
+        .iter()
+        .filter(|m| m.code().is_some())
+        .map(|m| m.tid.as_str())
+        .collect();
+    assert_eq!(
+        refused.len(),
+        told.iter().filter(|m| m.code().is_some()).count(),
+        "one signal per chunk"
+    );
     for other in &mut others {
         chat(&mut source, other, "still here");
     }

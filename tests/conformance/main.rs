@@ -24,7 +24,23 @@ mod wire_examples;
 
 fn main() {
     let mut rows = Vec::new();
-    for topic in [syn::rows, chk::rows, uri::rows, aut::rows, upt::rows, fwd::rows, fns::rows, rsp::rows, rpt::rows, tmr::rows, con::rows, tls::rows, err::rows, sec::rows, wire_examples::rows] {
+    for topic in [
+        syn::rows,
+        chk::rows,
+        uri::rows,
+        aut::rows,
+        upt::rows,
+        fwd::rows,
+        fns::rows,
+        rsp::rows,
+        rpt::rows,
+        tmr::rows,
+        con::rows,
+        tls::rows,
+        err::rows,
+        sec::rows,
+        wire_examples::rows,
+    ] {
         rows.extend(topic());
     }
     support::run::run(rows)

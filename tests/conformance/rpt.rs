@@ -47,11 +47,18 @@ fn signals(a: &mut Client, draft: &Draft, wait: Duration) -> Vec<u16> {
         .filter_map(|message| match message.code() {
             Some(200) => None,
             Some(code) => {
-                assert_eq!(message.tid, draft.tid, "a response to something else:\n{message:?}");
+                assert_eq!(
+                    message.tid, draft.tid,
+                    "a response to something else:\n{message:?}"
+                );
                 Some(code)
             }
             None => {
-                assert_eq!(message.message_id(), Some(draft.message_id.as_str()), "about something else:\n{message:?}");
+                assert_eq!(
+                    message.message_id(),
+                    Some(draft.message_id.as_str()),
+                    "about something else:\n{message:?}"
+                );
                 message.status().map(|(_, code, _)| code)
             }
         })
@@ -88,7 +95,9 @@ fn rpt_01_only_who_wants_failures_hears_of_them() {
         let Link { mut a, p, to_p, .. } = Link::neighbours(relay);
         p.kill();
         std::thread::sleep(Duration::from_millis(100));
-        let draft = Draft::send(&to_p, &a.uri).failure_report(failure_report).text("fail");
+        let draft = Draft::send(&to_p, &a.uri)
+            .failure_report(failure_report)
+            .text("fail");
         a.send(draft.octets());
         let told = signals(&mut a, &draft, Duration::from_millis(500));
         assert_eq!(told, vec![481; expected], "client gone, {failure_report}");
@@ -108,10 +117,24 @@ fn rpt_02_silence_for_30_s_is_a_408() {
     std::thread::scope(|scope| {
         for ((way, link), (draft, before, read)) in links.iter_mut().zip(&sent) {
             scope.spawn(move || {
-                let report = link.a.expect_method_within("REPORT", Duration::from_secs(36));
-                assert!(before.elapsed() >= Duration::from_secs(30), "{way}: early, {:?}", before.elapsed());
-                assert!(read.elapsed() <= Duration::from_millis(32_500), "{way}: late, {:?}", read.elapsed());
-                assert_eq!(report.message_id(), Some(draft.message_id.as_str()), "{way}");
+                let report = link
+                    .a
+                    .expect_method_within("REPORT", Duration::from_secs(36));
+                assert!(
+                    before.elapsed() >= Duration::from_secs(30),
+                    "{way}: early, {:?}",
+                    before.elapsed()
+                );
+                assert!(
+                    read.elapsed() <= Duration::from_millis(32_500),
+                    "{way}: late, {:?}",
+                    read.elapsed()
+                );
+                assert_eq!(
+                    report.message_id(),
+                    Some(draft.message_id.as_str()),
+                    "{way}"
+                );
                 assert_eq!(report.header("Byte-Range"), Some("1-5/5"), "{way}");
                 let (namespace, code, _) = report.status().unwrap();
                 assert_eq!((namespace, code), (0, 408), "{way}");
@@ -158,9 +181,17 @@ fn rpt_05_unreachable_next_hop_is_a_408() {
     let plain_uri = plain.uri.replacen("msrp:", "msrps:", 1);
     for (what, uri, peer) in [
         ("nobody listens", dead_uri(), None),
-        ("no such name", "msrps://nobody.nowhere.example:2855/x;tcp".to_owned(), None),
+        (
+            "no such name",
+            "msrps://nobody.nowhere.example:2855/x;tcp".to_owned(),
+            None,
+        ),
         ("wrong name", wrong_name.uri.clone(), Some(&wrong_name)),
-        ("wrong authority", wrong_authority.uri.clone(), Some(&wrong_authority)),
+        (
+            "wrong authority",
+            wrong_authority.uri.clone(),
+            Some(&wrong_authority),
+        ),
         ("self-signed", self_signed.uri.clone(), Some(&self_signed)),
         ("no TLS", plain_uri, Some(&plain)),
     ] {
@@ -170,9 +201,14 @@ fn rpt_05_unreachable_next_hop_is_a_408() {
         match (peer, what) {
             (Some(peer), "no TLS") => {
                 let octets = peer.raw_octets(SOON);
-                assert!(!octets.windows(5).any(|w| w == b"MSRP "), "never in clear (TLS-11)");
+                assert!(
+                    !octets.windows(5).any(|w| w == b"MSRP "),
+                    "never in clear (TLS-11)"
+                );
             }
-            (Some(peer), _) => assert!(!peer.gets_octets(SOON), "{what}: no octet of MSRP (TLS-08)"),
+            (Some(peer), _) => {
+                assert!(!peer.gets_octets(SOON), "{what}: no octet of MSRP (TLS-08)")
+            }
             (None, _) => {}
         }
         let told = signals(&mut a, &draft, Duration::from_secs(7));
@@ -225,7 +261,11 @@ fn rpt_05_bound_client_lost_is_a_481() {
                 true => receiver.reset(),
                 false => receiver.kill(),
             }
-            assert_eq!(signals(&mut sender, &draft, Duration::from_secs(1)), [481], "open transaction");
+            assert_eq!(
+                signals(&mut sender, &draft, Duration::from_secs(1)),
+                [481],
+                "open transaction"
+            );
             let draft = Draft::send(&to, &sender.uri).text("later");
             sender.send(draft.octets());
             assert_eq!(signals(&mut sender, &draft, QUIET), [481], "new request");
@@ -244,7 +284,9 @@ fn rpt_06_one_signal_per_failure() {
         let last = came.pop().expect("a failure is told");
         match (came.as_slice(), last.code()) {
             ([], Some(408)) => {}
-            ([first], None) => assert_eq!((first.code(), last.status().unwrap().1), (Some(200), 408)),
+            ([first], None) => {
+                assert_eq!((first.code(), last.status().unwrap().1), (Some(200), 408))
+            }
             _ => panic!("200 and a REPORT, or an error response: {came:?} {last:?}"),
         }
     }
@@ -252,7 +294,10 @@ fn rpt_06_one_signal_per_failure() {
 
 fn rpt_07_report_goes_the_whole_way_back() {
     let mut link = Link::inbound(shared());
-    let from = format!("{} msrps://one.invalid:1/x;tcp msrps://two.invalid/y;ws", link.p.uri);
+    let from = format!(
+        "{} msrps://one.invalid:1/x;tcp msrps://two.invalid/y;ws",
+        link.p.uri
+    );
     let draft = Draft::send(&link.to_a, &from).text("from afar");
     link.p.send(draft.octets());
     let got = link.a.expect_method("SEND");
@@ -270,7 +315,8 @@ fn rpt_07_report_goes_the_whole_way_back() {
     let report = link.a.expect_method("REPORT");
     assert_eq!(report.to_path, [link.a.uri.clone()]);
     assert!(
-        report.from_path == [link.a.token.clone(), link.p.token.clone()] || report.from_path == [link.a.token.clone()],
+        report.from_path == [link.a.token.clone(), link.p.token.clone()]
+            || report.from_path == [link.a.token.clone()],
         "{report:?}"
     );
 }
@@ -297,7 +343,10 @@ fn rpt_08_status_has_its_shape() {
             (namespace, code, told.map(str::to_owned))
         };
         assert_eq!((namespace, code), (0, status[..3].parse().unwrap()));
-        assert!(told.is_none() || comment.is_none() || told.as_deref() == comment, "{told:?}");
+        assert!(
+            told.is_none() || comment.is_none() || told.as_deref() == comment,
+            "{told:?}"
+        );
     }
 }
 
@@ -321,24 +370,45 @@ fn rpt_09_each_failed_piece_reports_its_own_range() {
         let report = link.a.expect_method("REPORT");
         let start = piece.byte_range().unwrap().start;
         let end = start + piece.body().len() as u64 - 1;
-        assert_eq!(report.header("Byte-Range"), Some(format!("{start}-{end}/20000").as_str()));
+        assert_eq!(
+            report.header("Byte-Range"),
+            Some(format!("{start}-{end}/20000").as_str())
+        );
         assert_eq!(report.status().unwrap().1, code[..3].parse().unwrap());
     }
     // Without Byte-Range, and bodiless.
     let draft = link.draft().without_range().text("seven..");
-    let range = made(&mut link, &draft, "404 No").header("Byte-Range").map(str::to_owned);
-    assert!(matches!(range.as_deref(), Some("1-7/7" | "1-7/*")), "{range:?}");
+    let range = made(&mut link, &draft, "404 No")
+        .header("Byte-Range")
+        .map(str::to_owned);
+    assert!(
+        matches!(range.as_deref(), Some("1-7/7" | "1-7/*")),
+        "{range:?}"
+    );
     let draft = link.draft().range("1-0/0");
-    assert_eq!(made(&mut link, &draft, "404 No").header("Byte-Range"), Some("1-0/0"));
+    assert_eq!(
+        made(&mut link, &draft, "404 No").header("Byte-Range"),
+        Some("1-0/0")
+    );
 }
 
 fn rpt_10_report_has_nothing_but_what_it_needs() {
     let mut link = Link::inbound(shared());
-    let draft = link.draft().lines(&["Failure-Report: yes", "Success-Report: yes", "X-Other: 1"]).text("fail");
+    let draft = link
+        .draft()
+        .lines(&["Failure-Report: yes", "Success-Report: yes", "X-Other: 1"])
+        .text("fail");
     let report = made(&mut link, &draft, "404 No");
-    let mut names: Vec<&str> = report.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let mut names: Vec<&str> = report
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     names.sort_unstable();
-    assert_eq!(names, ["Byte-Range", "From-Path", "Message-ID", "Status", "To-Path"]);
+    assert_eq!(
+        names,
+        ["Byte-Range", "From-Path", "Message-ID", "Status", "To-Path"]
+    );
     assert_eq!((report.body.as_ref(), report.flag), (None, b'$'));
     assert_ne!(report.tid, draft.tid);
 }
@@ -347,7 +417,9 @@ fn rpt_11_nobody_is_called_back_for_a_report() {
     let relay = shared();
     // P gives the URI of somebody who listens as its own, sends, and goes away.
     let listening = Peer::tls();
-    let Link { mut a, mut p, to_a, .. } = Link::inbound(relay);
+    let Link {
+        mut a, mut p, to_a, ..
+    } = Link::inbound(relay);
     p.uri.clone_from(&listening.uri);
     p.send(Draft::send(&to_a, &p.uri).text("good-bye").octets());
     let got = a.expect_method("SEND");
@@ -382,7 +454,9 @@ fn rpt_12_reports_of_others_pass_untouched() {
 fn rpt_13_failure_is_told_while_the_chunk_comes_in() {
     let mut a = Client::authenticated(shared(), "alice");
     let dead = dead_uri();
-    let draft = Draft::send(&format!("{} {dead}", a.token), &a.uri).range("1-*/1073741824").body(&[]);
+    let draft = Draft::send(&format!("{} {dead}", a.token), &a.uri)
+        .range("1-*/1073741824")
+        .body(&[]);
     a.send(draft.head());
     a.send(vec![b'g'; 100_000]);
     let refusal = a.expect_code(408);
@@ -401,7 +475,9 @@ fn rpt_13_failure_is_told_while_the_chunk_comes_in() {
 
 fn rpt_14_every_open_transaction_is_reported_at_once() {
     let mut link = Link::dialled(shared());
-    let open: Vec<Draft> = (0..10).map(|i| link.draft().text(&format!("open {i}"))).collect();
+    let open: Vec<Draft> = (0..10)
+        .map(|i| link.draft().text(&format!("open {i}")))
+        .collect();
     for draft in &open {
         link.pass(draft);
         link.a.expect_code(200);
@@ -415,7 +491,11 @@ fn rpt_14_every_open_transaction_is_reported_at_once() {
             report.message_id().unwrap().to_owned()
         })
         .collect();
-    assert!(killed.elapsed() < Duration::from_secs(3), "{:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        killed.elapsed()
+    );
     link.a.silence(QUIET);
     let mut wanted: Vec<String> = open.iter().map(|draft| draft.message_id.clone()).collect();
     reported.sort();

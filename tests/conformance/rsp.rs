@@ -26,8 +26,14 @@ rows! {
 
 fn rsp_01_response_to_send_goes_to_the_previous_hop_only() {
     let mut link = Link::inbound(shared());
-    let from = format!("{} msrps://one.invalid:1/x;tcp msrps://two.invalid/y;ws", link.p.uri);
-    for (to, code) in [(link.to_a.clone(), 200), (link.to_a.replacen(";tcp", "x;tcp", 1), 481)] {
+    let from = format!(
+        "{} msrps://one.invalid:1/x;tcp msrps://two.invalid/y;ws",
+        link.p.uri
+    );
+    for (to, code) in [
+        (link.to_a.clone(), 200),
+        (link.to_a.replacen(";tcp", "x;tcp", 1), 481),
+    ] {
         let draft = Draft::send(&to, &from).text("three behind me");
         link.p.send(draft.octets());
         let answer = link.p.expect_code(code);
@@ -42,7 +48,10 @@ fn rsp_02_response_to_other_methods_lists_the_whole_path() {
     let relay = shared();
     let mut p = Client::tls(relay);
     let a = Client::authenticated(relay, "alice");
-    let from = format!("{} msrps://one.invalid:1/x;tcp msrps://two.invalid/y;ws", p.uri);
+    let from = format!(
+        "{} msrps://one.invalid:1/x;tcp msrps://two.invalid/y;ws",
+        p.uri
+    );
     let wrong = a.token.replacen(";tcp", "x;tcp", 1);
     for (method, to, code) in [
         ("AUTH", relay.uri(), 401),
@@ -52,7 +61,11 @@ fn rsp_02_response_to_other_methods_lists_the_whole_path() {
         let draft = Draft::request(method, &to, &from);
         p.send(draft.octets());
         let answer = p.response_to(&draft.tid);
-        assert_eq!((answer.code(), answer.to_path.join(" ")), (Some(code), from.clone()), "{method}");
+        assert_eq!(
+            (answer.code(), answer.to_path.join(" ")),
+            (Some(code), from.clone()),
+            "{method}"
+        );
     }
 }
 
@@ -60,7 +73,10 @@ fn rsp_03_response_repeats_the_message_id() {
     let mut link = Link::inbound(shared());
     let draft = link.draft().text("id");
     link.pass(&draft);
-    assert_eq!(link.a.expect_code(200).message_id(), Some(draft.message_id.as_str()));
+    assert_eq!(
+        link.a.expect_code(200).message_id(),
+        Some(draft.message_id.as_str())
+    );
     let draft = Draft::request("FOO", &link.a.token.clone(), &link.a.uri);
     assert_eq!(link.refused_with(501, &draft.octets()).message_id(), None);
 }
@@ -72,15 +88,28 @@ fn rsp_04_stray_responses_are_dropped() {
         link.a.expect_code(200);
         let (token, uri) = (link.a.token.clone(), link.p.uri.clone());
         for stray in [
-            format!("MSRP stray001 200 OK\r\nTo-Path: {token}\r\nFrom-Path: {uri}\r\n-------stray001$\r\n"),
-            format!("MSRP stray002 403 Forbidden\r\nTo-Path: {token}\r\nFrom-Path: {uri}\r\n-------stray002$\r\n"),
+            format!(
+                "MSRP stray001 200 OK\r\nTo-Path: {token}\r\nFrom-Path: {uri}\r\n-------stray001$\r\n"
+            ),
+            format!(
+                "MSRP stray002 403 Forbidden\r\nTo-Path: {token}\r\nFrom-Path: {uri}\r\n-------stray002$\r\n"
+            ),
             // An open transaction, but addressed to somebody else.
-            format!("MSRP {0} 404\r\nTo-Path: msrps://x.invalid:1/x;tcp\r\nFrom-Path: {uri}\r\n-------{0}$\r\n", got.tid),
+            format!(
+                "MSRP {0} 404\r\nTo-Path: msrps://x.invalid:1/x;tcp\r\nFrom-Path: {uri}\r\n-------{0}$\r\n",
+                got.tid
+            ),
             // Broken ones.
             "MSRP stray003 200 OK\r\n-------stray003$\r\n".to_owned(),
-            format!("MSRP stray004 200 OK\r\nFrom-Path: {uri}\r\nTo-Path: {token}\r\n-------stray004$\r\n"),
-            format!("MSRP stray005 999\r\nTo-Path: {token}\r\nFrom-Path: nonsense\r\n-------stray005$\r\n"),
-            format!("MSRP stray006 200 OK\r\nTo-Path: {token}\r\nFrom-Path: {uri}\r\nno colon\r\n-------stray006$\r\n"),
+            format!(
+                "MSRP stray004 200 OK\r\nFrom-Path: {uri}\r\nTo-Path: {token}\r\n-------stray004$\r\n"
+            ),
+            format!(
+                "MSRP stray005 999\r\nTo-Path: {token}\r\nFrom-Path: nonsense\r\n-------stray005$\r\n"
+            ),
+            format!(
+                "MSRP stray006 200 OK\r\nTo-Path: {token}\r\nFrom-Path: {uri}\r\nno colon\r\n-------stray006$\r\n"
+            ),
         ] {
             link.p.send(stray);
         }
@@ -100,7 +129,10 @@ fn rsp_05_response_travels_back() {
         let draft = Draft::request("NICKNAME", &link.to_p, &link.a.uri).line("Use-Nickname: \"x\"");
         let got = link.pass(&draft);
         let mut octets = String::from_utf8(response(&got, "423 Try later")).unwrap();
-        octets = octets.replace("\r\n-------", "\r\nX-First: 1\r\nx-second: \u{e5}\r\nMin-Expires: 60\r\n-------");
+        octets = octets.replace(
+            "\r\n-------",
+            "\r\nX-First: 1\r\nx-second: \u{e5}\r\nMin-Expires: 60\r\n-------",
+        );
         link.p.send(octets);
         let answer = link.a.expect_code(423);
         assert_eq!(answer.tid, draft.tid, "{way}");
@@ -111,7 +143,10 @@ fn rsp_05_response_travels_back() {
         passed.push(link.p.uri.clone());
         assert_eq!(answer.from_path, passed, "{way}");
         let text = String::from_utf8(answer.raw).unwrap();
-        assert!(text.contains("X-First: 1\r\nx-second: \u{e5}\r\nMin-Expires: 60\r\n-------"), "{way}: {text}");
+        assert!(
+            text.contains("X-First: 1\r\nx-second: \u{e5}\r\nMin-Expires: 60\r\n-------"),
+            "{way}: {text}"
+        );
     }
 }
 
@@ -127,7 +162,11 @@ fn rsp_06_response_to_nobody_is_dropped() {
         // The connection is as good as before.
         let b = Client::authenticated(shared(), "carol");
         let to_b = format!("{} {}", b.token, b.uri);
-        let to_b = if way == "neighbours" { format!("{} {to_b}", link.p.token) } else { to_b };
+        let to_b = if way == "neighbours" {
+            format!("{} {to_b}", link.p.token)
+        } else {
+            to_b
+        };
         let draft = Draft::send(&to_b, &link.p.uri).text("next");
         link.p.send(draft.octets());
         assert_eq!(link.p.response_to(&draft.tid).code(), Some(200), "{way}");
@@ -184,7 +223,16 @@ fn rsp_08_success_stops_the_timer() {
 
 fn rsp_09_failure_becomes_a_report() {
     for (way, mut link) in Link::all_ways(shared()) {
-        for status in ["400 Bad", "403 Forbidden", "413 Stop", "428 Unheard of", "481", "501 No", "599 \u{fc}ber", "300 Other"] {
+        for status in [
+            "400 Bad",
+            "403 Forbidden",
+            "413 Stop",
+            "428 Unheard of",
+            "481",
+            "501 No",
+            "599 \u{fc}ber",
+            "300 Other",
+        ] {
             for failure_report in ["yes", "partial", "no"] {
                 let draft = link.draft().failure_report(failure_report).text("fail");
                 let got = link.pass(&draft);
@@ -196,9 +244,17 @@ fn rsp_09_failure_becomes_a_report() {
                     continue;
                 }
                 let report = link.a.expect_method("REPORT");
-                assert_eq!(report.message_id(), Some(draft.message_id.as_str()), "{way}");
+                assert_eq!(
+                    report.message_id(),
+                    Some(draft.message_id.as_str()),
+                    "{way}"
+                );
                 let (namespace, code, _) = report.status().unwrap();
-                assert_eq!((namespace, code), (0, status[..3].parse().unwrap()), "{way}");
+                assert_eq!(
+                    (namespace, code),
+                    (0, status[..3].parse().unwrap()),
+                    "{way}"
+                );
             }
         }
         let rest = link.a.drain(Duration::from_millis(150));

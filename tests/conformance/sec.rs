@@ -41,8 +41,16 @@ fn sec_01_no_open_relay() {
     let mut random = Octets::new(101);
     let by_name = stranger.uri_at("victim1.peers.example");
     for round in 0..60 {
-        let mut anonymous = if round % 3 == 2 { Client::tcp(relay) } else { Client::tls(relay) };
-        let id: String = random.take(26).iter().map(|b| char::from(b'a' + b % 26)).collect();
+        let mut anonymous = if round % 3 == 2 {
+            Client::tcp(relay)
+        } else {
+            Client::tls(relay)
+        };
+        let id: String = random
+            .take(26)
+            .iter()
+            .map(|b| char::from(b'a' + b % 26))
+            .collect();
         let first = match round % 6 {
             0 => format!("msrps://relay.example.com:{}/{id};tcp", relay.port()),
             1 => link.a.token.clone(),
@@ -51,13 +59,25 @@ fn sec_01_no_open_relay() {
             4 => link.a.token.replacen("msrps:", "msrp:", 1),
             _ => stranger.uri.clone(),
         };
-        let next = if round % 2 == 0 { &stranger.uri } else { &by_name };
+        let next = if round % 2 == 0 {
+            &stranger.uri
+        } else {
+            &by_name
+        };
         let method = ["SEND", "NICKNAME", "REPORT", "AUTH", "FOO"][round % 5];
-        let draft = Draft::request(method, &format!("{first} {next}"), &anonymous.uri).message_id("openrly1");
-        let draft = if method == "REPORT" { draft.range("1-1/1").line("Status: 000 200") } else { draft };
+        let draft = Draft::request(method, &format!("{first} {next}"), &anonymous.uri)
+            .message_id("openrly1");
+        let draft = if method == "REPORT" {
+            draft.range("1-1/1").line("Status: 000 200")
+        } else {
+            draft
+        };
         anonymous.send(draft.octets());
         if let Ok(answer) = anonymous.receive(Duration::from_millis(50)) {
-            assert!(matches!(answer.code(), Some(400 | 403 | 481 | 501)), "{answer:?}");
+            assert!(
+                matches!(answer.code(), Some(400 | 403 | 481 | 501)),
+                "{answer:?}"
+            );
         }
     }
     stranger.nobody_connects(Duration::from_millis(300));
@@ -86,7 +106,12 @@ fn sec_02_stolen_token_reaches_its_client_only() {
     // It cannot take P's place either (D-34): the first connection keeps the URI.
     let mut usurper = Client::tls(relay);
     usurper.uri.clone_from(&link.p.uri);
-    usurper.send(Draft::send(&link.to_a, &usurper.uri).failure_report("no").text("I am P").octets());
+    usurper.send(
+        Draft::send(&link.to_a, &usurper.uri)
+            .failure_report("no")
+            .text("I am P")
+            .octets(),
+    );
     link.a.expect_method("SEND");
     let to_p = link.draft().text("to P");
     link.pass(&to_p);
@@ -99,7 +124,9 @@ fn sec_02_stolen_token_reaches_its_client_only() {
 
 fn sec_03_dialled_addresses_are_filtered() {
     // Loopback is not allowed here, but for one port's network.
-    let relay = Setup::new().set_list("dial.allow", &["127.0.0.2/32"]).start();
+    let relay = Setup::new()
+        .set_list("dial.allow", &["127.0.0.2/32"])
+        .start();
     let stranger = Peer::tls();
     let mut a = Client::authenticated(&relay, "alice");
     let own = format!("msrps://127.0.0.1:{}/x;tcp", relay.port());
@@ -122,7 +149,9 @@ fn sec_03_dialled_addresses_are_filtered() {
         let draft = Draft::send(&format!("{} {uri}", a.token), &a.uri).text("inside?");
         a.send(draft.octets());
         let failed = a.find(SOON, |m| m.code() != Some(200));
-        let code = failed.code().or_else(|| failed.status().map(|(_, code, _)| code));
+        let code = failed
+            .code()
+            .or_else(|| failed.status().map(|(_, code, _)| code));
         assert!(matches!(code, Some(403 | 408)), "{uri}: {failed:?}");
         a.drain(Duration::from_millis(20));
     }
@@ -133,7 +162,9 @@ fn sec_03_dialled_addresses_are_filtered() {
     let draft = Draft::send(&format!("{} {own}", a.token), &a.uri).text("myself?");
     a.send(draft.octets());
     let failed = a.find(SOON, |m| m.code() != Some(200));
-    let code = failed.code().or_else(|| failed.status().map(|(_, code, _)| code));
+    let code = failed
+        .code()
+        .or_else(|| failed.status().map(|(_, code, _)| code));
     assert!(matches!(code, Some(403 | 408)), "{failed:?}");
 }
 
@@ -142,11 +173,21 @@ fn sec_04_secrets_stay_out_of_the_log() {
     let mut link = Link::dialled(&relay);
     let challenge = link.a.challenge();
     let answer = link.a.answer(&challenge, 1);
-    link.a.auth(&[&format!("Authorization: {}", answer.authorization)]);
-    link.a.auth(&[&format!("Authorization: {}", answer.authorization)]);
-    link.a.send(link.draft().text("a very private body").octets());
+    link.a
+        .auth(&[&format!("Authorization: {}", answer.authorization)]);
+    link.a
+        .auth(&[&format!("Authorization: {}", answer.authorization)]);
+    link.a
+        .send(link.draft().text("a very private body").octets());
     link.p.expect_method("SEND");
-    let draft = Draft::send(&format!("{} msrps://127.0.0.1:{}/dead;tcp", link.a.token, free_port()), &link.a.uri);
+    let draft = Draft::send(
+        &format!(
+            "{} msrps://127.0.0.1:{}/dead;tcp",
+            link.a.token,
+            free_port()
+        ),
+        &link.a.uri,
+    );
     link.a.send(draft.text("another private body").octets());
     let mut stray = Client::tls(&relay);
     stray.send(format!("GARBAGE {}\r\n", link.a.token));
@@ -155,7 +196,15 @@ fn sec_04_secrets_stay_out_of_the_log() {
     drop(link);
     std::thread::sleep(Duration::from_millis(300));
     let log = relay.log();
-    let id = |uri: &str| uri.rsplit_once('/').unwrap().1.split(';').next().unwrap().to_owned();
+    let id = |uri: &str| {
+        uri.rsplit_once('/')
+            .unwrap()
+            .1
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
     for secret in [
         id(&token),
         id(&uri),
@@ -189,7 +238,9 @@ fn sec_06_slow_senders_are_bounded() {
     // One octet now and then does not prolong a probation.
     let mut sent = 0;
     while began.elapsed() < Duration::from_millis(2500) {
-        slow.iter_mut().for_each(|client| drop(client.write(&octets[sent..=sent], Duration::from_millis(100))));
+        for client in &mut slow {
+            client.write(&octets[sent..=sent], Duration::from_millis(100));
+        }
         sent += 1;
         std::thread::sleep(Duration::from_millis(250));
     }
@@ -216,7 +267,9 @@ fn sec_07_hostile_input_does_not_grow_memory() {
     // Connections that begin something and leave.
     for round in 0..200 {
         let mut stray = Client::tls(&relay);
-        let octets = Draft::send(&format!("{token} {}", link.a.uri), &stray.uri).range("1-*/*").body(&[b'x'; 3000]);
+        let octets = Draft::send(&format!("{token} {}", link.a.uri), &stray.uri)
+            .range("1-*/*")
+            .body(&[b'x'; 3000]);
         let octets = octets.octets();
         stray.send(&octets[..octets.len() * (round % 10 + 1) / 11]);
         match round % 3 {
@@ -234,14 +287,29 @@ fn sec_07_hostile_input_does_not_grow_memory() {
 
 /// Requests that might make a careless relay allocate; A takes all answers, P gets what is good.
 fn hostile(link: &mut Link, count: usize) {
-    let paths: Vec<String> = (0..14).map(|i| format!("msrps://h{i}.invalid:1/x;tcp")).collect();
+    let paths: Vec<String> = (0..14)
+        .map(|i| format!("msrps://h{i}.invalid:1/x;tcp"))
+        .collect();
     for number in 0..count {
         let draft = match number % 6 {
-            0 => link.draft().range("9000000000000000000-*/9223372036854775807").text("x").flag('+'),
+            0 => link
+                .draft()
+                .range("9000000000000000000-*/9223372036854775807")
+                .text("x")
+                .flag('+'),
             1 => Draft::send(&format!("{} {}", link.a.token, paths.join(" ")), "x").text("x"),
-            2 => link.draft().lines(&["X-A: a"; 60]).failure_report("partial").text("x"),
+            2 => link
+                .draft()
+                .lines(&["X-A: a"; 60])
+                .failure_report("partial")
+                .text("x"),
             3 => link.draft().range("x").text("x"),
-            4 => link.draft().message_id(&"m".repeat(1000)).range("1-*/*").text("").flag('+'),
+            4 => link
+                .draft()
+                .message_id(&"m".repeat(1000))
+                .range("1-*/*")
+                .text("")
+                .flag('+'),
             _ => Draft::request("NICKNAME", &link.to_p, &link.a.uri).line("Use-Nickname: \"x\""),
         };
         link.a.send(draft.octets());
@@ -274,7 +342,12 @@ fn sec_08_body_forges_no_frames() {
     std::thread::scope(|scope| {
         scope.spawn(|| link.a.send(draft.octets()));
         let got = Assembly::new().answering().finish(&mut link.p);
-        assert!(got.body == body, "{} octets instead of {}", got.octets, body.len());
+        assert!(
+            got.body == body,
+            "{} octets instead of {}",
+            got.octets,
+            body.len()
+        );
     });
     assert_eq!(link.a.response_to(&draft.tid).code(), Some(200));
     link.p.silence(Duration::from_millis(100));
@@ -287,11 +360,16 @@ fn sec_09_headers_cannot_be_injected() {
     let draft = link.draft().text("x");
     let got = link.pass(&draft);
     link.a.expect_code(200);
-    link.p.send(response(&got, "413 Stop\tthat: \"now\" \u{e5}"));
+    link.p
+        .send(response(&got, "413 Stop\tthat: \"now\" \u{e5}"));
     let report = link.a.expect_method("REPORT");
     assert!(report.headers.len() <= 5, "{report:?}");
     // By URIs.
-    for uri in ["msrps://x\r\nX-Injected: 1\r\n:1/x;tcp", "msrps://x:1/x;tcp\tX-Injected: 1", "msrps://x:1/\";tcp"] {
+    for uri in [
+        "msrps://x\r\nX-Injected: 1\r\n:1/x;tcp",
+        "msrps://x:1/x;tcp\tX-Injected: 1",
+        "msrps://x:1/\";tcp",
+    ] {
         let draft = Draft::send(&format!("{} {uri}", link.a.token), &link.a.uri).text("x");
         if let Some(answer) = link.refused(&draft.octets()) {
             assert_eq!(answer.code(), Some(400));
@@ -300,13 +378,27 @@ fn sec_09_headers_cannot_be_injected() {
     }
     // By user and realm.
     let uri = relay.uri();
-    for user in ["al\"ice", "al\\ice", "alice\", realm=\"other", "a: b", "\u{e5}\u{1F98A}", ""] {
+    for user in [
+        "al\"ice",
+        "al\\ice",
+        "alice\", realm=\"other",
+        "a: b",
+        "\u{e5}\u{1F98A}",
+        "",
+    ] {
         let mut a = Client::tls(relay);
         let challenge = a.challenge();
-        let asker = Asker { user, password: "x", uri: &uri };
+        let asker = Asker {
+            user,
+            password: "x",
+            uri: &uri,
+        };
         let answer = Answer::new(&challenge, asker, &fresh_cnonce(), 1, Spelling::default());
         let refusal = a.auth(&[&format!("Authorization: {}", answer.authorization)]);
-        assert!(matches!(refusal.code(), Some(400 | 401)), "{user:?}: {refusal:?}");
+        assert!(
+            matches!(refusal.code(), Some(400 | 401)),
+            "{user:?}: {refusal:?}"
+        );
     }
     let mut a = Client::tls(relay);
     let line = "Authorization: Digest username=\"al\r\nX-Injected: 1\r\n\"";
@@ -347,24 +439,39 @@ fn sec_11_from_path_gives_no_rights() {
     // It claims to be a relay, and later somebody sends to that relay.
     let claimed = "msrps://r2.unreachable.example:2855/abc;tcp";
     let from = format!("{claimed} msrps://far.example.net:1/x;tcp");
-    let draft = Draft::send(&format!("{} {}", a.token, a.uri), &from).failure_report("no").text("from R2");
+    let draft = Draft::send(&format!("{} {}", a.token, a.uri), &from)
+        .failure_report("no")
+        .text("from R2");
     anonymous.send(draft.octets());
     a.expect_method("SEND");
     // By its whole URI only it can be reached (D-34), never as that authority.
     let sibling = "msrps://r2.unreachable.example:2855/other;tcp";
-    let draft = Draft::send(&format!("{} {sibling} msrps://far.example.net:1/x;tcp", a.token), &a.uri).text("secret");
+    let draft = Draft::send(
+        &format!("{} {sibling} msrps://far.example.net:1/x;tcp", a.token),
+        &a.uri,
+    )
+    .text("secret");
     a.send(draft.octets());
     anonymous.silence(Duration::from_millis(300));
     let failed = a.find(SOON, |m| m.code() != Some(200));
-    let code = failed.code().or_else(|| failed.status().map(|(_, code, _)| code));
+    let code = failed
+        .code()
+        .or_else(|| failed.status().map(|(_, code, _)| code));
     assert_ne!(code, Some(200), "{failed:?}");
 }
 
 fn sec_12_unsigned_content_is_refused_on_demand() {
     let relay = Setup::new().set("relay.signed_content_only", true).start();
     let mut link = Link::inbound(&relay);
-    let signed = |link: &Link| link.draft().content("Multipart/Signed; boundary=x", b"--x--");
-    for kind in ["text/plain", "message/cpim", "multipart/mixed; boundary=multipart/signed"] {
+    let signed = |link: &Link| {
+        link.draft()
+            .content("Multipart/Signed; boundary=x", b"--x--")
+    };
+    for kind in [
+        "text/plain",
+        "message/cpim",
+        "multipart/mixed; boundary=multipart/signed",
+    ] {
         let draft = link.draft().content(kind, b"x");
         link.a.send(draft.octets());
         assert_eq!(link.a.response_to(&draft.tid).code(), Some(415), "{kind}");
@@ -380,14 +487,27 @@ fn sec_12_unsigned_content_is_refused_on_demand() {
 fn sec_14_refusals_are_counted() {
     let relay = Setup::new().start();
     let mut link = Link::neighbours(&relay);
-    let code = |code: &str| relay.metric("msrpd_responses_total", &[&format!("code=\"{code}\""), "direction=\"out\""]);
+    let code = |code: &str| {
+        relay.metric(
+            "msrpd_responses_total",
+            &[&format!("code=\"{code}\""), "direction=\"out\""],
+        )
+    };
     let (challenged, unknown) = (code("401"), code("481"));
     link.a.challenge();
     let draft = Draft::send(&link.to_p.replacen(";tcp", "x;tcp", 1), &link.a.uri).text("x");
     link.a.send(draft.octets());
     link.a.expect_code(481);
-    relay.metric_becomes("msrpd_responses_total", &["code=\"401\"", "direction=\"out\""], |n| n >= challenged + 1.0);
-    relay.metric_becomes("msrpd_responses_total", &["code=\"481\"", "direction=\"out\""], |n| n >= unknown + 1.0);
+    relay.metric_becomes(
+        "msrpd_responses_total",
+        &["code=\"401\"", "direction=\"out\""],
+        |n| n >= challenged + 1.0,
+    );
+    relay.metric_becomes(
+        "msrpd_responses_total",
+        &["code=\"481\"", "direction=\"out\""],
+        |n| n >= unknown + 1.0,
+    );
     assert!(relay.metric("msrpd_refusals_total", &[]) >= 1.0);
     let mut stray = Client::tls(&relay);
     stray.send("GARBAGE\r\n");

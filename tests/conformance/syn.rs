@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::rows;
 use crate::support::assembly::Assembly;
 use crate::support::client::{Client, QUIET};
 use crate::support::link::Link;
 use crate::support::message::{Draft, report, response};
 use crate::support::random::{Octets, heavy};
-use crate::rows;
 use crate::support::relay::{Setup, shared};
 
 rows! {
@@ -88,15 +88,29 @@ fn syn_01_start_line_is_case_sensitive_and_exact() {
 
 fn syn_02_transact_ids_of_every_legal_form_work() {
     let mut link = Link::inbound(shared());
-    for tid in ["abcd", "0000", "9.-+", "a%=.", "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", "a.-+%=.-+%=.-+%=.-+%=.-+%=.-+%="] {
+    for tid in [
+        "abcd",
+        "0000",
+        "9.-+",
+        "a%=.",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345",
+        "a.-+%=.-+%=.-+%=.-+%=.-+%=.-+%=",
+    ] {
         let draft = link.draft().tid(tid).text("tid");
         let got = link.pass(&draft);
         assert_ne!(got.tid, tid, "the hop has a tid of its own (FWD-06)");
         assert_eq!(link.a.expect_code(200).tid, tid);
         link.p.send(response(&got, "200 OK"));
     }
-    for character in ('a'..='z').chain('A'..='Z').chain('0'..='9').chain(".-+%=".chars()) {
-        let draft = link.draft().tid(&format!("x{character}{character}{character}")).text("character");
+    for character in ('a'..='z')
+        .chain('A'..='Z')
+        .chain('0'..='9')
+        .chain(".-+%=".chars())
+    {
+        let draft = link
+            .draft()
+            .tid(&format!("x{character}{character}{character}"))
+            .text("character");
         let got = link.pass(&draft);
         assert_eq!(link.a.expect_code(200).tid, draft.tid);
         link.p.send(response(&got, "200 OK"));
@@ -104,7 +118,14 @@ fn syn_02_transact_ids_of_every_legal_form_work() {
 }
 
 fn syn_02_illegal_transact_ids_lose_the_framing() {
-    for tid in ["abc", "abcdefghijklmnopqrstuvwxyz0123456", "ab_cd", ".abcd", "ab/cd", "ab\u{e5}cd"] {
+    for tid in [
+        "abc",
+        "abcdefghijklmnopqrstuvwxyz0123456",
+        "ab_cd",
+        ".abcd",
+        "ab/cd",
+        "ab\u{e5}cd",
+    ] {
         loses_the_framing(|link| link.draft().tid(tid).text("tid").octets());
     }
 }
@@ -148,8 +169,19 @@ fn syn_04_header_names_and_words_match_in_any_case() {
     link.a.send(octets);
     let got = link.p.expect_method("SEND");
     let names: Vec<&str> = got.headers.iter().map(|(name, _)| name.as_str()).collect();
-    for name in ["To-Path", "From-Path", "Message-ID", "Byte-Range", "Failure-Report", "Success-Report", "Content-Type"] {
-        assert!(names.contains(&name), "{name} is emitted in the RFC's case: {names:?}");
+    for name in [
+        "To-Path",
+        "From-Path",
+        "Message-ID",
+        "Byte-Range",
+        "Failure-Report",
+        "Success-Report",
+        "Content-Type",
+    ] {
+        assert!(
+            names.contains(&name),
+            "{name} is emitted in the RFC's case: {names:?}"
+        );
     }
     // Failure-Report: NO has been understood: there is no 200.
     link.a.silence(QUIET);
@@ -176,18 +208,36 @@ fn syn_06_unknown_headers_are_carried_in_order() {
     let mut link = Link::inbound(shared());
     let draft = link
         .draft()
-        .lines(&["X-Foo: b", "Keep-Alive: yes", "x-foo: B; c=\"d, e\"", "Z:  two spaces", "X-Empty:", "A-Header: \ttab"])
+        .lines(&[
+            "X-Foo: b",
+            "Keep-Alive: yes",
+            "x-foo: B; c=\"d, e\"",
+            "Z:  two spaces",
+            "X-Empty:",
+            "A-Header: \ttab",
+        ])
         .text("unknown");
     let got = link.pass(&draft);
     let text = String::from_utf8_lossy(&got.raw).into_owned();
-    let wanted = "X-Foo: b\r\nKeep-Alive: yes\r\nx-foo: B; c=\"d, e\"\r\nZ:  two spaces\r\nX-Empty:";
+    let wanted =
+        "X-Foo: b\r\nKeep-Alive: yes\r\nx-foo: B; c=\"d, e\"\r\nZ:  two spaces\r\nX-Empty:";
     assert!(text.contains(wanted), "{text}");
-    assert!(text.contains("A-Header: \ttab\r\nContent-Type: text/plain\r\n\r\n"), "{text}");
+    assert!(
+        text.contains("A-Header: \ttab\r\nContent-Type: text/plain\r\n\r\n"),
+        "{text}"
+    );
 }
 
 fn syn_07_folded_and_colonless_lines_are_malformed() {
     let mut link = Link::inbound(shared());
-    for line in ["X-Folded: a\r\n b", "X-Folded: a\r\n\tb", "NoColonHere", " Leading: space", ": no name", "Sp ace: x"] {
+    for line in [
+        "X-Folded: a\r\n b",
+        "X-Folded: a\r\n\tb",
+        "NoColonHere",
+        " Leading: space",
+        ": no name",
+        "Sp ace: x",
+    ] {
         let draft = link.draft().line(line).text("folded");
         if let Some(answer) = link.refused(&draft.octets()) {
             assert_eq!(answer.code(), Some(400), "to {line:?}");
@@ -225,13 +275,20 @@ fn syn_08_text_beyond_ascii_passes() {
     let line = "Use-Nickname: \"Åse 🦊\"";
     let draft = Draft::request("NICKNAME", &link.to_p, &link.a.uri).line(line);
     let got = link.pass(&draft);
-    assert!(String::from_utf8_lossy(&got.raw).contains(&format!("\r\n{line}\r\n")), "{got:?}");
+    assert!(
+        String::from_utf8_lossy(&got.raw).contains(&format!("\r\n{line}\r\n")),
+        "{got:?}"
+    );
 }
 
 /// A short SEND whose body is full of beginnings of end-lines.
 fn treacherous(link: &Link) -> (Draft, Vec<u8>) {
     let draft = link.draft().failure_report("no");
-    let body = format!("ab\r\n\r\n-------\r\n-------{}\r\n-------{}x\r\n--", &draft.tid[..6], draft.tid);
+    let body = format!(
+        "ab\r\n\r\n-------\r\n-------{}\r\n-------{}x\r\n--",
+        &draft.tid[..6],
+        draft.tid
+    );
     (draft.clone().text(&body), body.into_bytes())
 }
 
@@ -250,7 +307,11 @@ fn syn_09_end_line_is_found_at_every_segmentation() {
     for octet in &octets {
         link.a.send([*octet]);
     }
-    assert_eq!(link.p.expect_method("SEND").body(), body, "one octet per record");
+    assert_eq!(
+        link.p.expect_method("SEND").body(),
+        body,
+        "one octet per record"
+    );
 }
 
 fn syn_09_end_line_is_found_at_every_segmentation_of_tcp() {
@@ -258,8 +319,16 @@ fn syn_09_end_line_is_found_at_every_segmentation_of_tcp() {
     let (draft, body) = treacherous(&link);
     // The same octets, the other way: only P speaks TCP.
     let text = String::from_utf8(draft.octets()).unwrap();
-    let text = text.replacen(&format!("To-Path: {}", link.to_p), &format!("To-Path: {}", link.to_a), 1);
-    let octets = text.replacen(&format!("From-Path: {}", link.a.uri), &format!("From-Path: {}", link.p.uri), 1);
+    let text = text.replacen(
+        &format!("To-Path: {}", link.to_p),
+        &format!("To-Path: {}", link.to_a),
+        1,
+    );
+    let octets = text.replacen(
+        &format!("From-Path: {}", link.a.uri),
+        &format!("From-Path: {}", link.p.uri),
+        1,
+    );
     let octets = octets.as_bytes();
     for cut in 1..octets.len() {
         link.p.send(&octets[..cut]);
@@ -271,7 +340,11 @@ fn syn_09_end_line_is_found_at_every_segmentation_of_tcp() {
         link.p.send([*octet]);
         std::thread::sleep(Duration::from_micros(200));
     }
-    assert_eq!(link.a.expect_method("SEND").body(), body, "one octet per segment");
+    assert_eq!(
+        link.a.expect_method("SEND").body(),
+        body,
+        "one octet per segment"
+    );
 }
 
 fn syn_10_near_misses_of_the_end_line_are_data() {
@@ -359,7 +432,10 @@ fn syn_14_body_is_any_octets() {
     const BLOCKS: usize = 64;
     let _turn = heavy();
     let mut link = Link::inbound(shared());
-    let draft = link.draft().range(&format!("1-*/{}", BLOCK * BLOCKS)).body(&[]);
+    let draft = link
+        .draft()
+        .range(&format!("1-*/{}", BLOCK * BLOCKS))
+        .body(&[]);
     let (sent, got) = std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
             let (mut octets, mut sent) = (Octets::new(14), Sha256::new());
@@ -388,10 +464,20 @@ fn syn_15_mime_headers_keep_order_and_text() {
         "Content-Disposition: attachment; filename=\"a b;c.txt\"; size=3",
         "Content-Description: ein Text",
     ];
-    let draft = link.draft().line("X-Before: 1").lines(&mime).content("text/plain; charset=\"UTF-8\"", b"abc");
+    let draft = link
+        .draft()
+        .line("X-Before: 1")
+        .lines(&mime)
+        .content("text/plain; charset=\"UTF-8\"", b"abc");
     let got = link.pass(&draft);
-    let wanted = format!("{}\r\nContent-Type: text/plain; charset=\"UTF-8\"\r\n\r\n", mime.join("\r\n"));
-    assert!(String::from_utf8_lossy(&got.raw).contains(&wanted), "{got:?}");
+    let wanted = format!(
+        "{}\r\nContent-Type: text/plain; charset=\"UTF-8\"\r\n\r\n",
+        mime.join("\r\n")
+    );
+    assert!(
+        String::from_utf8_lossy(&got.raw).contains(&wanted),
+        "{got:?}"
+    );
 
     // Content-Type that did not come last leaves last; extension headers go before MIME headers.
     let tid = Draft::send("", "").tid;
@@ -400,10 +486,17 @@ fn syn_15_mime_headers_keep_order_and_text() {
          Message-ID: mime0001\r\nX-Late: 1\r\nByte-Range: 1-3/3\r\n\r\nabc\r\n-------{tid}$\r\n",
         link.to_p, link.a.uri
     ));
-    let got = link.p.find(QUIET * 10, |m| m.message_id() == Some("mime0001"));
+    let got = link
+        .p
+        .find(QUIET * 10, |m| m.message_id() == Some("mime0001"));
     let names: Vec<&str> = got.headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names.last(), Some(&"Content-Type"), "{got:?}");
-    let place = |name: &str| names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} is there"));
+    let place = |name: &str| {
+        names
+            .iter()
+            .position(|n| *n == name)
+            .unwrap_or_else(|| panic!("{name} is there"))
+    };
     assert!(place("X-Late") < place("Content-ID"), "{got:?}");
 }
 
@@ -423,8 +516,14 @@ fn syn_16_transact_ids_are_unpredictable() {
         for _ in 0..BATCH {
             let tid = link.p.expect_method("SEND").tid;
             values.resize(values.len().max(tid.len()), HashSet::new());
-            tid.bytes().zip(&mut values).for_each(|(octet, seen)| drop(seen.insert(octet)));
-            alike += tid.bytes().zip(previous.bytes()).filter(|(a, b)| a == b).count();
+            for (octet, seen) in tid.bytes().zip(&mut values) {
+                seen.insert(octet);
+            }
+            alike += tid
+                .bytes()
+                .zip(previous.bytes())
+                .filter(|(a, b)| a == b)
+                .count();
             previous.clone_from(&tid);
             assert!(tids.insert(tid), "a tid came twice");
         }
@@ -433,8 +532,15 @@ fn syn_16_transact_ids_are_unpredictable() {
     // and no more in common with the one before than chance gives.
     let bits: f64 = values.iter().map(|seen| (seen.len() as f64).log2()).sum();
     assert!(bits >= 64.0, "{bits} bits at most");
-    let expected: f64 = values.iter().map(|seen| 1.0 / seen.len() as f64).sum::<f64>() * (BATCHES * BATCH) as f64;
-    assert!((alike as f64) < expected * 1.2 + 100.0, "{alike} characters as in the tid before, {expected} expected");
+    let expected: f64 = values
+        .iter()
+        .map(|seen| 1.0 / seen.len() as f64)
+        .sum::<f64>()
+        * (BATCHES * BATCH) as f64;
+    assert!(
+        (alike as f64) < expected * 1.2 + 100.0,
+        "{alike} characters as in the tid before, {expected} expected"
+    );
 }
 
 fn syn_17_body_of_other_methods_is_bounded() {
@@ -442,7 +548,11 @@ fn syn_17_body_of_other_methods_is_bounded() {
         let mut link = Link::inbound(shared());
         let draft = |link: &Link, octets: usize| {
             let draft = Draft::request(method, &link.to_p, &link.a.uri).range("1-1/1");
-            let draft = if method == "REPORT" { draft.line("Status: 000 200 OK") } else { draft };
+            let draft = if method == "REPORT" {
+                draft.line("Status: 000 200 OK")
+            } else {
+                draft
+            };
             draft.message_id("bounded0").body(&vec![b'x'; octets])
         };
         let largest = draft(&link, 10_240);
@@ -452,7 +562,10 @@ fn syn_17_body_of_other_methods_is_bounded() {
         let answers = link.a.drain(Duration::from_secs(3));
         match method {
             "REPORT" => assert!(answers.is_empty(), "{answers:?}"),
-            _ => assert!(answers.len() == 1 && answers[0].code() == Some(400), "{method}: {answers:?}"),
+            _ => assert!(
+                answers.len() == 1 && answers[0].code() == Some(400),
+                "{method}: {answers:?}"
+            ),
         }
         link.a.closed();
         link.p.silence(Duration::from_millis(100));
@@ -505,7 +618,10 @@ fn syn_19_uri_without_transport_is_malformed() {
         if let Some(answer) = answer {
             assert_eq!(answer.code(), Some(400), "{broken}");
         } else {
-            assert_ne!(broken, "msrps://bob.example.org:8145/x", "no transport: 400");
+            assert_ne!(
+                broken, "msrps://bob.example.org:8145/x",
+                "no transport: 400"
+            );
         }
     }
 }
@@ -514,19 +630,29 @@ fn syn_20_foreign_uris_are_opaque() {
     let mut link = Link::inbound(shared());
     let beyond = "msrps://x.invalid:2855/q;ws;k=v msrps://y.invalid/q;dc;a=b;c msrp://user@[2001:db8::1]:9/z;tcp";
     let before = "msrps://x.invalid/q;ws msrp://anonymous.invalid;dc";
-    let draft = Draft::send(&format!("{} {beyond}", link.to_a), &format!("{} {before}", link.p.uri))
-        .failure_report("no")
-        .text("opaque");
+    let draft = Draft::send(
+        &format!("{} {beyond}", link.to_a),
+        &format!("{} {before}", link.p.uri),
+    )
+    .failure_report("no")
+    .text("opaque");
     link.p.send(draft.octets());
     let got = link.a.expect_method("SEND");
     assert_eq!(got.to_path.join(" "), format!("{} {beyond}", link.a.uri));
-    assert_eq!(got.from_path.join(" "), format!("{} {} {before}", link.a.token, link.p.uri));
+    assert_eq!(
+        got.from_path.join(" "),
+        format!("{} {} {before}", link.a.token, link.p.uri)
+    );
 }
 
 fn syn_21_send_with_wrong_headers_is_refused() {
     let mut link = Link::inbound(shared());
     let text = |link: &Link, lines: &[&str]| {
-        Draft::request("SEND", &link.to_p, &link.a.uri).lines(lines).without_range().text("wrong").octets()
+        Draft::request("SEND", &link.to_p, &link.a.uri)
+            .lines(lines)
+            .without_range()
+            .text("wrong")
+            .octets()
     };
     let right = ["Message-ID: right001", "Byte-Range: 1-5/5"];
     for wrong in [
@@ -544,7 +670,9 @@ fn syn_21_send_with_wrong_headers_is_refused() {
         let octets = text(&link, &[right[0], right[1], wrong]);
         link.refused_with(400, &octets);
     }
-    for range in ["5", "0-5/5", "a-5/5", "1-5", "1-x/5", "1-5/y", "-5/5", "1-5/5/5", "", "1 - 5/5", "+1-5/5"] {
+    for range in [
+        "5", "0-5/5", "a-5/5", "1-5", "1-x/5", "1-5/y", "-5/5", "1-5/5/5", "", "1 - 5/5", "+1-5/5",
+    ] {
         let octets = text(&link, &[right[0], &format!("Byte-Range: {range}")]);
         link.refused_with(400, &octets);
     }
@@ -556,7 +684,13 @@ fn syn_21_send_with_wrong_headers_is_refused() {
 fn syn_21_message_id_is_opaque() {
     let mut link = Link::inbound(shared());
     let long = "m".repeat(256);
-    for id in ["a", "with space and \"quotes\"", "ünïcode", "<mail@like.example>", &long] {
+    for id in [
+        "a",
+        "with space and \"quotes\"",
+        "ünïcode",
+        "<mail@like.example>",
+        &long,
+    ] {
         let draft = link.draft().message_id(id).text("id");
         let got = link.pass(&draft);
         assert_eq!(got.message_id(), Some(id));
@@ -576,7 +710,9 @@ fn syn_22_lost_framing_ends_the_connection() {
         loses_the_framing(|_| garbage.to_vec());
         // After something good, too.
         loses_the_framing(|link| {
-            let mut octets = Draft::send(&link.a.token, &link.a.uri).failure_report("no").octets();
+            let mut octets = Draft::send(&link.a.token, &link.a.uri)
+                .failure_report("no")
+                .octets();
             octets.extend_from_slice(garbage);
             octets
         });
@@ -599,7 +735,10 @@ fn syn_22_broken_message_never_completes() {
         for got in link.p.drain(QUIET) {
             assert_ne!(got.flag, b'$', "{got:?}");
         }
-        assert!(link.p.is_between_messages(), "what was begun has its end-line (CHK-19)");
+        assert!(
+            link.p.is_between_messages(),
+            "what was begun has its end-line (CHK-19)"
+        );
     }
 }
 
@@ -611,7 +750,11 @@ fn syn_23_malformed_request_leaves_the_connection_alone() {
         assert_eq!(answer.to_path, [link.a.uri.clone()]);
         link.still_works();
         // With Failure-Report: no there is nothing to say.
-        let draft = link.draft().range("nonsense").failure_report("no").text("bad");
+        let draft = link
+            .draft()
+            .range("nonsense")
+            .failure_report("no")
+            .text("bad");
         link.ignored(&draft.octets());
         link.still_works();
     }
@@ -619,7 +762,9 @@ fn syn_23_malformed_request_leaves_the_connection_alone() {
 
 fn syn_24_pipelined_sends_are_answered_in_order() {
     for (way, mut link) in Link::all_ways(shared()) {
-        let drafts: Vec<Draft> = (0..100).map(|i| link.draft().text(&format!("message {i}"))).collect();
+        let drafts: Vec<Draft> = (0..100)
+            .map(|i| link.draft().text(&format!("message {i}")))
+            .collect();
         let all: Vec<u8> = drafts.iter().flat_map(Draft::octets).collect();
         link.a.send(all);
         for (i, draft) in drafts.iter().enumerate() {
@@ -653,7 +798,9 @@ fn syn_25_generous_heads_pass() {
     link.a.expect_code(200);
     link.p.send(response(&got, "200 OK"));
     // 16 URIs in a path.
-    let many: Vec<String> = (0..15).map(|i| format!("msrps://hop{i}.invalid:2855/s{i};tcp")).collect();
+    let many: Vec<String> = (0..15)
+        .map(|i| format!("msrps://hop{i}.invalid:2855/s{i};tcp"))
+        .collect();
     let draft = Draft::send(&link.to_a, &format!("{} {}", link.p.uri, many.join(" "))).text("path");
     link.p.send(draft.octets());
     let got = link.a.expect_method("SEND");
@@ -679,11 +826,15 @@ fn syn_25_endless_heads_are_cut_off() {
             octets.resize(octets.len() + 1024 * 1024, b'e');
         } else {
             octets.extend_from_slice(b"\r\n");
-            (0..60_000).for_each(|i| octets.extend_from_slice(format!("X-{i}: many\r\n").as_bytes()));
+            (0..60_000)
+                .for_each(|i| octets.extend_from_slice(format!("X-{i}: many\r\n").as_bytes()));
         }
         a.write(&octets, Duration::from_secs(2));
         let answers = a.drain(Duration::from_secs(3));
-        assert!(answers.len() <= 1 && answers.iter().all(|m| m.code() == Some(400)), "{answers:?}");
+        assert!(
+            answers.len() <= 1 && answers.iter().all(|m| m.code() == Some(400)),
+            "{answers:?}"
+        );
         a.closed();
     }
     let grown = relay.resident().saturating_sub(before);

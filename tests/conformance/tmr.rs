@@ -51,21 +51,31 @@ fn tmr_01_hop_timer_runs_from_the_last_octet() {
     // The timer of a chunk that is not answered starts here, too.
     let draft = link.draft().text("no answer");
     link.pass(&draft);
-    let report = link.a.report_about(&draft.message_id, Duration::from_secs(36));
+    let report = link
+        .a
+        .report_about(&draft.message_id, Duration::from_secs(36));
     assert_eq!(report.status().unwrap().1, 408);
     assert!(ended.elapsed() >= Duration::from_secs(30));
 }
 
 fn tmr_02_answer_after_the_timer_is_dropped() {
     let mut link = Link::inbound(shared());
-    let drafts = ["200 OK", "481 No such session"].map(|status| (link.draft().text("slow"), status));
+    let drafts =
+        ["200 OK", "481 No such session"].map(|status| (link.draft().text("slow"), status));
     let mut open = Vec::new();
     for (draft, status) in &drafts {
         open.push((link.pass(draft), status));
         link.a.expect_code(200);
     }
     for _ in &drafts {
-        assert_eq!(link.a.expect_method_within("REPORT", Duration::from_secs(36)).status().unwrap().1, 408);
+        assert_eq!(
+            link.a
+                .expect_method_within("REPORT", Duration::from_secs(36))
+                .status()
+                .unwrap()
+                .1,
+            408
+        );
     }
     for (got, status) in &open {
         link.p.send(response(got, status));
@@ -88,7 +98,11 @@ fn tmr_03_partial_is_remembered_for_30_s() {
         let (got, draft) = &open[0];
         link.p.send(response(got, "403 Late but in time"));
         let report = link.a.expect_method("REPORT");
-        assert_eq!(report.message_id(), Some(draft.message_id.as_str()), "{way}");
+        assert_eq!(
+            report.message_id(),
+            Some(draft.message_id.as_str()),
+            "{way}"
+        );
         assert_eq!(report.status().unwrap().1, 403, "{way}");
     }
     std::thread::sleep(Duration::from_secs(20));
@@ -102,7 +116,12 @@ fn tmr_03_partial_is_remembered_for_30_s() {
 /// Sends so many small messages to P, who reads them and says nothing.
 fn flood(link: &mut Link, count: usize, failure_report: &str) {
     const BATCH: usize = 500;
-    let batch = link.draft().failure_report(failure_report).text("flood").octets().repeat(BATCH);
+    let batch = link
+        .draft()
+        .failure_report(failure_report)
+        .text("flood")
+        .octets()
+        .repeat(BATCH);
     for _ in 0..count / BATCH {
         link.a.send(&batch);
         for _ in 0..BATCH {
@@ -142,7 +161,8 @@ fn tmr_04_failure_report_no_leaves_no_state() {
 fn idle_connections(relay: &Relay) -> Vec<(&'static str, TcpStream)> {
     let tcp = TcpStream::connect(relay.tls).expect("the relay listens");
     let half = TcpStream::connect(relay.tls).expect("the relay listens");
-    std::io::Write::write_all(&mut &half, &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]).expect("a few octets can be written");
+    std::io::Write::write_all(&mut &half, &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc])
+        .expect("a few octets can be written");
     vec![("TCP", tcp), ("half a ClientHello", half)]
 }
 
@@ -157,20 +177,39 @@ fn probation(relay: &Relay, length: Duration) {
     // These have proved themselves.
     let mut a = Client::authenticated(relay, "alice");
     let mut p = Client::tls(relay);
-    p.send(Draft::send(&format!("{} {}", a.token, a.uri), &p.uri).failure_report("no").text("good").octets());
+    p.send(
+        Draft::send(&format!("{} {}", a.token, a.uri), &p.uri)
+            .failure_report("no")
+            .text("good")
+            .octets(),
+    );
     a.expect_method("SEND");
     let made = Instant::now();
     std::thread::scope(|scope| {
-        for (what, client) in [("silent", &mut silent), ("challenged", &mut challenged), ("slow", &mut slow)] {
+        for (what, client) in [
+            ("silent", &mut silent),
+            ("challenged", &mut challenged),
+            ("slow", &mut slow),
+        ] {
             scope.spawn(move || {
                 client.closed_within(length + Duration::from_secs(6));
-                assert!(began.elapsed() >= length, "{what}: early, {:?}", began.elapsed());
-                assert!(made.elapsed() <= length + Duration::from_millis(3500), "{what}: late, {:?}", made.elapsed());
+                assert!(
+                    began.elapsed() >= length,
+                    "{what}: early, {:?}",
+                    began.elapsed()
+                );
+                assert!(
+                    made.elapsed() <= length + Duration::from_millis(3500),
+                    "{what}: late, {:?}",
+                    made.elapsed()
+                );
             });
         }
         for (what, mut socket) in sockets {
             scope.spawn(move || {
-                socket.set_read_timeout(Some(length + Duration::from_secs(6))).expect("a timeout can be set");
+                socket
+                    .set_read_timeout(Some(length + Duration::from_secs(6)))
+                    .expect("a timeout can be set");
                 let mut octets = [0; 100];
                 loop {
                     match socket.read(&mut octets) {
@@ -180,7 +219,11 @@ fn probation(relay: &Relay, length: Duration) {
                         Err(e) => panic!("{what}: still open, {e}"),
                     }
                 }
-                assert!(began.elapsed() >= length, "{what}: early, {:?}", began.elapsed());
+                assert!(
+                    began.elapsed() >= length,
+                    "{what}: early, {:?}",
+                    began.elapsed()
+                );
             });
         }
     });
@@ -201,7 +244,8 @@ fn tmr_06_other_requests_are_remembered_for_30_s() {
     let mut links = Link::all_ways(shared());
     let mut open = Vec::new();
     for (_, link) in &mut links {
-        let draft = Draft::request("NICKNAME", &link.to_p, &link.a.uri).line("Use-Nickname: \"slow\"");
+        let draft =
+            Draft::request("NICKNAME", &link.to_p, &link.a.uri).line("Use-Nickname: \"slow\"");
         open.push((link.pass(&draft), draft));
     }
     std::thread::sleep(Duration::from_secs(26));
@@ -224,10 +268,20 @@ fn tmr_07_timers_never_fire_early() {
         std::thread::sleep(Duration::from_millis(37));
     }
     for _ in 0..due.len() {
-        let report = link.a.expect_method_within("REPORT", Duration::from_secs(36));
+        let report = link
+            .a
+            .expect_method_within("REPORT", Duration::from_secs(36));
         let (before, after) = due[report.message_id().unwrap()];
-        assert!(before.elapsed() >= Duration::from_secs(30), "early: {:?}", before.elapsed());
-        assert!(after.elapsed() <= Duration::from_millis(32_500), "late: {:?}", after.elapsed());
+        assert!(
+            before.elapsed() >= Duration::from_secs(30),
+            "early: {:?}",
+            before.elapsed()
+        );
+        assert!(
+            after.elapsed() <= Duration::from_millis(32_500),
+            "late: {:?}",
+            after.elapsed()
+        );
     }
 }
 
@@ -256,16 +310,30 @@ fn tmr_08_next_hop_that_takes_nothing_is_lost() {
                 draft
             })
             .collect();
-        assert!(began.elapsed() > Duration::from_secs(2), "A has been held up for a while");
-        assert!(began.elapsed() < Duration::from_secs(20), "A was held up for {:?}", began.elapsed());
+        assert!(
+            began.elapsed() > Duration::from_secs(2),
+            "A has been held up for a while"
+        );
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "A was held up for {:?}",
+            began.elapsed()
+        );
         // Every chunk that was answered with 200 fails once: P has answered none.
         let mut told = std::collections::HashMap::<String, u32>::new();
         let until = Instant::now() + Duration::from_secs(15);
         while told.len() < sent.len() && Instant::now() < until {
-            let Ok(message) = link.a.receive(SOON) else { break };
+            let Ok(message) = link.a.receive(SOON) else {
+                break;
+            };
             let about = match message.code() {
                 Some(200) => continue,
-                Some(_) => sent.iter().find(|draft| draft.tid == message.tid).unwrap().message_id.clone(),
+                Some(_) => sent
+                    .iter()
+                    .find(|draft| draft.tid == message.tid)
+                    .unwrap()
+                    .message_id
+                    .clone(),
                 None => message.message_id().unwrap().to_owned(),
             };
             *told.entry(about).or_default() += 1;

@@ -37,7 +37,11 @@ fn delivered(link: &mut Link, token: &str) {
     let draft = Draft::send(&format!("{token} {}", link.a.uri), &link.p.uri).text("spelled");
     link.p.send(draft.octets());
     let got = link.a.expect_method("SEND");
-    assert_eq!(got.from_path, [token.to_owned(), link.p.uri.clone()], "its text as received (URI-02)");
+    assert_eq!(
+        got.from_path,
+        [token.to_owned(), link.p.uri.clone()],
+        "its text as received (URI-02)"
+    );
     link.a.send(response(&got, "200 OK"));
     let answer = link.p.expect_code(200);
     assert_eq!(answer.from_path, [token.to_owned()]);
@@ -79,7 +83,10 @@ fn uri_01_second_uri_is_the_next_hop() {
 
 fn uri_02_first_uri_moves_and_all_texts_stay() {
     let mut link = Link::inbound(shared());
-    let odd = ["MSRPS://Some.One@Far.Example.ORG:0099/aB;TCP;x=Y", "msrp://[2001:DB8::00:1]:1/-;tcp"];
+    let odd = [
+        "MSRPS://Some.One@Far.Example.ORG:0099/aB;TCP;x=Y",
+        "msrp://[2001:DB8::00:1]:1/-;tcp",
+    ];
     let to = format!("{} {}", link.to_a, odd[1]);
     let from = format!("{} {}", link.p.uri, odd.join(" "));
     link.p.send(Draft::send(&to, &from).text("texts").octets());
@@ -120,12 +127,17 @@ fn uri_04_host_matches_in_any_case_and_decoded() {
 }
 
 fn uri_05_addresses_compare_as_addresses() {
-    let relay = Setup::new().set_list("relay.hosts", &["relay.example.com", "[::1]"]).start();
+    let relay = Setup::new()
+        .set_list("relay.hosts", &["relay.example.com", "[::1]"])
+        .start();
     let mut link = Link::inbound(&relay);
     for host in ["[::1]", "[0:0:0:0:0:0:0:1]", "[::0001]"] {
         let answer = link.a.auth_to(&format!("msrps://{host};tcp"), &[]);
         assert_eq!(answer.code(), Some(401), "{host} names the relay");
-        let other = link.a.token.replacen("//relay.example.com:", &format!("//{host}:"), 1);
+        let other = link
+            .a
+            .token
+            .replacen("//relay.example.com:", &format!("//{host}:"), 1);
         // A name of the relay, but not the one under which this token was handed out.
         let draft = Draft::send(&format!("{other} {}", link.a.uri), &link.p.uri).text("by address");
         link.p.send(draft.octets());
@@ -136,7 +148,11 @@ fn uri_05_addresses_compare_as_addresses() {
 fn uri_06_port_must_be_equal_and_present() {
     let relay = shared();
     let port = format!(":{}/", relay.port());
-    for other in ["/".to_owned(), format!(":{}/", relay.port() ^ 1), ":1/".to_owned()] {
+    for other in [
+        "/".to_owned(),
+        format!(":{}/", relay.port() ^ 1),
+        ":1/".to_owned(),
+    ] {
         let mut link = Link::inbound(relay);
         let token = link.a.token.replacen(&port, &other, 1);
         closed(&mut link, &token);
@@ -148,7 +164,9 @@ fn uri_07_session_id_is_compared_as_it_stands() {
     let token = link.a.token.clone();
     let (before, id) = token.rsplit_once('/').unwrap();
     let id = id.strip_suffix(";tcp").unwrap();
-    let at = id.rfind(|c: char| c.is_ascii_alphabetic()).expect("the token has a letter");
+    let at = id
+        .rfind(|c: char| c.is_ascii_alphabetic())
+        .expect("the token has a letter");
     let flipped: String = id
         .char_indices()
         .map(|(i, c)| match (i == at, c.is_ascii_lowercase()) {
@@ -192,10 +210,16 @@ fn uri_09_way_of_the_connection_does_not_matter() {
     };
     let (mut a, p) = (connect(), connect());
     a.obtain_token();
-    assert!(a.token.contains(&format!(":{}/", relay.port())), "the configured port, not that of the forwarder");
+    assert!(
+        a.token.contains(&format!(":{}/", relay.port())),
+        "the configured port, not that of the forwarder"
+    );
     Link::with_inbound(a, p).still_works();
     // By an SNI that is not the relay's name, and by none (TLS-04 as far as URIs go).
-    let tls = ClientTls { without_sni: true, ..ClientTls::default() };
+    let tls = ClientTls {
+        without_sni: true,
+        ..ClientTls::default()
+    };
     let mut a = Client::tls_with(relay, &tls).expect("no SNI is needed");
     a.obtain_token();
     Link::with_inbound(a, connect()).still_works();
@@ -204,12 +228,17 @@ fn uri_09_way_of_the_connection_does_not_matter() {
 /// Passes octets on, as a middlebox does.
 fn forwarder(to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = listener.local_addr().expect("a bound socket has an address");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
     std::thread::spawn(move || {
         for inside in listener.incoming().flatten() {
             let outside = TcpStream::connect(to).expect("the relay listens");
-            for (mut from, mut to) in
-                [(inside.try_clone(), outside.try_clone()), (Ok(outside), Ok(inside))].map(|(a, b)| (a.unwrap(), b.unwrap()))
+            for (mut from, mut to) in [
+                (inside.try_clone(), outside.try_clone()),
+                (Ok(outside), Ok(inside)),
+            ]
+            .map(|(a, b)| (a.unwrap(), b.unwrap()))
             {
                 std::thread::spawn(move || io::copy(&mut from, &mut to));
             }
@@ -220,11 +249,18 @@ fn forwarder(to: SocketAddr) -> SocketAddr {
 
 fn uri_10_next_hop_needs_a_port() {
     let mut link = Link::inbound(shared());
-    for next in ["msrps://portless.peers.example/x;tcp", "msrps://192.0.2.1/x;tcp", "msrps://[2001:db8::1]/x;tcp"] {
+    for next in [
+        "msrps://portless.peers.example/x;tcp",
+        "msrps://192.0.2.1/x;tcp",
+        "msrps://[2001:db8::1]/x;tcp",
+    ] {
         let draft = Draft::send(&format!("{} {next}", link.a.token), &link.a.uri).text("no port");
         link.refused_with(400, &draft.octets());
     }
-    assert!(!Names::get().was_asked("portless.peers.example"), "no name was looked up");
+    assert!(
+        !Names::get().was_asked("portless.peers.example"),
+        "no name was looked up"
+    );
 }
 
 fn uri_11_two_own_uris_in_a_row_are_two_hops() {
@@ -235,7 +271,14 @@ fn uri_11_two_own_uris_in_a_row_are_two_hops() {
         let draft = link.draft().text("neighbour");
         let got = link.pass(&draft);
         assert_eq!(got.to_path, [link.p.uri.clone()]);
-        assert_eq!(got.from_path, [link.p.token.clone(), link.a.token.clone(), link.a.uri.clone()]);
+        assert_eq!(
+            got.from_path,
+            [
+                link.p.token.clone(),
+                link.a.token.clone(),
+                link.a.uri.clone()
+            ]
+        );
         let answer = link.a.expect_code(200);
         assert_eq!(answer.from_path, [link.a.token.clone()], "R's first URI");
         assert_eq!(answer.to_path, [link.a.uri.clone()]);

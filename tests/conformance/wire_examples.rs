@@ -39,11 +39,18 @@ rows! {
 
 /// Names and values of a digest header, and which values were quoted.
 fn shape(params: &[msrpload::digest::Param]) -> Vec<(&str, bool)> {
-    params.iter().map(|param| (param.name.as_str(), param.quoted)).collect()
+    params
+        .iter()
+        .map(|param| (param.name.as_str(), param.quoted))
+        .collect()
 }
 
 fn header_names(message: &Message) -> Vec<&str> {
-    message.headers.iter().map(|(name, _)| name.as_str()).collect()
+    message
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect()
 }
 
 fn w_01_auth_challenge_credentials_200() {
@@ -53,19 +60,30 @@ fn w_01_auth_challenge_credentials_200() {
     let refusal = a.auth(&[]);
     assert_eq!(refusal.comment(), Some("Unauthorized"));
     assert_eq!(refusal.to_path, [a.uri.clone()]);
-    assert_eq!(refusal.from_path, [uri.clone()]);
-    assert!(header_names(&refusal)[2..].iter().all(|name| *name == "WWW-Authenticate"), "{refusal:?}");
+    assert_eq!(refusal.from_path, std::slice::from_ref(&uri));
+    assert!(
+        header_names(&refusal)[2..]
+            .iter()
+            .all(|name| *name == "WWW-Authenticate"),
+        "{refusal:?}"
+    );
     let challenge = Challenge::parse(refusal.header("WWW-Authenticate").unwrap()).unwrap();
     let shape = shape(&challenge.params);
     for quoted in ["realm", "nonce", "opaque", "qop"] {
-        assert!(shape.contains(&(quoted, true)), "{quoted} is quoted: {refusal:?}");
+        assert!(
+            shape.contains(&(quoted, true)),
+            "{quoted} is quoted: {refusal:?}"
+        );
     }
     assert!(!challenge.stale);
 
     let authorization = format!("Authorization: {}", a.answer(&challenge, 1).authorization);
     let granted = a.auth(&[&authorization, "Expires: 3600"]);
     assert_eq!(granted.comment(), Some("OK"));
-    let (use_path, info) = (granted.header("Use-Path").unwrap(), granted.header("Authentication-Info").unwrap());
+    let (use_path, info) = (
+        granted.header("Use-Path").unwrap(),
+        granted.header("Authentication-Info").unwrap(),
+    );
     assert_lines(
         &granted,
         &format!(
@@ -75,11 +93,16 @@ fn w_01_auth_challenge_credentials_200() {
         ),
     );
     let prefix = format!("msrps://{}:{}/", relay.host, relay.port());
-    assert!(use_path.starts_with(&prefix) && use_path.ends_with(";tcp"), "{use_path}");
+    assert!(
+        use_path.starts_with(&prefix) && use_path.ends_with(";tcp"),
+        "{use_path}"
+    );
 }
 
 fn w_02_auth_with_sha_256_uri_and_served_domain() {
-    let relay = Setup::new().set_list("auth.algorithms", &["SHA-256", "MD5"]).start();
+    let relay = Setup::new()
+        .set_list("auth.algorithms", &["SHA-256", "MD5"])
+        .start();
     let mut a = Client::tls(&relay);
     let uri = "msrps://alice@example.com:2855;tcp";
     let refusal = a.auth_to(uri, &[]);
@@ -90,7 +113,10 @@ fn w_02_auth_with_sha_256_uri_and_served_domain() {
         .collect();
     assert_eq!(algorithms, ["SHA-256", "MD5"], "strongest first, MD5 last");
     let text = refusal.header("WWW-Authenticate").unwrap();
-    assert!(text.contains("algorithm=SHA-256") && text.contains("qop=\"auth\""), "{text}");
+    assert!(
+        text.contains("algorithm=SHA-256") && text.contains("qop=\"auth\""),
+        "{text}"
+    );
     let challenge = Challenge::parse(text).unwrap();
     let answer = a.answer_for(uri, &challenge, 1);
     let authorization = format!("Authorization: {}, uri=\"{uri}\"", answer.authorization);
@@ -98,8 +124,11 @@ fn w_02_auth_with_sha_256_uri_and_served_domain() {
     assert_eq!(granted.code(), Some(200), "{granted:?}");
     assert_eq!(granted.from_path, [uri.to_owned()]);
     assert_eq!(granted.header("Expires"), Some("86400"));
-    let info = msrpload::digest::AuthenticationInfo::parse(granted.header("Authentication-Info").unwrap());
-    answer.verify(&info.unwrap()).expect("rspauth over the same text");
+    let info =
+        msrpload::digest::AuthenticationInfo::parse(granted.header("Authentication-Info").unwrap());
+    answer
+        .verify(&info.unwrap())
+        .expect("rspauth over the same text");
 
     // A client that knows only MD5, quotes everything and names no algorithm.
     let md5 = refusal
@@ -108,7 +137,9 @@ fn w_02_auth_with_sha_256_uri_and_served_domain() {
         .find(|challenge| challenge.algorithm.name() == "MD5")
         .unwrap();
     let quoted = a.answer_for(uri, &md5, 2).authorization;
-    let quoted = quoted.replace("qop=auth", "qop=\"auth\"").replace("nc=00000002", "nc=\"00000002\"");
+    let quoted = quoted
+        .replace("qop=auth", "qop=\"auth\"")
+        .replace("nc=00000002", "nc=\"00000002\"");
     let granted = a.auth_to(uri, &[&format!("Authorization: {quoted}")]);
     assert_eq!(granted.code(), Some(200), "{granted:?}");
 }
@@ -130,14 +161,24 @@ fn w_03_nextnonce_and_a_stale_nonce() {
     assert_eq!(refusal.code(), Some(401), "{refusal:?}");
     let again = Challenge::parse(refusal.header("WWW-Authenticate").unwrap()).unwrap();
     assert!(again.stale, "{refusal:?}");
-    assert!(shape(&again.params).contains(&("stale", false)), "stale is not quoted: {refusal:?}");
+    assert!(
+        shape(&again.params).contains(&("stale", false)),
+        "stale is not quoted: {refusal:?}"
+    );
     assert_ne!(again.nonce, challenge.nonce);
-    assert_eq!(header_names(&refusal), ["To-Path", "From-Path", "WWW-Authenticate"]);
+    assert_eq!(
+        header_names(&refusal),
+        ["To-Path", "From-Path", "WWW-Authenticate"]
+    );
 }
 
 /// A says this to P, in this shape; what P got.
 fn w_05(mut link: Link) {
-    let draft = link.draft().message_id("2WGlxLWo1C6R").line("Success-Report: yes").text("Hi Bob, lunch at noon?");
+    let draft = link
+        .draft()
+        .message_id("2WGlxLWo1C6R")
+        .line("Success-Report: yes")
+        .text("Hi Bob, lunch at noon?");
     link.a.send(draft.octets());
     let (a, p, token) = (link.a.uri.clone(), link.p.uri.clone(), link.a.token.clone());
     let answer = link.a.expect();
@@ -185,7 +226,10 @@ fn w_05_send_200s_and_success_report_dialled() {
 fn w_07_far_side_refuses() {
     for status in ["481 No such session", "403 Forbidden"] {
         let mut link = Link::dialled(shared());
-        let draft = link.draft().message_id("pbZjcQ9syZ7e").text("Are you still there?");
+        let draft = link
+            .draft()
+            .message_id("pbZjcQ9syZ7e")
+            .text("Are you still there?");
         let got = link.pass(&draft);
         let (a, p, token) = (link.a.uri.clone(), link.p.uri.clone(), link.a.token.clone());
         assert_octets(
@@ -210,15 +254,33 @@ fn w_07_far_side_refuses() {
 
 fn w_09_no_answer_within_30_s() {
     let mut link = Link::inbound(shared());
-    let draft = link.draft().message_id("By7viMO9WcKB").line("Failure-Report: yes").text("Echo?");
+    let draft = link
+        .draft()
+        .message_id("By7viMO9WcKB")
+        .line("Failure-Report: yes")
+        .text("Echo?");
     let began = Instant::now();
     let got = link.pass(&draft);
     let read = Instant::now();
     link.a.expect_code(200);
-    let report = link.a.expect_method_within("REPORT", Duration::from_secs(36));
-    assert!(began.elapsed() >= Duration::from_secs(30), "early: {:?}", began.elapsed());
-    assert!(read.elapsed() <= Duration::from_millis(32_500), "late: {:?}", read.elapsed());
-    let comment = report.status().and_then(|(_, _, comment)| comment).map(|c| format!(" {c}")).unwrap_or_default();
+    let report = link
+        .a
+        .expect_method_within("REPORT", Duration::from_secs(36));
+    assert!(
+        began.elapsed() >= Duration::from_secs(30),
+        "early: {:?}",
+        began.elapsed()
+    );
+    assert!(
+        read.elapsed() <= Duration::from_millis(32_500),
+        "late: {:?}",
+        read.elapsed()
+    );
+    let comment = report
+        .status()
+        .and_then(|(_, _, comment)| comment)
+        .map(|c| format!(" {c}"))
+        .unwrap_or_default();
     assert_lines(
         &report,
         &format!(
@@ -236,11 +298,18 @@ fn w_09_no_answer_within_30_s() {
 fn w_10_interrupted_chunk_and_continuation() {
     let mut link = Link::inbound(shared());
     let body = vec![b'n'; 26_000];
-    let draft = link.draft().message_id("nnvIuSIUsUHq").range("1-*/26000").content("text/plain", &[]);
+    let draft = link
+        .draft()
+        .message_id("nnvIuSIUsUHq")
+        .range("1-*/26000")
+        .content("text/plain", &[]);
     link.a.send(draft.head());
     link.a.send(&body[..13_000]);
     link.p.expect_partial(1);
-    let back = link.draft_back().message_id("PSoVfWSEKsu3").text("owes me a response");
+    let back = link
+        .draft_back()
+        .message_id("PSoVfWSEKsu3")
+        .text("owes me a response");
     link.p.send(back.octets());
     let (a, p, token) = (link.a.uri.clone(), link.p.uri.clone(), link.a.token.clone());
     let piece = |start: usize, octets: usize, flag: char| {
@@ -257,7 +326,9 @@ fn w_10_interrupted_chunk_and_continuation() {
     assert_eq!(answer.tid, back.tid);
     assert_lines(
         &answer,
-        &format!("MSRP {{tid}} 200 OK\nTo-Path: {p}\nFrom-Path: {token}\nMessage-ID: PSoVfWSEKsu3\n-------{{tid}}$\n"),
+        &format!(
+            "MSRP {{tid}} 200 OK\nTo-Path: {p}\nFrom-Path: {token}\nMessage-ID: PSoVfWSEKsu3\n-------{{tid}}$\n"
+        ),
     );
     link.a.send(&body[13_000..]);
     link.a.send(draft.end());
@@ -282,7 +353,12 @@ fn w_10_interrupted_chunk_and_continuation() {
 
 fn w_11_abort() {
     let mut link = Link::inbound(shared());
-    let draft = link.draft().message_id("TR5uNRjKMWT4").range("1-*/4000").body(b"abcdefgh").flag('#');
+    let draft = link
+        .draft()
+        .message_id("TR5uNRjKMWT4")
+        .range("1-*/4000")
+        .body(b"abcdefgh")
+        .flag('#');
     let got = link.pass(&draft);
     assert_octets(
         &got,
@@ -305,7 +381,11 @@ fn w_11_abort() {
 
 fn w_12_failure_report_partial() {
     let mut link = Link::inbound(shared());
-    let draft = link.draft().message_id("a88Wyck0Y2P7").failure_report("partial").content("text/html", b"<p>quiet</p>");
+    let draft = link
+        .draft()
+        .message_id("a88Wyck0Y2P7")
+        .failure_report("partial")
+        .content("text/html", b"<p>quiet</p>");
     let got = link.pass(&draft);
     assert_octets(
         &got,
@@ -330,7 +410,11 @@ fn w_12_failure_report_partial() {
 fn w_13_failure_report_no() {
     for status in ["200 OK", "481 No such session"] {
         let mut link = Link::inbound(shared());
-        let draft = link.draft().message_id("NsVRFNS3Tzrd").failure_report("no").line("Success-Report: no");
+        let draft = link
+            .draft()
+            .message_id("NsVRFNS3Tzrd")
+            .failure_report("no")
+            .line("Success-Report: no");
         let got = link.pass(&draft.text("Server restarts in 5 minutes"));
         assert_octets(
             &got,
@@ -350,7 +434,10 @@ fn w_14_interval_out_of_bounds() {
     let relay = shared();
     let mut a = Client::tls(relay);
     let challenge = a.challenge();
-    for (nc, expires, limit) in [(1, "5", "Min-Expires: 60"), (2, "604800", "Max-Expires: 86400")] {
+    for (nc, expires, limit) in [
+        (1, "5", "Min-Expires: 60"),
+        (2, "604800", "Max-Expires: 86400"),
+    ] {
         let authorization = format!("Authorization: {}", a.answer(&challenge, nc).authorization);
         let refusal = a.auth(&[&authorization, &format!("Expires: {expires}")]);
         assert_lines(
@@ -374,7 +461,9 @@ fn w_16_invalid_token_and_request_for_somebody_else() {
     let mut mallory = Client::tls(relay);
     let unknown = format!("{}unknown;tcp", link.a.token.strip_suffix(";tcp").unwrap());
     for token in [unknown.as_str(), &link.a.token] {
-        let draft = Draft::send(&format!("{token} {victim}"), &mallory.uri).message_id("B21qX2z93pU9").text("relay me");
+        let draft = Draft::send(&format!("{token} {victim}"), &mallory.uri)
+            .message_id("B21qX2z93pU9")
+            .text("relay me");
         mallory.send(draft.octets());
         let refusal = mallory.expect();
         assert_eq!(refusal.tid, draft.tid);
@@ -388,17 +477,24 @@ fn w_16_invalid_token_and_request_for_somebody_else() {
         );
     }
     let elsewhere = "msrps://elsewhere.peers.example:2855/svzKrAGlGfuwFPzg7AKWs2;tcp";
-    mallory.send(Draft::send(&format!("{elsewhere} {victim}"), &mallory.uri).text("relay me").octets());
+    mallory.send(
+        Draft::send(&format!("{elsewhere} {victim}"), &mallory.uri)
+            .text("relay me")
+            .octets(),
+    );
     mallory.closed();
     let names = crate::support::dns::Names::get();
-    assert!(!names.was_asked("victim.peers.example") && !names.was_asked("elsewhere.peers.example"));
+    assert!(
+        !names.was_asked("victim.peers.example") && !names.was_asked("elsewhere.peers.example")
+    );
 }
 
 fn w_17_other_methods_and_their_responses() {
     let relay = shared();
     let mut link = Link::dialled(relay);
     let (a, p, token) = (link.a.uri.clone(), link.p.uri.clone(), link.a.token.clone());
-    let draft = Draft::request("NICKNAME", &link.to_p, &a).line("Use-Nickname: \"Alice the great\"");
+    let draft =
+        Draft::request("NICKNAME", &link.to_p, &a).line("Use-Nickname: \"Alice the great\"");
     let got = link.pass(&draft);
     assert_ne!(got.tid, draft.tid);
     assert_octets(
@@ -408,7 +504,8 @@ fn w_17_other_methods_and_their_responses() {
         ),
     );
     link.a.silence(QUIET);
-    link.p.send(response(&got, "425 Nickname reserved or already in use"));
+    link.p
+        .send(response(&got, "425 Nickname reserved or already in use"));
     let answer = link.a.expect();
     assert_eq!(answer.tid, draft.tid);
     assert_octets(
@@ -421,12 +518,16 @@ fn w_17_other_methods_and_their_responses() {
     let got = link.pass(&draft);
     assert_octets(
         &got,
-        &format!("MSRP {{tid}} WIGGLE\nTo-Path: {p}\nFrom-Path: {token} {a}\nX-Strength: 7\n-------{{tid}}$\n"),
+        &format!(
+            "MSRP {{tid}} WIGGLE\nTo-Path: {p}\nFrom-Path: {token} {a}\nX-Strength: 7\n-------{{tid}}$\n"
+        ),
     );
     link.a.silence(QUIET);
 
     let peer = Peer::tls();
-    let strict = Setup::new().set("relay.block_unknown_methods", true).start();
+    let strict = Setup::new()
+        .set("relay.block_unknown_methods", true)
+        .start();
     let mut link = Link::with_dialled(Client::authenticated(&strict, "alice"), &peer);
     let draft = Draft::request("WIGGLE", &link.to_p, &link.a.uri).line("X-Strength: 7");
     let refusal = link.refused_with(501, &draft.octets());
@@ -442,14 +543,25 @@ fn w_17_other_methods_and_their_responses() {
 
 fn w_18_both_parties_on_the_same_relay() {
     let mut link = Link::neighbours(shared());
-    let (a, b, ta, tb) = (link.a.uri.clone(), link.p.uri.clone(), link.a.token.clone(), link.p.token.clone());
-    let draft = link.draft().message_id("6uy6N2gEA3X4").line("Success-Report: yes").text("Hello neighbour");
+    let (a, b, ta, tb) = (
+        link.a.uri.clone(),
+        link.p.uri.clone(),
+        link.a.token.clone(),
+        link.p.token.clone(),
+    );
+    let draft = link
+        .draft()
+        .message_id("6uy6N2gEA3X4")
+        .line("Success-Report: yes")
+        .text("Hello neighbour");
     link.a.send(draft.octets());
     let answer = link.a.expect();
     assert_eq!(answer.tid, draft.tid);
     assert_lines(
         &answer,
-        &format!("MSRP {{tid}} 200 OK\nTo-Path: {a}\nFrom-Path: {ta}\nMessage-ID: 6uy6N2gEA3X4\n-------{{tid}}$\n"),
+        &format!(
+            "MSRP {{tid}} 200 OK\nTo-Path: {a}\nFrom-Path: {ta}\nMessage-ID: 6uy6N2gEA3X4\n-------{{tid}}$\n"
+        ),
     );
     let got = link.p.expect();
     assert_octets(
@@ -476,7 +588,9 @@ fn w_19_bodiless_send() {
     let relay = shared();
     let mut a = Client::authenticated(relay, "alice");
     let mut p = Client::tls(relay);
-    let draft = Draft::send(&format!("{} {}", a.token, a.uri), &p.uri).message_id("SDbOmMFxLueK").range("1-0/0");
+    let draft = Draft::send(&format!("{} {}", a.token, a.uri), &p.uri)
+        .message_id("SDbOmMFxLueK")
+        .range("1-0/0");
     p.send(draft.octets());
     let answer = p.expect();
     assert_eq!(answer.tid, draft.tid);
@@ -497,7 +611,10 @@ fn w_19_bodiless_send() {
     );
     a.send(response(&got, "200 OK"));
     let own = a.token.clone();
-    let draft = Draft::send(&own, &a.uri).message_id("8tT4vWNHwVR4").range("1-0/0").line("Keep-Alive: yes");
+    let draft = Draft::send(&own, &a.uri)
+        .message_id("8tT4vWNHwVR4")
+        .range("1-0/0")
+        .line("Keep-Alive: yes");
     a.send(draft.octets());
     let answer = a.expect();
     assert_eq!(answer.tid, draft.tid);
@@ -513,7 +630,12 @@ fn w_19_bodiless_send() {
 
 fn w_20_near_misses_and_a_short_chunk() {
     let mut link = Link::inbound(shared());
-    let draft = link.draft().tid("pVcQcjaL5mzauZ0Y").message_id("qSlm0IuXHVmW").range("1-*/500").flag('+');
+    let draft = link
+        .draft()
+        .tid("pVcQcjaL5mzauZ0Y")
+        .message_id("qSlm0IuXHVmW")
+        .range("1-*/500")
+        .flag('+');
     let body = "-------pVcQcjaL5mzauZ0Yx\r\n------pVcQcjaL5mzauZ0Y$\r\n-------pVcQcjaL5mzauZ0Y\r\n\
                 -------BEpwLkdrxjLLDGJb$\r\nlast line ends in CRLF\r\n";
     assert_eq!(body.len(), 126);

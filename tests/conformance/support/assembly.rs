@@ -34,7 +34,14 @@ impl Assembly {
 
     /// The first piece begins at this position.
     pub fn from(start: u64) -> Self {
-        Self { pieces: Vec::new(), octets: 0, body: Vec::new(), start, hasher: Sha256::new(), answers: false }
+        Self {
+            pieces: Vec::new(),
+            octets: 0,
+            body: Vec::new(),
+            start,
+            hasher: Sha256::new(),
+            answers: false,
+        }
     }
 
     /// Every piece is answered with 200.
@@ -75,16 +82,30 @@ impl Assembly {
     }
 
     fn add(&mut self, message: Message, octets: u64) -> u8 {
-        assert_eq!(message.method(), Some("SEND"), "a piece was due, this came:\n{message:?}");
+        assert_eq!(
+            message.method(),
+            Some("SEND"),
+            "a piece was due, this came:\n{message:?}"
+        );
         let begins = self.start + self.octets;
         if let Some(range) = message.byte_range() {
             assert_eq!(range.start, begins, "the pieces join:\n{message:?}");
             if let Some(end) = range.end {
-                assert_eq!(end + 1, range.start + octets, "range-end is exact (CHK-09):\n{message:?}");
-                assert!(octets <= 2048, "over 2048 octets range-end is * (CHK-02):\n{message:?}");
+                assert_eq!(
+                    end + 1,
+                    range.start + octets,
+                    "range-end is exact (CHK-09):\n{message:?}"
+                );
+                assert!(
+                    octets <= 2048,
+                    "over 2048 octets range-end is * (CHK-02):\n{message:?}"
+                );
             }
         } else {
-            assert_eq!(begins, 1, "only a first piece needs no range (CHK-17):\n{message:?}");
+            assert_eq!(
+                begins, 1,
+                "only a first piece needs no range (CHK-17):\n{message:?}"
+            );
         }
         if let Some(first) = self.pieces.first() {
             let first = &first.message;
@@ -93,7 +114,10 @@ impl Assembly {
             assert_eq!(message.from_path, first.from_path);
             let total = |m: &Message| m.byte_range().map(|range| range.total);
             assert_eq!(total(&message), total(first), "the total stays (CHK-08)");
-            let reused = self.pieces.iter().any(|piece| piece.message.tid == message.tid);
+            let reused = self
+                .pieces
+                .iter()
+                .any(|piece| piece.message.tid == message.tid);
             assert!(!reused, "every piece has a new tid (CHK-04)");
         }
         self.octets += octets;

@@ -12,11 +12,9 @@ use std::time::{Duration, Instant};
 
 use msrpload::codec::stream::{Scanner, Step};
 use msrpload::codec::{Message, fresh_tid};
-use msrpload::digest::{Answer, Asker, AuthenticationInfo, Challenge, Spelling, fresh_cnonce};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
-use super::message::Draft;
 use super::relay::Relay;
 use super::tls::ClientTls;
 
@@ -66,8 +64,8 @@ pub struct Client {
     pub uri: String,
     /// The URI that the relay handed out last.
     pub token: String,
-    user: (String, String),
-    relay_uri: String,
+    pub(super) user: (String, String),
+    pub(super) relay_uri: String,
     scanner: Scanner,
     buffer: Vec<u8>,
     partial: Option<Partial>,
@@ -92,7 +90,8 @@ impl Client {
         tls.ca_pem = tls.ca_pem.or_else(|| relay.ca_pem.clone());
         let mut socket = socket(TcpStream::connect(address)?)?;
         let name = ServerName::try_from(relay.host.clone()).expect("the relay's name is a name");
-        let mut session = ClientConnection::new(Arc::new(tls.config()), name).map_err(io::Error::other)?;
+        let mut session =
+            ClientConnection::new(Arc::new(tls.config()), name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }
@@ -102,7 +101,9 @@ impl Client {
 
     /// A plain TCP connection (D-24).
     pub fn tcp(relay: &Relay) -> Self {
-        let socket = TcpStream::connect(relay.tcp).and_then(socket).expect("the TCP listener accepts");
+        let socket = TcpStream::connect(relay.tcp)
+            .and_then(socket)
+            .expect("the TCP listener accepts");
         Self::new(Wire::Plain(socket), relay, "alice")
     }
 
@@ -167,16 +168,6 @@ impl Client {
         }
     }
 
-    /// The TLS session of a connection that the relay opened.
-    pub fn server_session(&self) -> &ServerConnection {
-        match &self.wire {
-            Wire::Server(stream) => &stream.conn,
-            _ => panic!("no TLS session of the relay's"),
-        }
-    }
-
-    // --- writing
-
     pub fn send(&mut self, octets: impl AsRef<[u8]>) {
         let octets = octets.as_ref();
         let written = self.write(octets, WRITE_MAX);
@@ -185,7 +176,9 @@ impl Client {
 
     /// Writes what the other side takes within `patience` of its last progress, and says how much.
     pub fn write(&mut self, octets: &[u8], patience: Duration) -> usize {
-        self.socket().set_write_timeout(Some(patience)).expect("a timeout can be set");
+        self.socket()
+            .set_write_timeout(Some(patience))
+            .expect("a timeout can be set");
         let mut written = 0;
         while written < octets.len() {
             let rest = &octets[written..octets.len().min(written + 16 * 1024)];
@@ -207,7 +200,12 @@ impl Client {
                     stream.conn.write_tls(&mut stream.sock)?;
                 }
                 let written = stream.conn.writer().write(octets)?;
-                flush(|| stream.conn.wants_write().then(|| stream.conn.write_tls(&mut stream.sock)));
+                flush(|| {
+                    stream
+                        .conn
+                        .wants_write()
+                        .then(|| stream.conn.write_tls(&mut stream.sock))
+                });
                 Ok(written)
             }
             Wire::Server(stream) => {
@@ -215,7 +213,12 @@ impl Client {
                     stream.conn.write_tls(&mut stream.sock)?;
                 }
                 let written = stream.conn.writer().write(octets)?;
-                flush(|| stream.conn.wants_write().then(|| stream.conn.write_tls(&mut stream.sock)));
+                flush(|| {
+                    stream
+                        .conn
+                        .wants_write()
+                        .then(|| stream.conn.write_tls(&mut stream.sock))
+                });
                 Ok(written)
             }
             Wire::Plain(socket) => socket.write(octets),
@@ -227,11 +230,21 @@ impl Client {
         match &mut self.wire {
             Wire::Client(stream) => {
                 stream.conn.send_close_notify();
-                flush(|| stream.conn.wants_write().then(|| stream.conn.write_tls(&mut stream.sock)));
+                flush(|| {
+                    stream
+                        .conn
+                        .wants_write()
+                        .then(|| stream.conn.write_tls(&mut stream.sock))
+                });
             }
             Wire::Server(stream) => {
                 stream.conn.send_close_notify();
-                flush(|| stream.conn.wants_write().then(|| stream.conn.write_tls(&mut stream.sock)));
+                flush(|| {
+                    stream
+                        .conn
+                        .wants_write()
+                        .then(|| stream.conn.write_tls(&mut stream.sock))
+                });
             }
             Wire::Plain(_) => {}
         }
@@ -248,15 +261,14 @@ impl Client {
         let _ = socket2::SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
     }
 
-    // --- reading
-
     /// The next message, of whatever kind.
     pub fn expect(&mut self) -> Message {
         self.expect_within(SOON)
     }
 
     pub fn expect_within(&mut self, within: Duration) -> Message {
-        self.receive(within).unwrap_or_else(|nothing| panic!("no message: {nothing:?}"))
+        self.receive(within)
+            .unwrap_or_else(|nothing| panic!("no message: {nothing:?}"))
     }
 
     pub fn receive(&mut self, within: Duration) -> Result<Message, Nothing> {
@@ -283,7 +295,11 @@ impl Client {
     /// The next message must be a response with this code.
     pub fn expect_code(&mut self, code: u16) -> Message {
         let message = self.expect();
-        assert_eq!(message.code(), Some(code), "a {code} was due, this came:\n{message:?}");
+        assert_eq!(
+            message.code(),
+            Some(code),
+            "a {code} was due, this came:\n{message:?}"
+        );
         message
     }
 
@@ -294,7 +310,11 @@ impl Client {
 
     pub fn expect_method_within(&mut self, method: &str, within: Duration) -> Message {
         let message = self.expect_within(within);
-        assert_eq!(message.method(), Some(method), "a {method} was due, this came:\n{message:?}");
+        assert_eq!(
+            message.method(),
+            Some(method),
+            "a {method} was due, this came:\n{message:?}"
+        );
         message
     }
 
@@ -315,7 +335,9 @@ impl Client {
 
     /// The response to this transaction.
     pub fn response_to(&mut self, tid: &str) -> Message {
-        self.find(SOON, |message| message.code().is_some() && message.tid == tid)
+        self.find(SOON, |message| {
+            message.code().is_some() && message.tid == tid
+        })
     }
 
     /// The REPORT about this message.
@@ -361,14 +383,19 @@ impl Client {
         let until = Instant::now() + SOON;
         loop {
             match self.step(None) {
-                Stepped::Message(message) => panic!("only the beginning was due, this came:\n{message:?}"),
+                Stepped::Message(message) => {
+                    panic!("only the beginning was due, this came:\n{message:?}")
+                }
                 Stepped::Octets => {}
                 Stepped::More => {
                     if self.partial_octets().is_some_and(|have| have >= octets) {
                         return;
                     }
                     self.fill(until).unwrap_or_else(|nothing| {
-                        panic!("{nothing:?} after {:?} octets of the body", self.partial_octets())
+                        panic!(
+                            "{nothing:?} after {:?} octets of the body",
+                            self.partial_octets()
+                        )
                     });
                 }
             }
@@ -383,8 +410,14 @@ impl Client {
     /// The transact-id of the message under way.
     pub fn partial_tid(&self) -> String {
         let head = &self.partial.as_ref().expect("a message is under way").head;
-        let start = head.split(|octet| *octet == b'\r').next().expect("a head has a start line");
-        let tid = start.split(|octet| *octet == b' ').nth(1).expect("a start line has a tid");
+        let start = head
+            .split(|octet| *octet == b'\r')
+            .next()
+            .expect("a head has a start line");
+        let tid = start
+            .split(|octet| *octet == b' ')
+            .nth(1)
+            .expect("a start line has a tid");
         String::from_utf8(tid.to_vec()).expect("a tid is ASCII")
     }
 
@@ -419,7 +452,10 @@ impl Client {
             Step::More => return Stepped::More,
             Step::Head { used, .. } => {
                 let head = self.buffer[..used].to_vec();
-                self.partial = Some(Partial { head, ..Partial::default() });
+                self.partial = Some(Partial {
+                    head,
+                    ..Partial::default()
+                });
                 (used, Stepped::Octets)
             }
             Step::Body { octets, used } => {
@@ -456,7 +492,9 @@ impl Client {
             if left.is_zero() {
                 return Err(Nothing::Timeout);
             }
-            self.socket().set_read_timeout(Some(left)).expect("a timeout can be set");
+            self.socket()
+                .set_read_timeout(Some(left))
+                .expect("a timeout can be set");
             let result = match &mut self.wire {
                 Wire::Client(stream) => stream.read(&mut octets),
                 Wire::Server(stream) => stream.read(&mut octets),
@@ -469,83 +507,19 @@ impl Client {
                     return Ok(());
                 }
                 Err(e) => match e.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => continue,
-                    ErrorKind::UnexpectedEof => Ending::Truncated,
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
-                        Ending::Reset
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {
+                        continue;
                     }
+                    ErrorKind::UnexpectedEof => Ending::Truncated,
+                    ErrorKind::ConnectionReset
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::ConnectionAborted => Ending::Reset,
                     _ => panic!("reading failed: {e}"),
                 },
             };
             self.ending = Some(ending);
             return Err(Nothing::Ended(ending));
         }
-    }
-
-    // --- AUTH
-
-    /// Sends an AUTH to the relay's name with these further header lines; the answer.
-    pub fn auth(&mut self, lines: &[&str]) -> Message {
-        let uri = self.relay_uri.clone();
-        self.auth_to(&uri, lines)
-    }
-
-    pub fn auth_to(&mut self, uri: &str, lines: &[&str]) -> Message {
-        let draft = Draft::request("AUTH", uri, &self.uri).lines(lines);
-        self.send(draft.octets());
-        self.response_to(&draft.tid)
-    }
-
-    /// The challenge to an AUTH without credentials.
-    pub fn challenge(&mut self) -> Challenge {
-        let uri = self.relay_uri.clone();
-        self.challenge_for(&uri)
-    }
-
-    pub fn challenge_for(&mut self, uri: &str) -> Challenge {
-        let answer = self.auth_to(uri, &[]);
-        assert_eq!(answer.code(), Some(401), "a challenge was due, this came:\n{answer:?}");
-        Challenge::choose(answer.headers_named("WWW-Authenticate")).expect("the challenge can be answered")
-    }
-
-    /// Credentials of this client's user for an AUTH to the relay's name.
-    pub fn answer(&self, challenge: &Challenge, nc: u32) -> Answer {
-        self.answer_for(&self.relay_uri, challenge, nc)
-    }
-
-    pub fn answer_for(&self, uri: &str, challenge: &Challenge, nc: u32) -> Answer {
-        let (user, password) = (self.user.0.as_str(), self.user.1.as_str());
-        let asker = Asker { user, password, uri };
-        Answer::new(challenge, asker, &fresh_cnonce(), nc, Spelling::default())
-    }
-
-    /// Challenge, credentials, 200: a fresh token, checked as AUT-15 says.
-    pub fn obtain_token(&mut self) -> Message {
-        self.obtain_token_with(&[])
-    }
-
-    pub fn obtain_token_with(&mut self, lines: &[&str]) -> Message {
-        let challenge = self.challenge();
-        let answer = self.answer(&challenge, 1);
-        let authorization = format!("Authorization: {}", answer.authorization);
-        let mut all = vec![authorization.as_str()];
-        all.extend_from_slice(lines);
-        let granted = self.auth(&all);
-        assert_eq!(granted.code(), Some(200), "AUTH failed:\n{granted:?}");
-        let info = granted.header("Authentication-Info").expect("a 200 has Authentication-Info (AUT-15)");
-        let info = AuthenticationInfo::parse(info).expect("Authentication-Info can be read");
-        answer.verify(&info).expect("the relay proves that it knows the password");
-        self.token = granted.header("Use-Path").expect("a 200 has a Use-Path").to_owned();
-        granted
-    }
-
-    /// Sends a SEND to `path` and waits for its 200.
-    pub fn say(&mut self, path: &str, text: &str) -> Draft {
-        let draft = Draft::send(path, &self.uri).text(text);
-        self.send(draft.octets());
-        let answer = self.response_to(&draft.tid);
-        assert_eq!(answer.code(), Some(200), "the SEND was refused:\n{answer:?}");
-        draft
     }
 }
 

@@ -17,7 +17,13 @@ impl Names {
         static NAMES: LazyLock<(Names, UdpSocket)> = LazyLock::new(|| {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a UDP port is free");
             let address = socket.local_addr().expect("a bound socket has an address");
-            (Names { address, asked: Mutex::default() }, socket)
+            (
+                Names {
+                    address,
+                    asked: Mutex::default(),
+                },
+                socket,
+            )
         });
         static SERVER: LazyLock<()> = LazyLock::new(|| {
             std::thread::spawn(|| {
@@ -38,7 +44,11 @@ impl Names {
     pub fn was_asked(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         let below = format!(".{name}");
-        self.asked.lock().unwrap().iter().any(|asked| *asked == name || asked.ends_with(&below))
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|asked| *asked == name || asked.ends_with(&below))
     }
 
     /// RFC 1035 §4.1, one question.

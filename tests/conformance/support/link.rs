@@ -37,7 +37,12 @@ impl Link {
     pub fn with_inbound(mut a: Client, mut p: Client) -> Self {
         let to_a = format!("{} {}", a.token, a.uri);
         let to_p = format!("{} {}", a.token, p.uri);
-        p.send(Draft::send(&to_a, &p.uri).range("1-0/0").failure_report("no").octets());
+        p.send(
+            Draft::send(&to_a, &p.uri)
+                .range("1-0/0")
+                .failure_report("no")
+                .octets(),
+        );
         a.expect_method("SEND");
         Self { a, p, to_p, to_a }
     }
@@ -50,7 +55,12 @@ impl Link {
     pub fn with_dialled(mut a: Client, peer: &Peer) -> Self {
         let to_a = format!("{} {}", a.token, a.uri);
         let to_p = format!("{} {}", a.token, peer.uri);
-        a.send(Draft::send(&to_p, &a.uri).range("1-0/0").failure_report("no").octets());
+        a.send(
+            Draft::send(&to_p, &a.uri)
+                .range("1-0/0")
+                .failure_report("no")
+                .octets(),
+        );
         let mut p = peer.accept();
         p.expect_method("SEND");
         Self { a, p, to_p, to_a }
@@ -67,7 +77,10 @@ impl Link {
 
     /// All ways that the relay under test allows.
     pub fn all_ways(relay: &Relay) -> Vec<(&'static str, Self)> {
-        let mut links = vec![("inbound", Self::inbound(relay)), ("neighbours", Self::neighbours(relay))];
+        let mut links = vec![
+            ("inbound", Self::inbound(relay)),
+            ("neighbours", Self::neighbours(relay)),
+        ];
         if !relay::is_elsewhere() {
             links.push(("inbound_tcp", Self::inbound_tcp(relay)));
             links.push(("dialled", Self::dialled(relay)));
@@ -102,7 +115,11 @@ impl Link {
         let marker = self.draft().text("marker");
         self.a.send(marker.octets());
         let got = self.p.expect();
-        assert_eq!(got.message_id(), Some(marker.message_id.as_str()), "this was forwarded:\n{got:?}");
+        assert_eq!(
+            got.message_id(),
+            Some(marker.message_id.as_str()),
+            "this was forwarded:\n{got:?}"
+        );
         self.p.send(response(&got, "200 OK"));
         assert_eq!(self.a.response_to(&marker.tid).code(), Some(200));
         let mut answers = self.a.drain(Duration::from_millis(150));
@@ -113,7 +130,9 @@ impl Link {
     /// As [`Self::refused`], with this code.
     pub fn refused_with(&mut self, code: u16, octets: &[u8]) -> Message {
         let shown = String::from_utf8_lossy(&octets[..octets.len().min(400)]).into_owned();
-        let answer = self.refused(octets).unwrap_or_else(|| panic!("no {code} came to\n{shown}"));
+        let answer = self
+            .refused(octets)
+            .unwrap_or_else(|| panic!("no {code} came to\n{shown}"));
         assert_eq!(answer.code(), Some(code), "to\n{shown}\ncame\n{answer:?}");
         answer
     }
@@ -130,20 +149,31 @@ impl Link {
         self.a.send(draft.octets());
         let got = self.p.expect();
         let (to, from) = self.paths_at_p();
-        assert_eq!((got.to_path.join(" "), got.from_path.join(" ")), (to, from), "the paths of\n{got:?}");
+        assert_eq!(
+            (got.to_path.join(" "), got.from_path.join(" ")),
+            (to, from),
+            "the paths of\n{got:?}"
+        );
         got
     }
 
     /// One more message goes through both ways: nothing has suffered.
     pub fn still_works(&mut self) {
-        let (sent, back) = (self.draft().text("still there?"), self.draft_back().text("still here."));
+        let (sent, back) = (
+            self.draft().text("still there?"),
+            self.draft_back().text("still here."),
+        );
         self.a.send(sent.octets());
-        let got = self.p.find(SOON, |m| m.message_id() == Some(&sent.message_id));
+        let got = self
+            .p
+            .find(SOON, |m| m.message_id() == Some(&sent.message_id));
         assert_eq!(got.body(), b"still there?");
         assert_eq!(self.a.response_to(&sent.tid).code(), Some(200));
         self.p.send(response(&got, "200 OK"));
         self.p.send(back.octets());
-        let got = self.a.find(SOON, |m| m.message_id() == Some(&back.message_id));
+        let got = self
+            .a
+            .find(SOON, |m| m.message_id() == Some(&back.message_id));
         assert_eq!(got.body(), b"still here.");
         assert_eq!(self.p.response_to(&back.tid).code(), Some(200));
         self.a.send(response(&got, "200 OK"));

@@ -19,7 +19,10 @@ pub struct Draft {
 impl Draft {
     /// A bodiless SEND with a Message-ID; paths are URIs one space apart.
     pub fn send(to: &str, from: &str) -> Self {
-        Self { message_id: fresh_tid(), ..Self::request("SEND", to, from) }
+        Self {
+            message_id: fresh_tid(),
+            ..Self::request("SEND", to, from)
+        }
     }
 
     /// Any other request, with nothing but its paths.
@@ -170,7 +173,10 @@ fn with_tid(message: &Message, text: &str) -> String {
 pub fn assert_octets(message: &Message, expected: &str) {
     let expected = with_tid(message, expected);
     let got = String::from_utf8_lossy(&message.raw);
-    assert!(got == expected, "--- expected:\n{expected}\n--- got:\n{got}");
+    assert!(
+        got == expected,
+        "--- expected:\n{expected}\n--- got:\n{got}"
+    );
 }
 
 /// As [`assert_octets`], but the headers after the two paths may come in any order: for what the
@@ -185,7 +191,10 @@ pub fn assert_lines(message: &Message, expected: &str) {
         lines[3..end].sort();
         lines
     };
-    assert!(sorted(&got) == sorted(&expected), "--- expected, in any order:\n{expected}\n--- got:\n{got}");
+    assert!(
+        sorted(&got) == sorted(&expected),
+        "--- expected, in any order:\n{expected}\n--- got:\n{got}"
+    );
 }
 
 /// The header lines after the two paths, without Byte-Range: what a forwarded piece must have in

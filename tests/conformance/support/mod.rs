@@ -1,6 +1,7 @@
 //! The world around the relay: certificates, names, clients, foreign peers, and the relay itself.
 
 pub mod assembly;
+pub mod auth;
 pub mod client;
 pub mod dns;
 pub mod link;

@@ -40,10 +40,20 @@ impl Peer {
 
     fn new(scheme: &str, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        listener.set_nonblocking(true).expect("a listener can be polled");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        listener
+            .set_nonblocking(true)
+            .expect("a listener can be polled");
+        let port = listener
+            .local_addr()
+            .expect("a bound socket has an address")
+            .port();
         let uri = format!("{scheme}://127.0.0.1:{port}/{};tcp", fresh_tid());
-        Self { listener, tls, uri, port }
+        Self {
+            listener,
+            tls,
+            uri,
+            port,
+        }
     }
 
     /// Another URI of this peer, with this host.
@@ -62,7 +72,8 @@ impl Peer {
         let session = match &self.tls {
             None => None,
             Some(config) => {
-                let mut session = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+                let mut session =
+                    ServerConnection::new(config.clone()).map_err(io::Error::other)?;
                 while session.is_handshaking() {
                     session.complete_io(&mut socket)?;
                 }
@@ -82,8 +93,12 @@ impl Peer {
                 Ok((socket, _)) => {
                     socket.set_nonblocking(false).expect("a socket can block");
                     socket.set_nodelay(true).expect("a socket has options");
-                    socket.set_read_timeout(Some(SOON)).expect("a timeout can be set");
-                    socket.set_write_timeout(Some(SOON)).expect("a timeout can be set");
+                    socket
+                        .set_read_timeout(Some(SOON))
+                        .expect("a timeout can be set");
+                    socket
+                        .set_write_timeout(Some(SOON))
+                        .expect("a timeout can be set");
                     return Some(socket);
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -99,7 +114,10 @@ impl Peer {
 
     /// Nobody has connected, and nobody does in the given time.
     pub fn nobody_connects(&self, for_long: Duration) {
-        assert!(self.accept_socket(for_long).is_none(), "the relay has connected");
+        assert!(
+            self.accept_socket(for_long).is_none(),
+            "the relay has connected"
+        );
     }
 
     /// Lets the relay's handshake fail, or not, and says whether a message arrived all the same.
@@ -117,7 +135,9 @@ impl Peer {
     pub fn raw_octets(&self, within: Duration) -> Vec<u8> {
         let mut octets = Vec::new();
         if let Some(mut socket) = self.accept_socket(within) {
-            socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout can be set");
+            socket
+                .set_read_timeout(Some(Duration::from_millis(300)))
+                .expect("a timeout can be set");
             let _ = socket.read_to_end(&mut octets);
         }
         octets

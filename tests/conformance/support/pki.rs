@@ -29,7 +29,10 @@ impl Authority {
     fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key can be made");
         Self {
@@ -51,12 +54,18 @@ impl Authority {
     }
 
     /// As [`Self::leaf`], after `change` has spoilt what it likes.
-    pub fn leaf_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    pub fn leaf_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("the names are legal");
         change(&mut params);
         let key = KeyPair::generate().expect("a key can be made");
-        let leaf = params.signed_by(&key, &self.issuer).expect("a leaf can be signed");
+        let leaf = params
+            .signed_by(&key, &self.issuer)
+            .expect("a leaf can be signed");
         Identity::new(leaf.der().clone(), leaf.pem(), &key)
     }
 
@@ -69,13 +78,20 @@ impl Authority {
 
     /// No subjectAltName at all, the name only as common name.
     pub fn common_name_only(&self, name: &str) -> Identity {
-        self.leaf_with(&[], |params| params.distinguished_name.push(DnType::CommonName, name))
+        self.leaf_with(&[], |params| {
+            params.distinguished_name.push(DnType::CommonName, name)
+        })
     }
 }
 
 impl Identity {
     fn new(leaf: CertificateDer<'static>, chain_pem: String, key: &KeyPair) -> Self {
-        Self { chain: vec![leaf], chain_pem, key_pem: key.serialize_pem(), key_der: key.serialize_der() }
+        Self {
+            chain: vec![leaf],
+            chain_pem,
+            key_pem: key.serialize_pem(),
+            key_der: key.serialize_der(),
+        }
     }
 
     /// What an endpoint makes for itself (RFC 4975 §14.4).

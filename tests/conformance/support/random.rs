@@ -22,10 +22,6 @@ impl Octets {
         self.fill(&mut octets);
         octets
     }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0.next_u32() as usize % limit
-    }
 }
 
 /// Tests that move many octets take turns, so that the clocks of the others stay honest.

@@ -49,7 +49,8 @@ pub struct Relay {
 /// The relay that all tests share which need nothing special. Its resolver knows `*.peers.example`
 /// as loopback and remembers what it was asked ([`Names`]).
 pub fn shared() -> &'static Relay {
-    static SHARED: LazyLock<Relay> = LazyLock::new(|| elsewhere().unwrap_or_else(|| Setup::new().start()));
+    static SHARED: LazyLock<Relay> =
+        LazyLock::new(|| elsewhere().unwrap_or_else(|| Setup::new().start()));
     &SHARED
 }
 
@@ -65,8 +66,10 @@ fn elsewhere() -> Option<Relay> {
         .expect("MSRPD_CONFORMANCE_TARGET is host:port")
         .next()
         .expect("MSRPD_CONFORMANCE_TARGET resolves");
-    let ca_pem = variable("CA").map(|path| fs::read_to_string(path).expect("MSRPD_CONFORMANCE_CA can be read"));
-    let host = variable("HOST").unwrap_or_else(|| target.rsplit_once(':').expect("host:port").0.to_owned());
+    let ca_pem = variable("CA")
+        .map(|path| fs::read_to_string(path).expect("MSRPD_CONFORMANCE_CA can be read"));
+    let host = variable("HOST")
+        .unwrap_or_else(|| target.rsplit_once(':').expect("host:port").0.to_owned());
     let user = variable("USER").unwrap_or_else(|| "alice".to_owned());
     let password = variable("PASSWORD").unwrap_or_else(|| "wonderland".to_owned());
     Some(Relay {
@@ -84,7 +87,11 @@ fn elsewhere() -> Option<Relay> {
 impl Relay {
     /// The password of a user. With a single user everybody is that one.
     pub fn credentials(&self, user: &str) -> (&str, &str) {
-        let found = self.users.iter().find(|(name, _)| name == user).or(self.users.first());
+        let found = self
+            .users
+            .iter()
+            .find(|(name, _)| name == user)
+            .or(self.users.first());
         let (user, password) = found.expect("there is a user");
         (user, password)
     }
@@ -100,7 +107,10 @@ impl Relay {
     }
 
     pub fn dir(&self) -> &Path {
-        self.dir.as_ref().expect("the suite has started this relay").path()
+        self.dir
+            .as_ref()
+            .expect("the suite has started this relay")
+            .path()
     }
 
     pub fn pid(&self) -> i32 {
@@ -123,16 +133,27 @@ impl Relay {
             if let Some(status) = child.try_wait().expect("the relay can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < end, "the relay has not ended within {within:?}");
+            assert!(
+                Instant::now() < end,
+                "the relay has not ended within {within:?}"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Resident memory in octets.
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the relay runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS is there");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the relay runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("VmRSS is there");
+        let kib: u64 = line
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("VmRSS is a number");
         kib * 1024
     }
 
@@ -145,7 +166,11 @@ impl Relay {
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.admin, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").ok()?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let code = answer.split(' ').nth(1)?.parse().ok()?;
@@ -162,7 +187,8 @@ impl Relay {
             .filter_map(|line| {
                 let (series, value) = line.rsplit_once(' ')?;
                 let (series_name, series_labels) = series.split_once('{').unwrap_or((series, ""));
-                let wanted = series_name == name && labels.iter().all(|label| series_labels.contains(label));
+                let wanted =
+                    series_name == name && labels.iter().all(|label| series_labels.contains(label));
                 wanted.then(|| value.parse::<f64>().expect("a metric is a number"))
             })
             .sum()
@@ -200,7 +226,13 @@ impl Drop for Relay {
             let _ = child.kill();
             let _ = child.wait();
             if std::thread::panicking() {
-                let log = fs::read_to_string(self.dir.as_ref().expect("started here").path().join("relay.log"));
+                let log = fs::read_to_string(
+                    self.dir
+                        .as_ref()
+                        .expect("started here")
+                        .path()
+                        .join("relay.log"),
+                );
                 let log = log.unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(15).collect();
                 eprintln!("--- end of the relay's log:");
@@ -221,10 +253,16 @@ pub struct Setup {
 
 impl Setup {
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("msrpd-conformance-").tempdir().expect("a temporary folder");
-        let [tls, tcp, admin] = [(); 3].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+        let dir = tempfile::Builder::new()
+            .prefix("msrpd-conformance-")
+            .tempdir()
+            .expect("a temporary folder");
+        let [tls, tcp, admin] =
+            [(); 3].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
         let identity = TRUSTED.leaf(&[HOST, "localhost"]);
-        let file = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("a file can be written");
+        let file = |name: &str, text: &str| {
+            fs::write(dir.path().join(name), text).expect("a file can be written")
+        };
         file("ca.pem", &TRUSTED.pem());
         file("relay.pem", &identity.chain_pem);
         file("relay.key", &identity.key_pem);
@@ -261,21 +299,36 @@ impl Setup {
             Names::get().address,
         );
         let config = config.parse().expect("the suite's configuration is TOML");
-        Self { dir, config, tls, tcp, admin }
+        Self {
+            dir,
+            config,
+            tls,
+            tcp,
+            admin,
+        }
     }
 
     /// Sets `section.key`.
     pub fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
         let (section, key) = key.split_once('.').expect("section.key");
-        let section = self.config.entry(section).or_insert_with(|| toml::Table::new().into());
-        section.as_table_mut().expect("a section").insert(key.to_owned(), value.into());
+        let section = self
+            .config
+            .entry(section)
+            .or_insert_with(|| toml::Table::new().into());
+        section
+            .as_table_mut()
+            .expect("a section")
+            .insert(key.to_owned(), value.into());
         self
     }
 
     /// Takes `section.key` out again.
     pub fn unset(mut self, key: &str) -> Self {
         let (section, key) = key.split_once('.').expect("section.key");
-        self.config[section].as_table_mut().expect("a section").remove(key);
+        self.config[section]
+            .as_table_mut()
+            .expect("a section")
+            .remove(key);
         self
     }
 
@@ -286,7 +339,8 @@ impl Setup {
 
     /// Replaces the relay's certificate.
     pub fn identity(self, identity: &Identity) -> Self {
-        self.file("relay.pem", &identity.chain_pem).file("relay.key", &identity.key_pem)
+        self.file("relay.pem", &identity.chain_pem)
+            .file("relay.key", &identity.key_pem)
     }
 
     /// Writes a file beside the configuration.
@@ -308,7 +362,8 @@ impl Setup {
             .arg(self.write())
             .output()
             .expect("msrpd can be run");
-        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        let said =
+            String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
         (output.status.success(), said.into_owned())
     }
 
@@ -329,7 +384,10 @@ impl Setup {
             host: HOST.to_owned(),
             tls: self.tls,
             tcp: self.tcp,
-            users: USERS.iter().map(|(user, password)| ((*user).to_owned(), (*password).to_owned())).collect(),
+            users: USERS
+                .iter()
+                .map(|(user, password)| ((*user).to_owned(), (*password).to_owned()))
+                .collect(),
             ca_pem: None,
             admin: self.admin,
             child: Mutex::new(Some(child)),
@@ -337,9 +395,22 @@ impl Setup {
         };
         let end = Instant::now() + START_MAX;
         while relay.get("/readyz").is_none_or(|(code, _)| code != 200) {
-            let ended = relay.child.lock().unwrap().as_mut().and_then(|child| child.try_wait().ok().flatten());
-            assert!(ended.is_none(), "the relay has ended at once ({ended:?}):\n{}", relay.log());
-            assert!(Instant::now() < end, "the relay is not ready after {START_MAX:?}:\n{}", relay.log());
+            let ended = relay
+                .child
+                .lock()
+                .unwrap()
+                .as_mut()
+                .and_then(|child| child.try_wait().ok().flatten());
+            assert!(
+                ended.is_none(),
+                "the relay has ended at once ({ended:?}):\n{}",
+                relay.log()
+            );
+            assert!(
+                Instant::now() < end,
+                "the relay is not ready after {START_MAX:?}:\n{}",
+                relay.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         relay
@@ -397,6 +468,13 @@ fn spawn(command: Command) -> Child {
         Mutex::new(sender)
     });
     let (answer, child) = mpsc::channel();
-    SPAWNER.lock().unwrap().send((command, answer)).expect("the spawner lives");
-    child.recv().expect("the spawner answers").expect("msrpd can be started")
+    SPAWNER
+        .lock()
+        .unwrap()
+        .send((command, answer))
+        .expect("the spawner lives");
+    child
+        .recv()
+        .expect("the spawner answers")
+        .expect("msrpd can be started")
 }

@@ -32,7 +32,8 @@ thread_local! {
 pub fn row(name: &'static str, works_elsewhere: bool, test: fn()) -> Trial {
     let run = move || {
         LAST_PANIC.set(Some(String::new()));
-        catch_unwind(AssertUnwindSafe(test)).map_err(|_| Failed::from(LAST_PANIC.take().unwrap_or_default()))
+        catch_unwind(AssertUnwindSafe(test))
+            .map_err(|_| Failed::from(LAST_PANIC.take().unwrap_or_default()))
     };
     Trial::test(name, run).with_ignored_flag(relay::is_elsewhere() && !works_elsewhere)
 }

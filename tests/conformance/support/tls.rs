@@ -33,7 +33,9 @@ impl ClientTls {
         match &self.ca_pem {
             Some(pem) => {
                 for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                    roots.add(certificate.expect("MSRPD_CONFORMANCE_CA holds certificates")).expect("a root");
+                    roots
+                        .add(certificate.expect("MSRPD_CONFORMANCE_CA holds certificates"))
+                        .expect("a root");
                 }
             }
             None => roots.add(TRUSTED.der()).expect("our authority is a root"),
@@ -103,6 +105,8 @@ impl ServerCertVerifier for Anything {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
