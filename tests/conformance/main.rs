@@ -11,6 +11,7 @@ mod con;
 mod err;
 mod fns;
 mod fwd;
+mod harness;
 mod rpt;
 mod rsp;
 mod sec;
@@ -23,8 +24,13 @@ mod uri;
 mod wire_examples;
 
 fn main() {
+    support::run::run(all_rows())
+}
+
+fn all_rows() -> Vec<libtest_mimic::Trial> {
     let mut rows = Vec::new();
     for topic in [
+        harness::rows,
         syn::rows,
         chk::rows,
         uri::rows,
@@ -43,5 +49,5 @@ fn main() {
     ] {
         rows.extend(topic());
     }
-    support::run::run(rows)
+    rows
 }

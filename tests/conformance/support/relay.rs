@@ -85,6 +85,23 @@ fn elsewhere() -> Option<Relay> {
 }
 
 impl Relay {
+    /// Somebody on loopback who poses as a relay.
+    pub fn at(host: &str, port: u16) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            host: host.to_owned(),
+            tls: address,
+            tcp: address,
+            users: USERS
+                .map(|(user, password)| (user.to_owned(), password.to_owned()))
+                .to_vec(),
+            ca_pem: None,
+            admin: address,
+            child: Mutex::new(None),
+            dir: None,
+        }
+    }
+
     /// The password of a user. With a single user everybody is that one.
     pub fn credentials(&self, user: &str) -> (&str, &str) {
         let found = self
