@@ -1,1 +1,8 @@
-fn main() {}
+//! The command line of msrpload.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    msrpload::main()
+}

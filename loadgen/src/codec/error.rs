@@ -49,7 +49,7 @@ impl fmt::Display for CodecError {
 
 impl std::error::Error for CodecError {}
 
-/// An extract for an error message: escaped, at most 160 octets of the input.
+/// An extract for an error message: escaped, at most 400 octets of the input.
 pub(crate) fn extract(octets: &[u8]) -> String {
-    octets[..octets.len().min(160)].escape_ascii().to_string()
+    octets[..octets.len().min(400)].escape_ascii().to_string()
 }

@@ -1,0 +1,119 @@
+//! A connection: its socket, its MSRP, and why it exists.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::pattern::mix;
+use crate::plan::{Plan, User};
+
+use super::endpoint::Endpoint;
+use super::link::Link;
+use super::tls::Tls;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not begun: too many others are being opened.
+    Queued,
+    /// TCP, then TLS.
+    Opening,
+    LoggingIn,
+    Ready,
+    Closed,
+}
+
+/// Reading at a bounded rate.
+pub struct Throttle {
+    pub octets_per_second: u64,
+    pub credit: u64,
+    pub refilled_at: u64,
+}
+
+impl Throttle {
+    /// Octets that may be read now.
+    pub fn refill(&mut self, now: u64) -> u64 {
+        let earned =
+            (now - self.refilled_at) as u128 * u128::from(self.octets_per_second) / 1_000_000_000;
+        if earned > 0 {
+            // At most a tenth of a second's worth is saved up.
+            let most = (self.octets_per_second / 10).max(1);
+            self.credit = (self.credit + earned as u64).min(most);
+            self.refilled_at = now;
+        }
+        self.credit
+    }
+}
+
+pub struct Connection {
+    pub link: Option<Link>,
+    pub endpoint: Endpoint,
+    pub stage: Stage,
+    /// Who logs in; `None`: a foreign client.
+    pub user: Option<User>,
+    pub session: Option<usize>,
+    pub opened_at: u64,
+    pub tcp_at: u64,
+    pub dirty: bool,
+    /// The kernel may have more than we read.
+    pub unread: bool,
+    pub throttle: Option<Throttle>,
+}
+
+impl Connection {
+    pub fn new(uri: String, user: Option<User>, session: Option<usize>) -> Self {
+        Self {
+            link: None,
+            endpoint: Endpoint::new(uri),
+            stage: Stage::Queued,
+            user,
+            session,
+            opened_at: 0,
+            tcp_at: 0,
+            dirty: false,
+            unread: false,
+            throttle: None,
+        }
+    }
+}
+
+/// Begins to connect to the relay.
+pub fn connect(plan: &Plan, authenticated: bool, number: u64) -> io::Result<Link> {
+    let target = if authenticated {
+        plan.address
+    } else {
+        plan.foreign_address
+    };
+    let socket = Socket::new(
+        Domain::for_address(target),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    if plan.source_spread {
+        socket.bind(&SocketAddr::new(source(number), 0).into())?;
+    }
+    match socket.connect(&target.into()) {
+        Ok(()) => {}
+        Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(e) => return Err(e),
+    }
+    let stream = TcpStream::from_std(socket.into());
+    let tls = match authenticated || plan.foreign_tls {
+        true => Some(
+            Tls::client(Arc::clone(&plan.client_config), plan.server_name.clone())
+                .map_err(io::Error::other)?,
+        ),
+        false => None,
+    };
+    Ok(Link::new(stream, tls, false))
+}
+
+/// One of 127.1.0.1 to 127.250.250.250.
+fn source(number: u64) -> IpAddr {
+    let hash = mix(number);
+    let part = |shift: u32| 1 + ((hash >> shift) % 250) as u8;
+    IpAddr::V4(Ipv4Addr::new(127, part(0), part(16), part(32)))
+}

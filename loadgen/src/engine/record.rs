@@ -1,0 +1,111 @@
+//! What one thread measures: latencies and sums of the measured stretch, and of the last moments
+//! for the display.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Latencies from 1 us to 100 s with three digits, in nanoseconds.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, 100_000_000_000, 3).expect("the bounds are valid")
+}
+
+/// Events that count as measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums {
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub delivered: u64,
+    pub octets: u64,
+    /// Chunks received.
+    pub chunks: u64,
+}
+
+impl Sums {
+    pub fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.delivered += other.delivered;
+        self.octets += other.octets;
+        self.chunks += other.chunks;
+    }
+}
+
+pub struct Record {
+    /// From when to when events are measured, on the engine's clock.
+    pub window: (u64, u64),
+    pub sums: Sums,
+    /// From sent (open loop: from due) to whole at the receiver.
+    pub delivery: Histogram<u64>,
+    /// From sent (open loop: from due) to the last 200.
+    pub acknowledgement: Histogram<u64>,
+    /// How long 200s were really held.
+    pub held: Histogram<u64>,
+    /// How late the thread was for what was due at a time.
+    pub lateness: Histogram<u64>,
+    pub connecting: Histogram<u64>,
+    pub handshake: Histogram<u64>,
+    pub auth: Histogram<u64>,
+    /// Since the display last looked.
+    pub recent: Histogram<u64>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            window: (u64::MAX, u64::MAX),
+            sums: Sums::default(),
+            delivery: histogram(),
+            acknowledgement: histogram(),
+            held: histogram(),
+            lateness: histogram(),
+            connecting: histogram(),
+            handshake: histogram(),
+            auth: histogram(),
+            recent: histogram(),
+        }
+    }
+}
+
+impl Record {
+    pub fn measures(&self, now: u64) -> bool {
+        self.window.0 <= now && now < self.window.1
+    }
+
+    pub fn delivered(&mut self, now: u64, due_at: u64) {
+        let took = now.saturating_sub(due_at);
+        self.recent.saturating_record(took);
+        if self.measures(now) {
+            self.sums.delivered += 1;
+            self.delivery.saturating_record(took);
+        }
+    }
+
+    pub fn acknowledged(&mut self, now: u64, due_at: u64) {
+        if self.measures(now) {
+            self.sums.acknowledged += 1;
+            self.acknowledgement
+                .saturating_record(now.saturating_sub(due_at));
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.sums.add(&other.sums);
+        for (ours, theirs) in [
+            (&mut self.delivery, &other.delivery),
+            (&mut self.acknowledgement, &other.acknowledgement),
+            (&mut self.held, &other.held),
+            (&mut self.lateness, &other.lateness),
+            (&mut self.connecting, &other.connecting),
+            (&mut self.handshake, &other.handshake),
+            (&mut self.auth, &other.auth),
+        ] {
+            ours.add(theirs).expect("all have the same bounds");
+        }
+    }
+}
+
+/// A quantile as a duration.
+pub fn quantile(histogram: &Histogram<u64>, q: f64) -> Duration {
+    Duration::from_nanos(histogram.value_at_quantile(q))
+}

@@ -1,0 +1,258 @@
+//! One run from plan to summary: starts the threads, keeps the time line, reads the relay's usage
+//! at both ends of the measured stretch.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::engine::record::Record;
+use crate::engine::shared::{Shared, Timeline};
+use crate::engine::{Engine, Outcome};
+use crate::ids;
+use crate::plan::{Plan, Shape, Work};
+use crate::progress::{EVERY, Progress};
+use crate::summary::{Latency, Measured, Own, Relay, SetUp, Summary};
+use crate::usage::{ProcessUsage, ThreadUsage};
+
+/// Readings of the relay: before anything, when all is set up, at both ends of the measured
+/// stretch.
+#[derive(Default)]
+struct Readings {
+    before: Option<ProcessUsage>,
+    set_up: Option<ProcessUsage>,
+    from: Option<ProcessUsage>,
+    until: Option<ProcessUsage>,
+}
+
+/// Makes the run. An error means that it could not even begin.
+pub fn run(plan: Plan, relay_pid: Option<u32>, quiet: bool) -> Result<Summary, String> {
+    let plan = Arc::new(plan);
+    let shared = Arc::new(Shared::new(plan.threads, ids::letters()));
+    let mut progress = Progress::new(quiet);
+    let read = || relay_pid.and_then(ProcessUsage::read);
+    let mut readings = Readings {
+        before: read(),
+        ..Readings::default()
+    };
+    let began = Instant::now();
+    let threads = start(&plan, &shared)?;
+    let wanted = match plan.work {
+        Work::Idle => plan.connections,
+        Work::Messages => (0..plan.pairs)
+            .map(|pair| plan.shapes[pair % plan.shapes.len()])
+            .map(|shape| if shape == Shape::RelayDials { 1 } else { 2 })
+            .sum(),
+    };
+    // A thread that has panicked is never ready and never done; `collect` tells.
+    let crashed = || threads.iter().any(JoinHandle::is_finished) && !shared.is_stopped();
+    while shared.threads_ready.load(Ordering::SeqCst) < plan.threads
+        && !shared.is_stopped()
+        && !crashed()
+    {
+        thread::sleep(Duration::from_millis(5));
+        if began.elapsed() > EVERY {
+            progress.setting_up(&shared, wanted);
+        }
+    }
+    let set_up_time = began.elapsed();
+    if !shared.is_stopped() && !crashed() {
+        readings.set_up = read();
+        measure(&plan, &shared, &mut readings, &read, &mut progress);
+    }
+    settle(&plan, &shared, &threads, &mut progress);
+    let outcomes = collect(threads)?;
+    progress.finish();
+    Ok(sum_up(&plan, relay_pid, &readings, set_up_time, outcomes))
+}
+
+fn start(plan: &Arc<Plan>, shared: &Arc<Shared>) -> Result<Vec<JoinHandle<Outcome>>, String> {
+    let mut threads = Vec::new();
+    for number in 0..plan.threads {
+        let engine = Engine::new(Arc::clone(plan), Arc::clone(shared), number)
+            .map_err(|e| format!("cannot start: {e}; is `ulimit -n` high enough?"))?;
+        let core = plan.cpus.get(number % plan.cpus.len().max(1)).copied();
+        let body = move || {
+            if let Some(id) = core
+                && !core_affinity::set_for_current(core_affinity::CoreId { id })
+            {
+                eprintln!("warning: this machine has no core {id} for us (--cpu); not pinned");
+            }
+            engine.run()
+        };
+        let builder = thread::Builder::new().name(format!("load-{number}"));
+        threads.push(
+            builder
+                .spawn(body)
+                .map_err(|e| format!("cannot start a thread: {e}"))?,
+        );
+    }
+    Ok(threads)
+}
+
+fn measure(
+    plan: &Plan,
+    shared: &Shared,
+    readings: &mut Readings,
+    read: &impl Fn() -> Option<ProcessUsage>,
+    progress: &mut Progress,
+) {
+    let start = Instant::now() + Duration::from_millis(20);
+    let measure_from = start + plan.warmup;
+    let measure_until = measure_from + plan.duration;
+    shared
+        .timeline
+        .set(Timeline {
+            start,
+            measure_from,
+            measure_until,
+        })
+        .expect("only this thread sets it, once");
+    let whole = (plan.warmup + plan.duration).as_secs_f64();
+    let mut wait_until = |end: Instant| {
+        while Instant::now() < end && !shared.is_stopped() {
+            thread::sleep((end - Instant::now()).min(EVERY));
+            if plan.work == Work::Messages {
+                progress.update(
+                    shared,
+                    (Instant::now() - start.min(Instant::now())).as_secs_f64() / whole,
+                );
+            }
+        }
+    };
+    wait_until(measure_from);
+    readings.from = read();
+    wait_until(measure_until);
+    readings.until = read();
+}
+
+fn settle(plan: &Plan, shared: &Shared, threads: &[JoinHandle<Outcome>], progress: &mut Progress) {
+    let began = Instant::now();
+    while !threads.iter().all(JoinHandle::is_finished) {
+        thread::sleep(Duration::from_millis(5));
+        if began.elapsed() > Duration::from_secs(1) {
+            progress.settling(shared, plan.patience, began.elapsed());
+            thread::sleep(EVERY);
+        }
+    }
+}
+
+fn collect(threads: Vec<JoinHandle<Outcome>>) -> Result<Vec<Outcome>, String> {
+    let joined = threads.into_iter().map(JoinHandle::join);
+    joined
+        .map(|r| r.map_err(|_| "a thread of the load generator panicked".to_owned()))
+        .collect()
+}
+
+fn sum_up(
+    plan: &Plan,
+    relay_pid: Option<u32>,
+    readings: &Readings,
+    set_up_time: Duration,
+    outcomes: Vec<Outcome>,
+) -> Summary {
+    let mut record = Record::default();
+    let mut usage = ThreadUsage::default();
+    let mut summary = Summary {
+        version: env!("CARGO_PKG_VERSION").into(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        ..Summary::default()
+    };
+    for outcome in outcomes {
+        record.merge(&outcome.record);
+        usage.add(&outcome.usage);
+        summary.counts.add(&outcome.counts);
+        summary.stray.add(&outcome.stray);
+        summary.success_reports += outcome.success_reports;
+        summary.set_up.connections += outcome.connections;
+        summary.lost_connections += outcome.lost_connections;
+        summary.waited_at_end_seconds = summary
+            .waited_at_end_seconds
+            .max(outcome.waited_at_end.as_secs_f64());
+        summary.notices.extend(outcome.notices);
+        summary.notices_dropped += outcome.notices_dropped;
+        summary.fatal = summary.fatal.or(outcome.fatal);
+    }
+    let seconds = plan.duration.as_secs_f64();
+    let sums = record.sums;
+    summary.measured = Measured {
+        seconds,
+        sent: sums.sent,
+        delivered: sums.delivered,
+        chunks_received: sums.chunks,
+        messages_per_second: sums.delivered as f64 / seconds,
+        octets: sums.octets,
+        megabytes_per_second: sums.octets as f64 / seconds / 1e6,
+        delivery_us: Latency::of(&record.delivery),
+        acknowledgement_us: Latency::of(&record.acknowledgement),
+        held_us: Latency::of(&record.held),
+    };
+    let connections = summary.set_up.connections;
+    summary.set_up = SetUp {
+        connections,
+        seconds: set_up_time.as_secs_f64(),
+        connections_per_second: connections as f64 / set_up_time.as_secs_f64(),
+        tcp_us: Latency::of(&record.connecting),
+        handshake_us: Latency::of(&record.handshake),
+        auth_us: Latency::of(&record.auth),
+        relay_cpu_us_per_connection: readings.before.zip(readings.set_up).map(|(before, after)| {
+            after.since(&before).cpu.as_secs_f64() * 1e6 / connections.max(1) as f64
+        }),
+    };
+    let per = |time: f64, count: u64| (count > 0).then(|| time / count as f64);
+    summary.own = Own {
+        cpu_us_per_message: per(usage.cpu.as_secs_f64() * 1e6, sums.delivered),
+        cpu_share: usage.cpu.as_secs_f64() / seconds,
+        waited_share: usage.waited.as_secs_f64() / seconds / plan.threads as f64,
+        threads: plan.threads,
+        lateness_us: Latency::of(&record.lateness),
+    };
+    summary.relay = relay_pid.and_then(|pid| relay(pid, readings, &summary.measured, connections));
+    summary.warnings = warnings(plan, &summary);
+    summary
+}
+
+fn relay(pid: u32, readings: &Readings, measured: &Measured, connections: usize) -> Option<Relay> {
+    let (from, until) = readings.from.zip(readings.until)?;
+    let used = until.since(&from);
+    let cpu = used.cpu.as_secs_f64();
+    let per = |scale: f64, count: u64| (count > 0).then(|| cpu * scale / count as f64);
+    let mib =
+        |usage: Option<ProcessUsage>| usage.map_or(0.0, |u| u.rss_octets as f64 / 1_048_576.0);
+    let grown = mib(readings.set_up) - mib(readings.before);
+    Some(Relay {
+        pid,
+        cpu_seconds: cpu,
+        user_seconds: used.user.as_secs_f64(),
+        system_seconds: used.system.as_secs_f64(),
+        cpu_share: cpu / measured.seconds,
+        cpu_us_per_message: per(1e6, measured.delivered),
+        cpu_us_per_chunk: per(1e6, measured.chunks_received),
+        cpu_ns_per_octet: per(1e9, measured.octets),
+        rss_mib_before: mib(readings.before),
+        rss_mib_set_up: mib(readings.set_up),
+        rss_mib_end: mib(Some(until)),
+        rss_kib_per_connection: grown * 1024.0 / connections.max(1) as f64,
+    })
+}
+
+/// What spoils the figures.
+fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
+    let mut out = Vec::new();
+    let own = &summary.own;
+    let relay_share = summary.relay.map(|r| r.cpu_share);
+    if own.cpu_share / plan.threads as f64 > 0.9 && relay_share.is_none_or(|share| share < 0.9) {
+        let text = "the load generator was the bottleneck: rate and latency are its own; give it more cores (--cpu 1,2)";
+        out.push(text.into());
+    }
+    if own.waited_share > 0.05 {
+        out.push(format!(
+            "for {:.0} % of the time something else had our core: latencies are too long; use --cpu, and keep that core free",
+            own.waited_share * 100.0
+        ));
+    }
+    if own.lateness_us.p99 > 0.2 * summary.measured.delivery_us.p99 && own.lateness_us.p99 > 500.0 {
+        out.push("we were late for what was due: part of the latency is ours".into());
+    }
+    out
+}

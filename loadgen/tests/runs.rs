@@ -1,0 +1,323 @@
+//! The whole program against a fake relay: good runs of every shape, and every planted fault is
+//! found and sets the exit code.
+
+mod fake_relay;
+
+use std::process::{Command, Output};
+
+use fake_relay::{FakeRelay, Fault, HOST};
+use serde_json::Value;
+
+struct Run {
+    code: i32,
+    result: Value,
+    stderr: String,
+}
+
+impl Run {
+    fn number(&self, path: &str) -> u64 {
+        self.result
+            .pointer(path)
+            .and_then(Value::as_u64)
+            .unwrap_or_else(|| panic!("{path}: {}", self.result))
+    }
+}
+
+fn command(relay: &FakeRelay, folder: &std::path::Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_msrpload"))
+        .args(arguments)
+        .args([
+            "--address",
+            &relay.address.to_string(),
+            "--host",
+            HOST,
+            "--user",
+            "alice:wonderland",
+        ])
+        .args(["--ca"])
+        .arg(folder.join("ca.pem"))
+        .args(["--json"])
+        .arg(folder.join("result.json"))
+        .output()
+        .unwrap()
+}
+
+fn run(fault: Fault, arguments: &[&str]) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = FakeRelay::start(&folder.path().join("ca.pem"), fault);
+    let output = command(&relay, folder.path(), arguments);
+    let text = std::fs::read_to_string(folder.path().join("result.json")).unwrap_or_default();
+    Run {
+        code: output.status.code().unwrap(),
+        result: serde_json::from_str(&text).unwrap_or_default(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+const SHORT: &[&str] = &[
+    "--duration",
+    "400ms",
+    "--warmup",
+    "100ms",
+    "--patience",
+    "500ms",
+    "--pairs",
+    "3",
+    "--window",
+    "2",
+];
+
+fn chat(fault: Fault, more: &[&str]) -> Run {
+    run(fault, &[&["chat"], SHORT, more].concat())
+}
+
+fn assert_good(run: &Run) {
+    assert_eq!(run.code, 0, "{}\n{}", run.stderr, run.result);
+    let sent = run.number("/counts/sent");
+    assert!(sent > 10, "{}", run.result);
+    assert_eq!(run.number("/counts/delivered"), sent);
+    assert_eq!(run.number("/counts/lost"), 0);
+}
+
+#[test]
+fn every_shape_delivers_everything() {
+    for sender in ["foreign", "authenticated", "both", "mix"] {
+        let run = chat(Fault::None, &["--sender", sender]);
+        assert_good(&run);
+        assert_eq!(
+            run.number("/counts/acknowledged"),
+            run.number("/counts/sent"),
+            "{sender}"
+        );
+    }
+    // Plain TCP for the connections that the relay dials: the fake one knows no other.
+    assert_good(&chat(
+        Fault::None,
+        &["--sender", "authenticated", "--receiver", "listens"],
+    ));
+}
+
+#[test]
+fn other_failure_reports_and_sizes_deliver_everything() {
+    for report in ["no", "partial"] {
+        let run = chat(
+            Fault::None,
+            &["--failure-report", report, "--size", "1-5000"],
+        );
+        assert_good(&run);
+        assert_eq!(run.number("/counts/acknowledged"), 0);
+    }
+    assert_good(&chat(
+        Fault::Recut,
+        &["--size", "100-9000", "--chunk-size", "1000"],
+    ));
+}
+
+#[test]
+fn several_threads_share_the_pairs() {
+    assert_good(&chat(Fault::None, &["--threads", "2", "--sender", "mix"]));
+}
+
+#[test]
+fn open_loop_keeps_its_rate() {
+    let run = run(
+        Fault::None,
+        &[
+            "chat",
+            "--duration",
+            "1s",
+            "--warmup",
+            "200ms",
+            "--pairs",
+            "4",
+            "--rate",
+            "200",
+            "--threshold",
+            "rate>180,rate<220,lost=0",
+        ],
+    );
+    assert_good(&run);
+}
+
+#[test]
+fn held_answers_are_recorded() {
+    let run = chat(Fault::None, &["--hold", "20ms-40ms"]);
+    assert_good(&run);
+    let p50 = run
+        .result
+        .pointer("/measured/held_us/p50")
+        .and_then(Value::as_f64)
+        .unwrap();
+    assert!((20_000.0..45_000.0).contains(&p50), "{p50}");
+}
+
+#[test]
+fn big_messages_are_cut_and_delivered() {
+    let arguments = [
+        "file",
+        "--message-size",
+        "300KiB",
+        "--chunk-size",
+        "64KiB",
+        "--sender",
+        "both",
+    ];
+    let run = run(Fault::None, &[&arguments, SHORT].concat());
+    assert_eq!(run.code, 0, "{}", run.result);
+    let sent = run.number("/counts/sent");
+    assert_eq!(run.number("/counts/octets_delivered"), sent * 300 * 1024);
+}
+
+#[test]
+fn slow_readers_lose_nothing() {
+    let run = run(
+        Fault::None,
+        &[
+            "chat",
+            "--duration",
+            "500ms",
+            "--warmup",
+            "0s",
+            "--pairs",
+            "2",
+            "--window",
+            "4",
+            "--receiver-rate",
+            "20KiB",
+        ],
+    );
+    assert_eq!(run.code, 0, "{}", run.result);
+    let octets = run.number("/measured/octets");
+    assert!(octets < 2 * 20 * 1024, "{octets}");
+}
+
+#[test]
+fn idle_connections_are_held() {
+    let run = run(
+        Fault::None,
+        &[
+            "idle",
+            "--connections",
+            "20",
+            "--duration",
+            "200ms",
+            "--warmup",
+            "0s",
+            "--source-spread",
+        ],
+    );
+    assert_eq!(run.code, 0, "{}\n{}", run.stderr, run.result);
+    assert_eq!(run.number("/set_up/connections"), 20);
+    assert_eq!(run.number("/set_up/auth_us/count"), 20);
+}
+
+#[test]
+fn planted_faults_are_found() {
+    let faults: &[(Fault, &str)] = &[
+        (Fault::Lose(5), "/counts/lost"),
+        (Fault::Double(5), "/counts/wrong/doubled_octets"),
+        (Fault::Corrupt(5), "/counts/wrong/octets"),
+        (Fault::Withhold200(5), "/counts/unanswered"),
+        (Fault::Answer200Twice(5), "/stray/answers"),
+        (Fault::Swap(5), "/counts/wrong/order"),
+        (Fault::ChangeHeader(5), "/counts/wrong/headers"),
+        (Fault::WrongRange(5), "/counts/wrong/ranges"),
+    ];
+    for (fault, place) in faults {
+        let run = chat(*fault, &[]);
+        assert_eq!(run.code, 1, "{fault:?}: {}", run.result);
+        assert!(run.number(place) > 0, "{fault:?}: {}", run.result);
+    }
+}
+
+#[test]
+fn failures_that_are_told_are_reported_not_lost() {
+    for fault in [Fault::Refuse(5), Fault::Report(5)] {
+        let run = chat(fault, &[]);
+        assert_eq!(run.code, 0, "{fault:?}: {}", run.result);
+        assert_eq!(run.number("/counts/reported"), 1);
+        assert_eq!(run.number("/counts/lost"), 0);
+        let strict = chat(fault, &["--threshold", "reported=0"]);
+        assert_eq!(strict.code, 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn relay_that_hangs_costs_patience_and_then_counts_as_loss() {
+    let run = chat(Fault::Hang(5), &[]);
+    assert_eq!(run.code, 1, "{}", run.result);
+    assert!(run.number("/counts/lost") > 0);
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let relay = FakeRelay::start(&ca, Fault::None);
+    let text = |output: Output| {
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let program = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_msrpload"));
+        command.current_dir(folder.path());
+        command
+    };
+    let address = relay.address.to_string();
+
+    let other = tempfile::tempdir().unwrap();
+    FakeRelay::start(&other.path().join("ca.pem"), Fault::None);
+    let run = program()
+        .args([
+            "chat",
+            "--address",
+            &address,
+            "--host",
+            HOST,
+            "--user",
+            "alice:wonderland",
+            "--ca",
+        ])
+        .arg(other.path().join("ca.pem"))
+        .output()
+        .unwrap();
+    let error = text(run);
+    assert!(error.contains("--ca"), "{error}");
+
+    let with_ca = |arguments: &[&str]| {
+        text(
+            program()
+                .args(arguments)
+                .arg("--ca")
+                .arg(&ca)
+                .output()
+                .unwrap(),
+        )
+    };
+    let error = with_ca(&[
+        "chat",
+        "--address",
+        &address,
+        "--host",
+        HOST,
+        "--user",
+        "alice:wrong",
+    ]);
+    assert!(error.contains("401") && error.contains("--user"), "{error}");
+    let error = with_ca(&["chat", "--address", &address, "--host", HOST]);
+    assert!(error.contains("--user"), "{error}");
+    let error = with_ca(&[
+        "chat",
+        "--address",
+        "127.0.0.1:1",
+        "--host",
+        HOST,
+        "--user",
+        "alice:wonderland",
+    ]);
+    assert!(error.contains("start the relay"), "{error}");
+    let error = text(program().args(["--dev"]).output().unwrap());
+    assert!(error.contains("cargo run --release -- dev"), "{error}");
+    let error = text(program().args(["--dev", "chat"]).output().unwrap());
+    assert!(error.contains("msrpload chat --dev"), "{error}");
+}
