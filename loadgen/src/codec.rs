@@ -21,6 +21,6 @@ pub use stream::{ByteRange, Head, Kind, Method};
 pub use uri::{Uri, check_uri};
 
 /// An extract of octets for people: escaped, on one line, at most 400 octets of the input.
-pub(crate) fn shown(octets: &[u8]) -> String {
+pub fn shown(octets: &[u8]) -> String {
     error::extract(octets)
 }

@@ -1,8 +1,102 @@
-//! The command line of msrpload.
+//! msrpload: a load generator for RFC 4976 relays that accounts for every octet.
+//!
+//! Reads the command line, runs, prints; see `--help` for what it does and its exit codes.
+
+mod dev;
+mod engine;
+mod ids;
+mod ledger;
+mod options;
+mod pattern;
+mod plan;
+mod progress;
+mod ranges;
+mod resolve;
+mod run;
+mod summary;
+mod threshold;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use options::{Options, Workload};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> std::process::ExitCode {
-    msrpload::main()
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run_with(&options) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("msrpload: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_with(options: &Options) -> Result<u8, String> {
+    let resolved = resolve::resolve(options)?;
+    raise_file_limit();
+    if !options.quiet {
+        eprintln!("{}", headline(options, &resolved.plan));
+    }
+    let mut summary = run::run(resolved.plan, resolved.relay_pid, options.quiet)?;
+    summary.workload = format!("{:?}", options.workload).to_lowercase();
+    if let Some(thresholds) = &options.threshold {
+        summary.missed_thresholds = thresholds.missed(|name| summary.value(name));
+    }
+    if let Some(file) = &options.json {
+        let text = serde_json::to_string_pretty(&summary).map_err(|e| e.to_string())?;
+        std::fs::write(file, text + "\n").map_err(|e| format!("--json {}: {e}", file.display()))?;
+    }
+    if summary.fatal.is_none() || summary.counts.sent > 0 {
+        print!("{}", summary.table());
+    }
+    if let Some(fatal) = &summary.fatal {
+        eprintln!("msrpload: {fatal}");
+    }
+    Ok(summary.exit_code())
+}
+
+fn headline(options: &Options, plan: &plan::Plan) -> String {
+    let what = match options.workload {
+        Workload::Idle => format!("{} idle connections", plan.connections),
+        _ => {
+            let (low, high) = plan.sizes;
+            let size = if low == high {
+                low.to_string()
+            } else {
+                format!("{low} to {high}")
+            };
+            let pace = match plan.rate {
+                Some(rate) => format!("{rate} messages/s"),
+                None => format!("window {}", plan.window),
+            };
+            format!("{} pairs, {pace}, messages of {size} octets", plan.pairs)
+        }
+    };
+    format!(
+        "{what} through {} at {}, {:.0} s after {:.0} s of warm-up",
+        plan.host,
+        plan.address,
+        plan.duration.as_secs_f64(),
+        plan.warmup.as_secs_f64()
+    )
+}
+
+/// Every connection is a file descriptor; the soft limit is often 1024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // If it does not work, connecting says so.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }

@@ -1,13 +1,13 @@
 //! MSRP on one connection: AUTH, responses and REPORTs to what we sent, and the receiving end of
 //! other clients' messages. It parses in place and appends what it has to say to `out`.
 
-use crate::codec::stream::{FailureReport, Scanner, Step};
-use crate::codec::{ByteRange, CodecError, Head, Kind, Method};
-use crate::digest::{Answer, Asker, AuthenticationInfo, Challenge, Spelling, fresh_cnonce};
 use crate::ids;
 use crate::ledger::Report;
 use crate::pattern::{Pattern, mix};
 use crate::plan::User;
+use msrpload::codec::stream::{FailureReport, Scanner, Step};
+use msrpload::codec::{ByteRange, CodecError, Head, Kind, Method};
+use msrpload::digest::{Answer, Asker, AuthenticationInfo, Challenge, Spelling, fresh_cnonce};
 
 use super::board::{Board, Held};
 use super::requests::{Request, Requests};
@@ -385,7 +385,7 @@ impl Endpoint {
     fn send_auth(&mut self, host: &str, authorization: Option<&str>) {
         let tid = self.requests.push(Request::Auth, REMEMBERED_MAX);
         let tid = String::from_utf8_lossy(&tid);
-        let octets = crate::codec::Builder::request(&tid, "AUTH")
+        let octets = msrpload::codec::Builder::request(&tid, "AUTH")
             .to_path(&[&auth_uri(host)])
             .from_path(&[&self.uri])
             .maybe_header("Authorization", authorization)
@@ -540,5 +540,5 @@ fn on_report(head: &Head<'_>, board: &mut Board) {
 
 /// A head for a notice, on one line.
 fn shown(head: &Head<'_>) -> String {
-    crate::codec::shown(head.raw)
+    msrpload::codec::shown(head.raw)
 }

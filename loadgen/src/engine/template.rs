@@ -92,8 +92,8 @@ pub fn end_line(out: &mut Vec<u8>, tid: &[u8; TID_OCTETS], flag: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Message;
     use crate::ids;
+    use msrpload::codec::Message;
 
     #[test]
     fn patched_octets_are_msrp() {

@@ -46,12 +46,15 @@ pub enum Fault {
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
+/// A connection and what goes out by it.
+type Holder = (u64, Sender<Vec<u8>>);
+
 struct State {
     fault: Fault,
     forwarded: AtomicU64,
     next_key: AtomicU64,
     /// Token URI: who holds it.
-    tokens: Mutex<HashMap<String, (u64, Sender<Vec<u8>>)>>,
+    tokens: Mutex<HashMap<String, Holder>>,
     /// Foreign clients that sent something.
     peers: Mutex<HashMap<String, Sender<Vec<u8>>>>,
 }
@@ -203,7 +206,7 @@ impl State {
         }
     }
 
-    fn owner(&self, uri: &str) -> Option<(u64, Sender<Vec<u8>>)> {
+    fn owner(&self, uri: &str) -> Option<Holder> {
         self.tokens.lock().unwrap().get(uri).cloned()
     }
 
