@@ -80,20 +80,22 @@ pub fn encode_report(
     encode_end(out, tid.as_bytes(), Flag::Complete, false);
 }
 
-/// Appends a response on its way back, end-line included (RSP-05): the first To-Path URI moves to the front of
-/// From-Path, the transact-id is the one of the incoming request, all else is unchanged. Nothing is appended and
-/// `false` is returned where the To-Path has no further URI.
-pub fn response_forwarded(head: &Head, incoming_tid: &[u8], out: &mut Vec<u8>) -> bool {
-    let (_, remaining) = head.to_path().split(1);
-    if remaining.is_empty() {
+/// Appends a response on its way back, end-line included (RSP-05): the first `hops` To-Path URIs, which are ours,
+/// move one after the other to the front of From-Path, the transact-id is the one of the incoming request, all else
+/// is unchanged. `to_path` replaces what is left of To-Path, for a response that lost its way (RSP-11). Nothing is
+/// appended and `false` is returned where there is nobody left to send it to.
+pub fn response_forwarded(
+    head: &Head,
+    hops: usize,
+    incoming_tid: &[u8],
+    to_path: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let (own, remaining) = head.to_path().split(hops);
+    let to_path = to_path.unwrap_or(remaining.text());
+    if to_path.is_empty() {
         return false;
     }
-    response_forwarded_to(head, incoming_tid, remaining.text(), out);
-    true
-}
-
-/// As [`response_forwarded`], to the path given: the repair of a response whose To-Path names only us (RSP-11).
-pub fn response_forwarded_to(head: &Head, incoming_tid: &[u8], to_path: &[u8], out: &mut Vec<u8>) {
     let mut text = Writer(std::mem::take(out));
     text.push(PROTOCOL);
     text.push(incoming_tid);
@@ -102,13 +104,16 @@ pub fn response_forwarded_to(head: &Head, incoming_tid: &[u8], to_path: &[u8], o
     text.push(b"\r\nTo-Path: ");
     text.push(to_path);
     text.push(b"\r\nFrom-Path: ");
-    text.push(head.to_path().first().unwrap_or_default());
-    text.push(b" ");
+    for uri in own.uris().rev() {
+        text.push(uri);
+        text.push(b" ");
+    }
     text.push(head.from_path().text());
     text.push(b"\r\n");
     copy_headers(head, &mut text, true);
     *out = text.0;
     encode_end(out, incoming_tid, Flag::Complete, false);
+    true
 }
 
 fn push_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {

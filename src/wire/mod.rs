@@ -26,9 +26,7 @@ mod uri;
 
 pub use byte_range::ByteRange;
 pub use decoder::{Decoder, DecoderLimits, Event};
-pub use encode::{
-    encode_end, encode_report, encode_response, response_forwarded, response_forwarded_to,
-};
+pub use encode::{encode_end, encode_report, encode_response, response_forwarded};
 pub use end_line::{EndLineGuard, Flag};
 pub use error::{DecodeError, Excerpt, HeadFault};
 pub use head::Head;

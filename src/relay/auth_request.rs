@@ -1,0 +1,322 @@
+//! AUTH (RFC 4976 §5.1, §6.3): who may get a URI of ours, and the URI.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::auth::{Judgement, Proof};
+use crate::wire::{Head, Path, Uri};
+
+use super::command::{CloseReason, Refusal};
+use super::handoff::Handoff;
+use super::keys::{ConnectionKey, PendingAuthKey, Place, SessionKey, ShardId};
+use super::session::{Holder, Session, Token};
+use super::settings::Naming;
+use super::timers::Timer;
+use super::Relay;
+
+/// What the To-Path of an AUTH asks for.
+pub(super) enum AuthTarget {
+    /// A new URI, or more time for one (UPT-13).
+    Here(Option<SessionKey>),
+    /// To a further relay, under a URI of ours (FNS-07).
+    Onward,
+    Refused(Refusal),
+    Foreign,
+}
+
+/// An AUTH whose digest is right, while another shard looks at its nonce.
+pub(super) struct PendingAuth {
+    connection: ConnectionKey,
+    head: Head,
+    proof: Box<Proof>,
+    refresh: Option<SessionKey>,
+    began: Instant,
+}
+
+impl Relay {
+    pub(super) fn auth_target(&self, now: Instant, key: ConnectionKey, head: &Head) -> AuthTarget {
+        let path = head.to_path();
+        let uris: Vec<&[u8]> = path.uris().collect();
+        let Some(Ok(first)) = uris.first().map(|uri| Uri::parse(uri)) else {
+            return AuthTarget::Refused(Refusal::MALFORMED);
+        };
+        if first.session_id().is_none() {
+            return match (self.settings.serves(&first), uris.len()) {
+                (false, _) => AuthTarget::Foreign,
+                (true, 1) => AuthTarget::Here(None),
+                // The token-less form would make us an AUTH proxy for strangers (D-02, FNS-08).
+                (true, _) => AuthTarget::Refused(Refusal::NO_SESSION),
+            };
+        }
+        match self.settings.naming(&first) {
+            Naming::Foreign => AuthTarget::Foreign,
+            Naming::Misspelt => AuthTarget::Refused(Refusal::NO_SESSION),
+            Naming::Ours => match uris.get(1).map(|uri| Uri::parse(uri)) {
+                None => match self.held_session(now, key, head, &first) {
+                    Some(session) => AuthTarget::Here(Some(session)),
+                    None => AuthTarget::Refused(Refusal::NO_SESSION),
+                },
+                Some(Ok(next)) if self.settings.naming(&next) != Naming::Ours && !self.settings.serves(&next) => {
+                    AuthTarget::Onward
+                }
+                Some(_) => AuthTarget::Refused(Refusal::NO_SESSION),
+            },
+        }
+    }
+
+    /// The live session of this token URI, if the sender holds it.
+    fn held_session(&self, now: Instant, key: ConnectionKey, head: &Head, uri: &Uri<'_>) -> Option<SessionKey> {
+        let token = Token::parse(uri.session_id()?, self.workers)?;
+        if token.shard != self.shard {
+            return None;
+        }
+        let session_key = self.sessions.live(now, token, uri)?;
+        let held = match &self.sessions.get(session_key)?.holder {
+            Holder::Client(holder) => *holder == key,
+            Holder::Relay(name) => self.relay_name(key, head).as_ref() == Some(name),
+        };
+        held.then_some(session_key)
+    }
+
+    /// Whether the only To-Path URI is a live token of the sender's (FWD-14).
+    pub(super) fn holds_token(&self, now: Instant, key: ConnectionKey, head: &Head) -> bool {
+        head.to_path()
+            .first()
+            .and_then(|uri| Uri::parse(uri).ok())
+            .is_some_and(|uri| self.held_session(now, key, head, &uri).is_some())
+    }
+
+    /// An AUTH for us.
+    pub(super) fn auth_request(&mut self, now: Instant, key: ConnectionKey, head: Head, refresh: Option<SessionKey>) {
+        let Some(connection) = self.connections.get(key) else { return };
+        if connection.is_plain() {
+            // AUT-01: no challenge ever leaves by a plain connection.
+            self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
+            self.close(now, key, CloseReason::PlainAuth);
+            return;
+        }
+        if self.draining.is_some() {
+            self.refuse_request(now, key, &head, &Refusal::NEXT_HOP_LOST);
+            return;
+        }
+        if self.relay_name(key, &head).is_some_and(|name| !self.settings.allows_peer(&name)) {
+            self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
+            return;
+        }
+        let uri = head.to_path().last().unwrap_or_default();
+        let host = addressed_host(uri);
+        let Some(authorization) = head.authorization() else {
+            self.challenge(now, key, &head, false);
+            return;
+        };
+        match self.auth.judge(now, &host, authorization, uri) {
+            Judgement::Missing | Judgement::Wrong => {
+                self.challenge(now, key, &head, false);
+                self.metrics.refusal(crate::metrics::RefusalReason::Credentials);
+                self.auth_failed(now, key);
+                self.request_failed(now, key);
+            }
+            Judgement::Stale => self.challenge(now, key, &head, true),
+            Judgement::Malformed => self.refuse_request(now, key, &head, &Refusal::MALFORMED),
+            Judgement::Forbidden => self.refuse_request(now, key, &head, &Refusal::FORBIDDEN),
+            Judgement::Proved(proof) => self.claim(now, key, head, refresh, proof),
+        }
+    }
+
+    /// The nonce may be used once with each count, whatever shard sees it (AUT-14, AUT-25).
+    fn claim(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: Head,
+        refresh: Option<SessionKey>,
+        proof: Proof,
+    ) {
+        let keeper = ShardId((proof.nonce_id % u128::from(self.workers)) as u16);
+        if keeper == self.shard {
+            let fresh = self.nonces.claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
+            self.judged(now, key, &head, refresh, &proof, fresh, now);
+            return;
+        }
+        let proof = Box::new(proof);
+        let pending = self.pending_auths.insert(PendingAuth {
+            connection: key,
+            head,
+            proof: proof.clone(),
+            refresh,
+            began: now,
+        });
+        self.hand(keeper, Handoff::Claim { from: self.shard, pending, proof });
+    }
+
+    pub(super) fn claimed(&mut self, now: Instant, pending: PendingAuthKey, fresh: bool) {
+        let Some(pending) = self.pending_auths.remove(pending) else { return };
+        let PendingAuth { connection, head, proof, refresh, began } = pending;
+        self.judged(now, connection, &head, refresh, &proof, fresh, began);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what was kept of one AUTH")]
+    fn judged(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: &Head,
+        refresh: Option<SessionKey>,
+        proof: &Proof,
+        fresh: bool,
+        began: Instant,
+    ) {
+        if !self.connections.get(key).is_some_and(|connection| connection.closing.is_none()) {
+            return;
+        }
+        if fresh {
+            self.grant(now, key, head, refresh, proof);
+        } else {
+            self.challenge(now, key, head, true);
+        }
+        self.metrics.auth_duration.record(now.saturating_duration_since(began));
+    }
+
+    fn grant(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: &Head,
+        refresh: Option<SessionKey>,
+        proof: &Proof,
+    ) {
+        let settings = self.settings.clone();
+        let expires = head.expires().unwrap_or(settings.expires_default);
+        let bound = if expires < settings.expires_min {
+            Some(("Min-Expires", settings.expires_min))
+        } else if expires > settings.expires_max {
+            Some(("Max-Expires", settings.expires_max))
+        } else {
+            None
+        };
+        if let Some((name, bound)) = bound {
+            self.metrics.refusal(crate::metrics::RefusalReason::Expires);
+            self.answer_other(key, head, 423, &[(name, bound.to_string().as_bytes())]);
+            return;
+        }
+        let until = now + Duration::from_secs(u64::from(expires));
+        let session = match refresh {
+            Some(session) => self.refresh(now, session, until, proof),
+            None => self.new_session(key, head, until, proof),
+        };
+        let session = match session {
+            Ok(session) => session,
+            Err(refusal) => return self.refuse_request(now, key, head, &refusal),
+        };
+        self.timers.set(until, Timer::Session(session));
+        let use_path = self.sessions.get(session).expect("just made or found").use_path.clone();
+        let info = self.auth.authentication_info(now, self.random.octets(), proof);
+        let expires = expires.to_string();
+        let headers: [(&str, &[u8]); 3] =
+            [("Use-Path", &use_path), ("Authentication-Info", info.as_bytes()), ("Expires", expires.as_bytes())];
+        self.answer_other(key, head, 200, &headers);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.failed_auths = 0;
+        }
+        self.request_succeeded(key);
+    }
+
+    /// UPT-13: the same URI lives on, for the same user only.
+    fn refresh(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        until: Instant,
+        proof: &Proof,
+    ) -> Result<SessionKey, Refusal> {
+        let session = self.sessions.get_mut(key).ok_or(Refusal::NO_SESSION)?;
+        let same = *session.user == *proof.user && *session.realm == *proof.realm;
+        if !same || session.expires <= now {
+            return Err(Refusal::NO_SESSION);
+        }
+        session.expires = until;
+        Ok(key)
+    }
+
+    fn new_session(
+        &mut self,
+        key: ConnectionKey,
+        head: &Head,
+        until: Instant,
+        proof: &Proof,
+    ) -> Result<SessionKey, Refusal> {
+        let relay = self.relay_name(key, head);
+        let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
+        if relay.is_none() && connection.sessions.len() >= self.settings.limits.sessions_per_connection {
+            return Err(Refusal::FORBIDDEN);
+        }
+        let port = connection.use_path_port;
+        let token = Token::new(self.shard, self.random.octets());
+        let host = self.settings.hosts.first().map_or("", String::as_str);
+        let uri = format!("msrps://{host}:{port}/{};tcp", token.text()).into_bytes().into_boxed_slice();
+        let from = head.from_path();
+        let session = Session {
+            token,
+            holder: relay.clone().map_or(Holder::Client(key), Holder::Relay),
+            leads_to: from.first().unwrap_or_default().into(),
+            use_path: use_path(from, &uri),
+            uri,
+            user: Arc::from(&*proof.user),
+            realm: Arc::from(&*proof.realm),
+            expires: until,
+            port,
+        };
+        let session = self.sessions.insert(session);
+        self.metrics.sessions = self.sessions.len() as u64;
+        if relay.is_none() {
+            self.became_client(key, session);
+        }
+        Ok(session)
+    }
+
+    /// A connection that holds a session is reached by it alone: what it was reachable by
+    /// before is given up (D-34, UPT-11).
+    fn became_client(&mut self, key: ConnectionKey, session: SessionKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.sessions.insert(session);
+        let hops = std::mem::take(&mut connection.hops);
+        let place = Place { shard: self.shard, connection: key };
+        for hop in hops {
+            self.unreachable_by(hop, place);
+        }
+    }
+
+    fn challenge(&mut self, now: Instant, key: ConnectionKey, head: &Head, stale: bool) {
+        let host = addressed_host(head.to_path().last().unwrap_or_default());
+        let values = self.auth.challenge(now, self.random.octets(), &host, stale);
+        let headers: Vec<(&str, &[u8])> =
+            values.iter().map(|value| ("WWW-Authenticate", value.as_bytes())).collect();
+        self.answer_other(key, head, 401, &headers);
+    }
+
+    /// AUT-22, AUT-23: several failures end a client's connection, never a relay's.
+    pub(super) fn auth_failed(&mut self, now: Instant, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.verified.is_some() || connection.dialled.is_some() {
+            return;
+        }
+        connection.failed_auths += 1;
+        if connection.failed_auths >= self.settings.limits.auth_failures {
+            self.close(now, key, CloseReason::TooManyAuthFailures);
+        }
+    }
+}
+
+/// The host that an AUTH addresses, in canonical form: it chooses the realm (AUT-06).
+fn addressed_host(uri: &[u8]) -> String {
+    Uri::parse(uri).map(|uri| uri.canonical_host().to_string()).unwrap_or_default()
+}
+
+/// From-Path without its last URI, reversed, then our own (UPT-04, D-01).
+fn use_path(from: Path<'_>, own: &[u8]) -> Box<[u8]> {
+    let mut uris: Vec<&[u8]> = from.uris().collect();
+    uris.pop();
+    uris.reverse();
+    uris.push(own);
+    uris.join(&b' ').into()
+}

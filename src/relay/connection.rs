@@ -1,0 +1,150 @@
+//! One connection, accepted or dialled: what arrives on it, what leaves by it, what lives
+//! and dies with it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::wire::{Authority, Decoder, DecoderLimits, Head};
+
+use super::command::CloseReason;
+use super::egress::Egress;
+use super::handoff::Hop;
+use super::keys::RouteKey;
+use super::limits::{ALIVE, Limits};
+use super::session::SessionSet;
+use super::settings::VerifiedNames;
+
+/// How octets travel on a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    Tls,
+    Tcp,
+    Wss,
+    Ws,
+}
+
+/// What the shard knows of a socket that it accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    /// Port for Use-Path URIs handed out here: that of the TLS listener, as advertised.
+    pub use_path_port: u16,
+}
+
+/// What the decoder's next events belong to.
+pub(super) enum Incoming {
+    /// Between messages.
+    Nothing,
+    /// A SEND on its way into a route.
+    Send { route: RouteKey, sequence: u32, head: Head },
+    /// Refused, or of no concern: read to its end-line.
+    PastIt,
+    /// A bodiless SEND to us alone (FWD-14).
+    Keepalive(Head),
+    /// A request other than SEND, or a response: acted upon once it is whole.
+    Whole { head: Head, body: Vec<u8>, has_body: bool },
+}
+
+pub(super) struct Connection {
+    pub transport: Transport,
+    pub remote: Option<SocketAddr>,
+    pub use_path_port: u16,
+    pub verified: Option<Arc<VerifiedNames>>,
+    /// As which next hop it was dialled.
+    pub dialled: Option<Authority>,
+    /// Handshake done: output may flow.
+    pub established: bool,
+    /// We end it once its output is out.
+    pub closing: Option<CloseReason>,
+    /// The decoder has failed or the stream has ended: nothing more is read.
+    pub deaf: bool,
+    pub decoder: Decoder,
+    pub incoming: Incoming,
+    /// By the To-Path's text.
+    pub routes: HashMap<Bytes, RouteKey>,
+    /// Routes that gave up their To-Path and still have something on its way.
+    pub retired: BTreeSet<RouteKey>,
+    pub egress: Egress,
+    pub sessions: SessionSet,
+    /// By what it can be reached.
+    pub hops: Vec<Hop>,
+    /// A request succeeded: probation is over (CON-01).
+    pub proven: bool,
+    pub failed_requests: u32,
+    pub failed_auths: u32,
+    pub used: Instant,
+    /// Since when a message that was begun waits for its next octet.
+    pub unfinished_since: Option<Instant>,
+    /// Routes that hold it paused.
+    pub pauses: usize,
+    pub paused_since: Option<Instant>,
+    /// The last two chats that moved an octet here, the latest first.
+    chats: [Option<(RouteKey, Instant)>; 2],
+}
+
+impl Connection {
+    pub fn new(now: Instant, transport: Transport, remote: Option<SocketAddr>, limits: &Limits) -> Self {
+        Self {
+            transport,
+            remote,
+            use_path_port: 0,
+            verified: None,
+            dialled: None,
+            established: false,
+            closing: None,
+            deaf: false,
+            decoder: Decoder::new(DecoderLimits {
+                head_octets_max: limits.head_octets,
+                header_lines_max: limits.header_lines,
+                uris_per_path_max: limits.uris_per_path,
+            }),
+            incoming: Incoming::Nothing,
+            routes: HashMap::new(),
+            retired: BTreeSet::new(),
+            egress: Egress::default(),
+            sessions: SessionSet::new(),
+            hops: Vec::new(),
+            proven: false,
+            failed_requests: 0,
+            failed_auths: 0,
+            used: now,
+            unfinished_since: None,
+            pauses: 0,
+            paused_since: None,
+            chats: [None; 2],
+        }
+    }
+
+    pub fn is_plain(&self) -> bool {
+        matches!(self.transport, Transport::Tcp | Transport::Ws)
+    }
+
+    /// A chat moved an octet.
+    pub fn chat_moved(&mut self, now: Instant, route: RouteKey) {
+        match &mut self.chats[0] {
+            Some((last, moved)) if *last == route => *moved = now,
+            _ => {
+                self.chats[1] = self.chats[0];
+                self.chats[0] = Some((route, now));
+            }
+        }
+    }
+
+    /// Whether a chat other than this route lives here.
+    pub fn carries_other_chats(&self, now: Instant, route: RouteKey) -> bool {
+        self.chats
+            .iter()
+            .flatten()
+            .any(|(chat, moved)| *chat != route && now.saturating_duration_since(*moved) < ALIVE)
+    }
+
+    /// Nobody would miss it.
+    pub fn is_unused(&self) -> bool {
+        self.sessions.is_empty()
+    }
+}

@@ -1,0 +1,405 @@
+//! What leaves by one connection, and in which order: responses, then REPORTs and other
+//! requests, then the sessions in turn (deficit round robin; who just came goes first).
+//!
+//! Alone, a message keeps one open chunk while it flows. As soon as something else waits it
+//! ends with `+`, after at most 2,048 more octets (RFC 4975 §5.1, §7.1.1). A chunk once begun
+//! always gets its end-line.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::metrics::{Direction, MethodLabel, ShardMetrics};
+use crate::wire::{self, EndLineGuard, FailureReport, Flag, TransactId};
+
+use super::custody::{Covered, Custodies};
+use super::flow::{Flow, Flows, OpenPiece, OutChunk, Turn};
+use super::keys::{ConnectionKey, FlowKey, ReturnAddress, TransactionKey};
+use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUANTUM_OCTETS};
+use super::random::Random;
+use super::transaction::{Kind, Piece, Progress, Transaction, Transactions};
+
+/// A whole request other than SEND, or a REPORT of ours.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub octets: Bytes,
+    /// Whose route it counts on, and how much, until the kernel has it.
+    pub back: Option<(ReturnAddress, usize)>,
+    pub transaction: Option<TransactionKey>,
+}
+
+/// What the flush under way carries and what happens once the kernel has it.
+#[derive(Debug)]
+pub(super) enum Carried {
+    /// A written piece: its timer starts.
+    Piece { transaction: TransactionKey, received: Option<Instant> },
+    /// A written piece for which no answer is due.
+    Released { covered: Covered, received: Option<Instant> },
+    /// A request whose response is awaited.
+    Request(TransactionKey),
+    /// Cost that the route no longer has outstanding.
+    Credit { back: ReturnAddress, flow: Option<FlowKey>, octets: usize },
+}
+
+/// Output of one connection.
+#[derive(Default)]
+pub(super) struct Egress {
+    responses: VecDeque<Bytes>,
+    requests: VecDeque<Whole>,
+    /// Octets in the two queues above.
+    pub control_octets: usize,
+    new: VecDeque<FlowKey>,
+    old: VecDeque<FlowKey>,
+    /// The flow whose SEND stands open on the wire.
+    open: Option<FlowKey>,
+    /// Flows that lead here.
+    pub flows: BTreeSet<FlowKey>,
+    pub in_flight: bool,
+    /// Since when the kernel has taken nothing of the flush under way.
+    pub waiting_since: Option<Instant>,
+    pub carried: Vec<Carried>,
+    /// A Transmit command is out and not yet followed.
+    pub announced: bool,
+}
+
+/// The parts of the machine that writing needs.
+pub(super) struct Pen<'a> {
+    pub flows: &'a mut Flows,
+    pub books: Books<'a>,
+}
+
+/// Where it is noted what was written.
+pub(super) struct Books<'a> {
+    pub custodies: &'a mut Custodies,
+    pub transactions: &'a mut Transactions,
+    pub random: &'a mut Random,
+    pub metrics: &'a mut ShardMetrics,
+    pub now: Instant,
+    pub connection: ConnectionKey,
+}
+
+impl Egress {
+    pub fn push_response(&mut self, octets: Bytes) {
+        self.control_octets += octets.len();
+        self.responses.push_back(octets);
+    }
+
+    pub fn push_request(&mut self, request: Whole) {
+        self.control_octets += request.octets.len();
+        self.requests.push_back(request);
+    }
+
+    /// The flow has something to send.
+    pub fn schedule(&mut self, key: FlowKey, flow: &mut Flow) {
+        if flow.turn == Turn::None && self.open != Some(key) {
+            flow.turn = Turn::New;
+            self.new.push_back(key);
+        }
+    }
+
+    pub fn forget_flow(&mut self, key: FlowKey) {
+        self.flows.remove(&key);
+        self.new.retain(|flow| *flow != key);
+        self.old.retain(|flow| *flow != key);
+        if self.open == Some(key) {
+            self.open = None;
+        }
+    }
+
+    fn has_control(&self) -> bool {
+        !self.responses.is_empty() || !self.requests.is_empty()
+    }
+
+    /// Whether `transmit` would write something.
+    pub fn has_output(&self, flows: &Flows) -> bool {
+        let ready = |key: &FlowKey| flows.get(*key).is_some_and(Flow::is_ready);
+        self.has_control() || self.open.as_ref().is_some_and(ready) || self.new.iter().chain(&self.old).any(ready)
+    }
+
+    /// Nothing queued, nothing open, nothing in flight.
+    pub fn is_idle(&self, flows: &Flows) -> bool {
+        !self.in_flight
+            && !self.has_control()
+            && self.flows.iter().all(|key| flows.get(*key).is_none_or(|flow| flow.queue.is_empty()))
+    }
+
+    /// Appends what is to be sent now. True if there was anything.
+    pub fn transmit(&mut self, out: &mut Vec<u8>, pen: &mut Pen<'_>) -> bool {
+        let begin = out.len();
+        let others = !self.new.is_empty() || !self.old.is_empty();
+        if let Some(open) = self.open
+            && (self.has_control() || others)
+        {
+            self.interrupt(open, out, pen);
+        }
+        let budget = begin + if self.flows.len() > 1 { FLUSH_SHARED_OCTETS } else { FLUSH_OCTETS };
+        if self.open.is_none() {
+            self.write_control(out, budget, pen);
+        }
+        while out.len() < budget && (self.open.is_none() || !self.has_control()) {
+            let Some(key) = self.next_turn(pen.flows) else { break };
+            self.take_turn(key, out, budget, pen);
+        }
+        out.len() > begin
+    }
+
+    fn write_control(&mut self, out: &mut Vec<u8>, budget: usize, pen: &mut Pen<'_>) {
+        while out.len() < budget {
+            if let Some(response) = self.responses.pop_front() {
+                self.control_octets -= response.len();
+                out.extend_from_slice(&response);
+            } else if let Some(request) = self.requests.pop_front() {
+                self.control_octets -= request.octets.len();
+                out.extend_from_slice(&request.octets);
+                if let Some((back, octets)) = request.back {
+                    self.carried.push(Carried::Credit { back, flow: None, octets });
+                }
+                if let Some(key) = request.transaction
+                    && let Some(transaction) = pen.books.transactions.get_mut(key)
+                {
+                    transaction.progress = Progress::Written;
+                    self.carried.push(Carried::Request(key));
+                }
+            } else {
+                break;
+            }
+        }
+        if self.responses.is_empty() {
+            self.responses.shrink_to(4);
+        }
+        if self.requests.is_empty() {
+            self.requests.shrink_to(4);
+        }
+    }
+
+    /// Whose turn it is: the open one, then the newcomers, then the others.
+    fn next_turn(&mut self, flows: &mut Flows) -> Option<FlowKey> {
+        if let Some(open) = self.open {
+            return flows.get(open).is_some_and(Flow::is_ready).then_some(open);
+        }
+        loop {
+            let key = self.new.pop_front().or_else(|| self.old.pop_front())?;
+            let Some(flow) = flows.get_mut(key) else { continue };
+            flow.turn = Turn::None;
+            flow.deficit = (flow.deficit + QUANTUM_OCTETS as isize).min(QUANTUM_OCTETS as isize);
+            if flow.is_ready() {
+                return Some(key);
+            }
+        }
+    }
+
+    /// Ends the open chunk: by its own end if that is near, else with `+`.
+    fn interrupt(&mut self, key: FlowKey, out: &mut Vec<u8>, pen: &mut Pen<'_>) {
+        self.open = None;
+        let Some(flow) = pen.flows.get_mut(key) else { return };
+        let Some(chunk) = flow.queue.front_mut() else { return };
+        let Some(piece) = &chunk.piece else { return };
+        let written = (chunk.position - piece.start) as usize;
+        let near = chunk.end.is_some() && chunk.unsent <= INTERRUPTIBLE_OCTETS;
+        let limit = if near { chunk.unsent } else { INTERRUPTIBLE_OCTETS.saturating_sub(written) };
+        let wrote = write_body(chunk, limit, out);
+        let back = flow.back;
+        self.credit(back, key, wrote.octets);
+        self.end_piece(key, out, pen);
+        let flow = pen.flows.get_mut(key).expect("looked up above");
+        flow.deficit -= wrote.octets as isize;
+        self.requeue(key, flow);
+    }
+
+    fn requeue(&mut self, key: FlowKey, flow: &mut Flow) {
+        if flow.is_ready() && flow.turn == Turn::None {
+            flow.turn = Turn::Old;
+            self.old.push_back(key);
+        }
+    }
+
+    fn take_turn(&mut self, key: FlowKey, out: &mut Vec<u8>, budget: usize, pen: &mut Pen<'_>) {
+        self.open = None;
+        loop {
+            let alone = self.new.is_empty() && self.old.is_empty();
+            let flow = pen.flows.get_mut(key).expect("next_turn found it");
+            if alone {
+                flow.deficit = QUANTUM_OCTETS as isize;
+            }
+            let Some(chunk) = flow.queue.front_mut() else { return };
+            let over = flow.deficit <= 0 || out.len() >= budget;
+            if over || !chunk.is_ready() {
+                // The turn is over, or the source stalls. Alone, the chunk stays open.
+                match (chunk.piece.is_some(), alone) {
+                    (true, true) => self.open = Some(key),
+                    (true, false) => self.interrupt(key, out, pen),
+                    (false, _) => self.requeue(key, flow),
+                }
+                return;
+            }
+            let before = out.len();
+            if chunk.piece.is_none() {
+                if let Some(transaction) = begin_piece(key, chunk, out, &mut pen.books) {
+                    flow.transactions += 1;
+                    if chunk.template.failure_report() == FailureReport::Partial {
+                        flow.partials.push_back(transaction);
+                    }
+                }
+            }
+            let room = if alone { budget.saturating_sub(out.len()) } else { flow.deficit as usize };
+            let short = chunk.end.is_some() && chunk.unsent <= INTERRUPTIBLE_OCTETS;
+            let limit = if short { chunk.unsent } else { room.max(1) };
+            let wrote = write_body(chunk, limit, out);
+            let ends = wrote.collided || (chunk.end.is_some() && chunk.unsent == 0);
+            let back = flow.back;
+            self.credit(back, key, wrote.octets);
+            if ends {
+                self.end_piece(key, out, pen);
+            }
+            let flow = pen.flows.get_mut(key).expect("a turn does not end its flow");
+            flow.deficit -= (out.len() - before) as isize;
+        }
+    }
+
+    /// Writes the end-line of the open piece (the chunk's own flag if all of it is written,
+    /// else `+`) and hands the piece to what watches over it.
+    fn end_piece(&mut self, key: FlowKey, out: &mut Vec<u8>, pen: &mut Pen<'_>) {
+        let flow = pen.flows.get_mut(key).expect("the caller holds the flow");
+        let chunk = flow.queue.front_mut().expect("a piece is open");
+        let piece = chunk.piece.take().expect("a piece is open");
+        let whole = chunk.end.is_some() && chunk.unsent == 0;
+        let flag = chunk.end.filter(|_| whole).unwrap_or(Flag::More);
+        wire::encode_end(out, piece.id.as_bytes(), flag, chunk.template.has_blank_line());
+        chunk.continued = true;
+        let covered = cover(chunk, whole, pen.books.custodies);
+        let received = chunk.received.filter(|_| whole);
+        let position = chunk.position;
+        let carried = match piece.transaction {
+            None => Carried::Released { covered, received },
+            Some(key) => match pen.books.transactions.get_mut(key) {
+                Some(Transaction { progress, kind: Kind::Send(send), .. }) => {
+                    *progress = Progress::Written;
+                    send.end = position;
+                    send.covered = covered;
+                    Carried::Piece { transaction: key, received }
+                }
+                // It failed while it was written: all has been said about it.
+                _ => Carried::Released { covered, received: None },
+            },
+        };
+        self.carried.push(carried);
+        if whole {
+            let back = flow.back;
+            if let Some(chunk) = flow.queue.pop_front() {
+                self.credit(back, key, chunk.cost());
+            }
+        }
+    }
+
+    fn credit(&mut self, back: ReturnAddress, flow: FlowKey, more: usize) {
+        if more == 0 {
+            return;
+        }
+        for carried in self.carried.iter_mut().rev().take(3) {
+            if let Carried::Credit { flow: Some(last), octets, .. } = carried
+                && *last == flow
+            {
+                *octets += more;
+                return;
+            }
+        }
+        self.carried.push(Carried::Credit { back, flow: Some(flow), octets: more });
+    }
+}
+
+/// What `write_body` did.
+struct Wrote {
+    octets: usize,
+    /// The next octets would complete the piece's own end-line: it must end here (SYN-16).
+    collided: bool,
+}
+
+/// Starts an outgoing SEND under a fresh transact-id; a transaction watches over it if there
+/// can be an answer that matters.
+fn begin_piece(
+    key: FlowKey,
+    chunk: &mut OutChunk,
+    out: &mut Vec<u8>,
+    books: &mut Books<'_>,
+) -> Option<TransactionKey> {
+    let id = fresh_id(chunk, books.random);
+    chunk.template.encode(out, &id, chunk.range());
+    books.metrics.request(MethodLabel::Send, Direction::Out);
+    let failure_report = chunk.template.failure_report();
+    let transaction = (failure_report != FailureReport::No).then(|| {
+        let piece = Piece {
+            flow: key,
+            template: chunk.template.clone(),
+            start: chunk.position,
+            end: chunk.position,
+            covered: Covered::default(),
+            failure_report,
+            answered_early: false,
+        };
+        books.transactions.begin(books.now, id.to_key(), books.connection, Kind::Send(piece))
+    });
+    chunk.piece = Some(OpenPiece { id, transaction, start: chunk.position, guard: EndLineGuard::default() });
+    transaction
+}
+
+/// A short chunk cannot be cut any more, so its transact-id must not occur in it.
+fn fresh_id(chunk: &OutChunk, random: &mut Random) -> TransactId {
+    loop {
+        let id = random.transact_id();
+        if !chunk.is_short() {
+            return id;
+        }
+        let mut guard = EndLineGuard::default();
+        if !chunk.body().any(|slice| guard.first_collision(&id, slice).is_some()) {
+            return id;
+        }
+    }
+}
+
+fn write_body(chunk: &mut OutChunk, limit: usize, out: &mut Vec<u8>) -> Wrote {
+    let mut wrote = Wrote { octets: 0, collided: false };
+    let Some(mut piece) = chunk.piece.take() else { return wrote };
+    let mut left = limit.min(chunk.writable());
+    while left > 0 {
+        let Some(mut slice) = chunk.pop(left) else { break };
+        let collision = piece.guard.first_collision(&piece.id, &slice);
+        if let Some(at) = collision {
+            let rest = slice.split_off(at);
+            if !rest.is_empty() {
+                chunk.unpop(rest);
+            }
+            wrote.collided = true;
+        }
+        out.extend_from_slice(&slice);
+        chunk.position += slice.len() as u64;
+        wrote.octets += slice.len();
+        left -= slice.len();
+        if wrote.collided {
+            break;
+        }
+    }
+    chunk.piece = Some(piece);
+    wrote
+}
+
+/// The custodies that a piece which ends at the chunk's position holds octets of. Parts that
+/// are written to their end leave the chunk.
+fn cover(chunk: &mut OutChunk, whole: bool, custodies: &mut Custodies) -> Covered {
+    let mut covered = Covered::default();
+    let mut reached = None;
+    while let Some(part) = chunk.parts.front() {
+        if !whole && reached.is_some_and(|reached| reached >= chunk.position) {
+            break;
+        }
+        let complete = whole || part.end.is_some_and(|end| end <= chunk.position) && chunk.parts.len() > 1;
+        covered.push_back(part.custody);
+        custodies.piece_written(part.custody, complete);
+        if !complete {
+            break;
+        }
+        reached = part.end;
+        chunk.parts.pop_front();
+    }
+    covered
+}

@@ -1,0 +1,360 @@
+//! The outgoing connection's end of a route: chunks queue, custody begins, failures turn into
+//! refusals or REPORTs (RFC 4976 §6.4.1).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::metrics::DropReason;
+use crate::wire::{self, ByteRange, FailureReport, Flag, Template};
+
+use super::command::Refusal;
+use super::custody::{Covered, Fate};
+use super::flow::{Arriving, OutChunk};
+use super::handoff::Up;
+use super::keys::{CustodyKey, FlowKey, ReturnAddress, TransactionKey};
+use super::route::Down;
+use super::transaction::{Kind, Progress};
+use super::Relay;
+
+impl Relay {
+    /// Something for a flow of this shard.
+    pub(super) fn down(&mut self, now: Instant, key: FlowKey, down: Down) {
+        if !self.flows.contains(key) {
+            // It ended while this was on its way; the source hears of that, or has.
+            if let Down::Request(request) = down {
+                self.undeliverable(now, *request, &Refusal::NEXT_HOP_LOST);
+            }
+            return;
+        }
+        match down {
+            Down::Begin { sequence, template, range } => self.chunk_begins(now, key, sequence, template, range),
+            Down::Body(octets) => self.chunk_goes_on(key, octets),
+            Down::End { flag, received } => self.chunk_ends(key, flag, received),
+            Down::Cut => self.chunk_is_cut(key),
+            Down::Stop => self.chunk_is_stopped(key),
+            Down::Request(request) => self.request_goes_out(now, key, *request),
+            Down::SourceGone => self.flow_source_gone(key),
+        }
+    }
+
+    fn chunk_begins(&mut self, now: Instant, key: FlowKey, sequence: u32, template: Template, range: Option<ByteRange>) {
+        let flow = self.flows.get_mut(key).expect("the caller looked");
+        let back = flow.back;
+        let failure_report = template.failure_report();
+        let start = range.map_or(1, |range| range.start);
+        let custody = self.custodies.begin(back, sequence, start, failure_report);
+        let mut arriving = Arriving { custody, refused: false };
+        let dead = flow.session.is_some_and(|session| !self.sessions.is_live(now, session));
+        let full = flow.transactions >= self.settings.limits.transactions_per_session;
+        let mut chunk = OutChunk::new(template, range, custody);
+        let cost = chunk.cost();
+        if dead || (full && failure_report == FailureReport::Yes) {
+            let refusal = if dead { Refusal::NO_SESSION } else { Refusal::STOP };
+            self.custodies.rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
+            arriving.refused = true;
+            flow.arriving = Some(arriving);
+            self.ups.push_back((back, Up::Refused { sequence, refusal }));
+            self.ups.push_back((back, Up::Credit(cost)));
+            return;
+        }
+        flow.arriving = Some(arriving);
+        match flow.queue.back_mut() {
+            Some(last) if last.takes(&chunk) => {
+                last.end = None;
+                last.received = None;
+                last.parts.push_back(chunk.parts.pop_front().expect("a new chunk has one part"));
+                self.ups.push_back((back, Up::Credit(cost)));
+            }
+            _ => {
+                flow.queued += cost;
+                flow.queue.push_back(chunk);
+            }
+        }
+        if full && failure_report == FailureReport::Partial {
+            self.forget_oldest_partial(key);
+        }
+    }
+
+    fn chunk_goes_on(&mut self, key: FlowKey, octets: Bytes) {
+        let flow = self.flows.get_mut(key).expect("the caller looked");
+        match flow.arriving {
+            Some(Arriving { refused: false, .. }) => {
+                flow.queued += octets.len();
+                let chunk = flow.queue.back_mut().expect("an arriving chunk is the last of its queue");
+                chunk.push(octets);
+                self.flow_has_output(key);
+            }
+            _ => self.ups.push_back((flow.back, Up::Credit(octets.len()))),
+        }
+    }
+
+    fn chunk_ends(&mut self, key: FlowKey, flag: Flag, received: Instant) {
+        let flow = self.flows.get_mut(key).expect("the caller looked");
+        let Some(Arriving { custody, refused: false }) = flow.arriving.take() else { return };
+        let chunk = flow.queue.back_mut().expect("an arriving chunk is the last of its queue");
+        chunk.end = Some(flag);
+        chunk.received = Some(received);
+        let end = chunk.next_position();
+        chunk.parts.back_mut().expect("its own part is the last").end = Some(end);
+        let back = flow.back;
+        self.custodies.take(custody, &mut self.metrics.ledger);
+        let sequence = self.custodies.get(custody).expect("just taken").sequence;
+        self.ups.push_back((back, Up::Taken { sequence }));
+        self.flow_has_output(key);
+    }
+
+    /// The source is lost inside the chunk: what came of it leaves and ends `+`, which is the
+    /// truth (CHK-19, D-29). Nobody is left to be told about it.
+    fn chunk_is_cut(&mut self, key: FlowKey) {
+        let flow = self.flows.get_mut(key).expect("the caller looked");
+        let Some(Arriving { custody, refused: false }) = flow.arriving.take() else { return };
+        if let Some(custody) = self.custodies.get_mut(custody) {
+            custody.mute = true;
+        }
+        let chunk = flow.queue.back_mut().expect("an arriving chunk is the last of its queue");
+        let untouched = chunk.piece.is_none() && !chunk.continued && chunk.unsent == 0 && chunk.parts.len() == 1;
+        if untouched {
+            let cost = chunk.cost();
+            flow.queue.take_where(|chunk| chunk.parts.front().is_some_and(|part| part.custody == custody));
+            flow.queued -= cost;
+            self.custodies.rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
+        } else {
+            chunk.end = Some(Flag::More);
+            let end = chunk.next_position();
+            chunk.parts.back_mut().expect("its own part is the last").end = Some(end);
+            self.flow_has_output(key);
+        }
+    }
+
+    /// The source has refused the chunk itself: what is queued of it ends `#` (D-35).
+    fn chunk_is_stopped(&mut self, key: FlowKey) {
+        let flow = self.flows.get_mut(key).expect("the caller looked");
+        let Some(Arriving { custody, refused: false }) = flow.arriving.take() else { return };
+        if let Some(custody) = self.custodies.get_mut(custody) {
+            custody.mute = true;
+        }
+        self.abort_chunk_of(key, custody, &Refusal::STOP, true);
+    }
+
+    /// What is whole is still delivered; then the flow goes.
+    pub(super) fn flow_source_gone(&mut self, key: FlowKey) {
+        if !self.flows.contains(key) {
+            return;
+        }
+        self.chunk_is_cut(key);
+        let flow = self.flows.get_mut(key).expect("looked up above");
+        flow.arriving = None;
+        flow.source_gone = true;
+        self.drop_flow_if_done(key);
+    }
+
+    fn drop_flow_if_done(&mut self, key: FlowKey) {
+        let Some(flow) = self.flows.get(key) else { return };
+        if flow.source_gone && flow.queue.is_empty() {
+            let connection = flow.connection;
+            self.flows.remove(key);
+            if let Some(connection) = self.connections.get_mut(connection) {
+                connection.egress.forget_flow(key);
+            }
+        }
+    }
+
+    pub(super) fn flow_credited(&mut self, key: FlowKey, octets: usize) {
+        if let Some(flow) = self.flows.get_mut(key) {
+            flow.queued = flow.queued.saturating_sub(octets);
+        }
+        self.drop_flow_if_done(key);
+    }
+
+    fn flow_has_output(&mut self, key: FlowKey) {
+        let Some(flow) = self.flows.get_mut(key) else { return };
+        if !flow.is_ready() {
+            return;
+        }
+        let connection_key = flow.connection;
+        let Some(connection) = self.connections.get_mut(connection_key) else { return };
+        connection.egress.schedule(key, flow);
+        self.announce(connection_key);
+    }
+
+    /// The kernel has the piece's last octet: the hop timer runs (TMR-01).
+    pub(super) fn piece_sent(&mut self, now: Instant, key: TransactionKey) {
+        let patience = self.settings.limits.hop_timeout;
+        let Some(transaction) = self.transactions.get_mut(key) else { return };
+        if transaction.progress == Progress::Sending {
+            return;
+        }
+        transaction.sent_at = Some(now);
+        let answered = matches!(&transaction.kind, Kind::Send(piece) if piece.answered_early);
+        if answered {
+            self.piece_ended(key, Fate::Answered);
+        } else {
+            self.transactions.wait(key, now, patience);
+        }
+    }
+
+    /// The piece needs no further word.
+    pub(super) fn piece_ended(&mut self, key: TransactionKey, fate: Fate) {
+        let Some(transaction) = self.transactions.remove(key) else { return };
+        let Kind::Send(piece) = transaction.kind else { return };
+        if let Some(flow) = self.flows.get_mut(piece.flow) {
+            flow.transactions -= 1;
+        }
+        for custody in piece.covered.iter() {
+            self.custodies.piece_resolved(*custody, fate, &mut self.metrics.ledger);
+        }
+    }
+
+    /// The piece failed: one signal for what it carried, and the rest of its chunk is not sent
+    /// (RPT-06, RSP-10, D-35).
+    pub(super) fn piece_failed(&mut self, key: TransactionKey, refusal: &Refusal) {
+        let Some(transaction) = self.transactions.remove(key) else { return };
+        let Kind::Send(piece) = transaction.kind else { return };
+        if let Some(flow) = self.flows.get_mut(piece.flow) {
+            flow.transactions -= 1;
+        }
+        if transaction.progress == Progress::Sending {
+            self.abort_front(piece.flow, refusal);
+            return;
+        }
+        self.tell(&piece.template, piece.start, piece.end, &piece.covered, refusal);
+        let last = piece.covered.iter().last().copied();
+        for custody in piece.covered.iter() {
+            let fate = self.fate_of_failure(*custody);
+            self.custodies.piece_resolved(*custody, fate, &mut self.metrics.ledger);
+        }
+        if let Some(last) = last {
+            self.abort_chunk_of(piece.flow, last, refusal, true);
+        }
+    }
+
+    /// The open piece of the flow's first chunk failed while it was written.
+    fn abort_front(&mut self, key: FlowKey, refusal: &Refusal) {
+        let first = self.flows.get(key).and_then(|flow| flow.queue.front()).and_then(|chunk| chunk.parts.front());
+        if let Some(custody) = first.map(|part| part.custody) {
+            self.abort_chunk_of(key, custody, refusal, true);
+        }
+    }
+
+    /// What is queued of the chunk that holds this custody is not sent. An open piece ends `#`.
+    fn abort_chunk_of(&mut self, key: FlowKey, custody: CustodyKey, refusal: &Refusal, wire_alive: bool) {
+        let Some(flow) = self.flows.get_mut(key) else { return };
+        let holds = |chunk: &OutChunk| chunk.parts.iter().any(|part| part.custody == custody);
+        let Some(chunk) = flow.queue.iter_mut().find(|chunk| holds(chunk)) else { return };
+        let begun = chunk.piece.as_ref().map_or(chunk.position, |piece| piece.start);
+        let end = chunk.next_position();
+        let template = chunk.template.clone();
+        let mut covered = Covered::default();
+        for part in chunk.parts.iter() {
+            covered.push_back(part.custody);
+        }
+        let cleared = chunk.clear_body();
+        let open = chunk.piece.is_some() && wire_alive;
+        let told = std::mem::replace(&mut chunk.aborted, true);
+        chunk.end = Some(Flag::Abort);
+        chunk.received = None;
+        let mut credit = cleared;
+        if !open {
+            credit += chunk.cost();
+            flow.queue.take_where(holds);
+        }
+        flow.queued = flow.queued.saturating_sub(credit);
+        let back = flow.back;
+        if let Some(arriving) = &mut flow.arriving
+            && covered.iter().any(|custody| *custody == arriving.custody)
+        {
+            arriving.refused = true;
+        }
+        self.ups.push_back((back, Up::Credit(credit)));
+        if !told {
+            self.tell(&template, begun, end, &covered, refusal);
+        }
+        for custody in covered.iter() {
+            let fate = self.fate_of_failure(*custody);
+            if open {
+                self.custodies.darken(*custody, fate);
+            } else {
+                self.custodies.rest_resolved(*custody, fate, &mut self.metrics.ledger);
+            }
+        }
+        if open {
+            // The open piece still gets its end-line.
+            self.flow_has_output(key);
+        } else {
+            self.drop_flow_if_done(key);
+        }
+    }
+
+    /// Signals a failure over `start..end`: chunks already answered get one REPORT together,
+    /// a chunk that is still coming in is refused (D-08).
+    fn tell(&mut self, template: &Template, start: u64, end: u64, covered: &Covered, refusal: &Refusal) {
+        let mut report_to: Option<ReturnAddress> = None;
+        let mut end = end;
+        for key in covered.iter() {
+            let Some(custody) = self.custodies.get_mut(*key) else { continue };
+            if custody.taken {
+                if custody.failure_report != FailureReport::No && !custody.mute {
+                    report_to = Some(custody.back);
+                }
+            } else {
+                end = end.min(custody.start.max(start));
+                if !std::mem::replace(&mut custody.mute, true) {
+                    let (back, sequence) = (custody.back, custody.sequence);
+                    self.ups.push_back((back, Up::Refused { sequence, refusal: refusal.clone() }));
+                }
+            }
+        }
+        let Some(back) = report_to else { return };
+        if !self.may_be_told(back) {
+            return;
+        }
+        let id = self.random.transact_id();
+        let total = template.total().or((!template.has_blank_line()).then_some(0));
+        let range = ByteRange { start, end: Some(end.saturating_sub(1)), total };
+        let mut octets = Vec::new();
+        wire::encode_report(&mut octets, &id, template, range, refusal.code, Some(refusal.comment()));
+        self.ups.push_back((back, Up::Report { octets: octets.into(), code: refusal.code }));
+    }
+
+    /// A source on this shard may have gone; one on another shard says so when it goes.
+    fn may_be_told(&self, back: ReturnAddress) -> bool {
+        back.shard != self.shard || self.routes.contains(back.route)
+    }
+
+    fn fate_of_failure(&self, key: CustodyKey) -> Fate {
+        match self.custodies.get(key) {
+            Some(custody) if custody.failure_report == FailureReport::No => Fate::Dropped(DropReason::FailureReportNo),
+            Some(custody) if !self.may_be_told(custody.back) => Fate::Dropped(DropReason::SourceGone),
+            _ => Fate::Reported,
+        }
+    }
+
+    /// Too many open transactions never pause anybody: two sides could wait for answers behind
+    /// each other's requests. With Failure-Report partial no answer is the usual case.
+    fn forget_oldest_partial(&mut self, key: FlowKey) {
+        while let Some(flow) = self.flows.get_mut(key) {
+            let Some(oldest) = flow.partials.pop_front() else { return };
+            if self.transactions.get(oldest).is_some_and(|transaction| transaction.progress == Progress::Waiting) {
+                self.metrics.refusal(crate::metrics::RefusalReason::PartialForgotten);
+                self.piece_ended(oldest, Fate::Released);
+                return;
+            }
+        }
+    }
+
+    /// The flow's connection takes nothing more: everything queued in it fails. With
+    /// `wire_alive` an open piece still gets its end-line.
+    pub(super) fn fail_flow(&mut self, key: FlowKey, refusal: &Refusal, wire_alive: bool) {
+        loop {
+            let Some(flow) = self.flows.get_mut(key) else { return };
+            let Some(chunk) = flow.queue.iter_mut().find(|chunk| !(chunk.aborted && wire_alive)) else { return };
+            let custody = chunk.parts.front().expect("a chunk has a part until it is written").custody;
+            if let Some(transaction) = chunk.piece.as_mut().and_then(|piece| piece.transaction.take()) {
+                self.transactions.remove(transaction);
+                flow.transactions -= 1;
+            }
+            self.abort_chunk_of(key, custody, refusal, wire_alive);
+        }
+    }
+}

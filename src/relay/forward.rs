@@ -1,0 +1,339 @@
+//! Where a request goes (RFC 4976 §6.4): from To-Path to a flow on some connection.
+//!
+//! An [`Opening`] is asked once for each route. It visits the shard of each token that the
+//! To-Path begins with, then the home shard of the next hop, then the shard of the connection
+//! that leads there, where the flow is made. On one shard all of this is one loop.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::wire::{Authority, Head, Path, Scheme, Uri};
+
+use super::command::{Command, Refusal, Verify};
+use super::connection::{Connection, Transport};
+use super::flow::Flow;
+use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
+use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
+use super::next_hops::home;
+use super::route::{Route, Target};
+use super::session::{Holder, Token};
+use super::settings::Naming;
+use super::Relay;
+
+/// What one stage of an opening comes to.
+enum Step {
+    Again,
+    To(ShardId),
+    Opened(FlowKey),
+    Refused(Refusal),
+}
+
+impl Relay {
+    /// The route for a valid request that goes onward; opened if there is none.
+    pub(super) fn route_for(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: &Head,
+        hops: usize,
+        purpose: Purpose,
+    ) -> Result<RouteKey, Refusal> {
+        let relay = self.relay_name(key, head);
+        if relay.as_ref().is_some_and(|name| !self.settings.allows_peer(name)) {
+            return Err(Refusal::FORBIDDEN);
+        }
+        let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
+        if let Some(known) = connection.routes.get(head.to_path().text()).copied() {
+            let route = self.routes.get(known).expect("a connection's routes exist");
+            let expired = route.expires.is_some_and(|expires| expires <= now);
+            let void = route.session.is_some_and(|session| !self.sessions.is_live(now, session));
+            if route.relay == relay && !expired && !void {
+                return Ok(known);
+            }
+            self.retire(known);
+        }
+        self.make_room_for_route(now, key)?;
+        let to_path = Bytes::copy_from_slice(head.to_path().text());
+        let mut route = Route::new(now, key, to_path.clone(), hops);
+        route.relay = relay.clone();
+        route.gives = self.hop_of(key, head, relay.is_some());
+        let route = self.routes.insert(route);
+        let connection = self.connections.get_mut(key).expect("looked up above");
+        connection.routes.insert(to_path.clone(), route);
+        self.advance(
+            now,
+            Box::new(Opening {
+                back: ReturnAddress { shard: self.shard, route },
+                source: Source { place: Place { shard: self.shard, connection: key }, relay },
+                to_path,
+                hop: 0,
+                purpose,
+                stage: Stage::Token,
+                may_dial: false,
+                expires: None,
+            }),
+        );
+        self.settle_opening(now, route)
+    }
+
+    /// What is decided at once is answered at once, without a detour over the route's queue.
+    fn settle_opening(&mut self, now: Instant, route: RouteKey) -> Result<RouteKey, Refusal> {
+        if let Some(position) = self.ups.iter().position(|(back, _)| back.shard == self.shard && back.route == route) {
+            let (_, up) = self.ups.remove(position).expect("found above");
+            if let Up::NotOpened(refusal) = up {
+                self.forget_route(route);
+                return Err(refusal);
+            }
+            self.up(now, route, up);
+        }
+        Ok(route)
+    }
+
+    /// D-34: by what the sender of this request can be reached once the request is accepted: a
+    /// foreign client by its whole URI, a verified relay by the authority of it.
+    fn hop_of(&self, key: ConnectionKey, head: &Head, is_relay: bool) -> Option<Hop> {
+        let connection = self.connections.get(key)?;
+        let first = Uri::parse(head.from_path().first()?).ok()?;
+        if !connection.sessions.is_empty() || connection.dialled.is_some() || first.port().is_none() {
+            return None;
+        }
+        let authority = first.authority();
+        Some(if is_relay {
+            Hop::Authority(authority)
+        } else {
+            Hop::Uri { authority, session_id: first.session_id().map(Into::into) }
+        })
+    }
+
+    /// Makes the connection known at the hop's home. The first one keeps it as long as it lives.
+    pub(super) fn reachable_by(&mut self, key: ConnectionKey, hop: Hop) {
+        let place = Place { shard: self.shard, connection: key };
+        let bound = self.settings.limits.uris_per_connection;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.hops.len() >= bound || connection.hops.contains(&hop) {
+            return;
+        }
+        connection.hops.push(hop.clone());
+        let home = home(hop.authority(), self.workers);
+        if home == self.shard {
+            self.next_hops.register(hop, place);
+        } else {
+            self.hand(home, Handoff::Register { hop, place });
+        }
+    }
+
+    fn make_room_for_route(&mut self, now: Instant, key: ConnectionKey) -> Result<(), Refusal> {
+        let bound = self.settings.limits.routes_per_connection;
+        let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
+        if connection.routes.len() < bound {
+            return Ok(());
+        }
+        let mut idle: Vec<(Instant, RouteKey)> = connection
+            .routes
+            .values()
+            .filter_map(|key| self.routes.get(*key).filter(|route| route.is_idle()).map(|route| (route.used, *key)))
+            .collect();
+        idle.sort_unstable();
+        idle.truncate(bound / 4 + 1);
+        if idle.is_empty() {
+            return Err(Refusal::STOP);
+        }
+        for (_, route) in idle {
+            self.drop_route(now, route);
+        }
+        Ok(())
+    }
+
+    /// Takes an opening as far as this shard can.
+    pub(super) fn advance(&mut self, now: Instant, mut opening: Box<Opening>) {
+        let up = loop {
+            let step = match opening.stage {
+                Stage::Token => self.at_token(now, &mut opening),
+                Stage::Locate => self.at_home(now, &mut opening),
+                Stage::Deliver { connection, session } => self.at_connection(&opening, connection, session),
+            };
+            match step {
+                Step::Again => {}
+                Step::To(shard) => {
+                    self.hand(shard, Handoff::Open(opening));
+                    return;
+                }
+                Step::Opened(flow) => break Up::Opened { shard: self.shard, flow, expires: opening.expires },
+                Step::Refused(refusal) => break Up::NotOpened(refusal),
+            }
+        };
+        self.ups.push_back((opening.back, up));
+    }
+
+    /// The token is live, and either leads back to its holder or comes from it (UPT-10, D-20).
+    fn at_token(&mut self, now: Instant, opening: &mut Opening) -> Step {
+        let path = opening.to_path.clone();
+        let uris: Vec<&[u8]> = Path::new(&path).uris().collect();
+        let (Some(own), Some(next)) = (uris.get(opening.hop), uris.get(opening.hop + 1)) else {
+            return Step::Refused(Refusal::NO_SESSION);
+        };
+        let (Ok(own), Ok(next)) = (Uri::parse(own), Uri::parse(next)) else {
+            return Step::Refused(Refusal::NO_SESSION);
+        };
+        let Some(token) = own.session_id().and_then(|id| Token::parse(id, self.workers)) else {
+            return Step::Refused(Refusal::NO_SESSION);
+        };
+        if token.shard != self.shard {
+            return Step::To(token.shard);
+        }
+        let Some(key) = self.sessions.live(now, token, &own) else {
+            return Step::Refused(Refusal::NO_SESSION);
+        };
+        let session = self.sessions.get(key).expect("just found");
+        if opening.hop > 0 && uris[0] == uris[1] {
+            return Step::Refused(Refusal::NO_SESSION);
+        }
+        if session.leads_to(&next) {
+            return self.way_back(key, opening);
+        }
+        let from_holder = match &session.holder {
+            Holder::Client(connection) => {
+                opening.source.place == Place { shard: self.shard, connection: *connection }
+            }
+            Holder::Relay(name) => opening.source.relay.as_ref() == Some(name),
+        };
+        if opening.hop > 0 || !from_holder {
+            return Step::Refused(Refusal::NO_SESSION);
+        }
+        if opening.back.shard == self.shard {
+            if let Some(route) = self.routes.get_mut(opening.back.route) {
+                route.session = Some(key);
+            }
+        } else {
+            opening.expires = Some(session.expires);
+        }
+        if self.settings.naming(&next) == Naming::Ours {
+            opening.hop += 1;
+        } else {
+            opening.may_dial = true;
+            opening.stage = Stage::Locate;
+        }
+        Step::Again
+    }
+
+    /// Case (b): to the session's holder and nobody else.
+    fn way_back(&mut self, key: SessionKey, opening: &mut Opening) -> Step {
+        let session = self.sessions.get(key).expect("the caller found it");
+        match &session.holder {
+            Holder::Client(connection) => {
+                opening.stage = Stage::Deliver { connection: *connection, session: Some(key) };
+            }
+            Holder::Relay(_) => {
+                // Whoever sends under the token may make us dial that relay, and no other (CON-09).
+                opening.expires = Some(session.expires);
+                opening.may_dial = true;
+                opening.stage = Stage::Locate;
+            }
+        }
+        Step::Again
+    }
+
+    /// At the home of the next hop: the connection that serves it, or a new one.
+    fn at_home(&mut self, now: Instant, opening: &mut Opening) -> Step {
+        let index = opening.hop + 1;
+        let path = opening.to_path.clone();
+        let path = Path::new(&path);
+        let Some(Ok(next)) = path.uris().nth(index).map(Uri::parse) else {
+            return Step::Refused(Refusal::NO_SESSION);
+        };
+        let is_last = path.len() == index + 1;
+        let authority = next.authority();
+        let home = home(&authority, self.workers);
+        if home != self.shard {
+            return Step::To(home);
+        }
+        let whole = Hop::Uri { authority: authority.clone(), session_id: next.session_id().map(Into::into) };
+        let unverified = is_last && self.settings.last_hop_unverified && opening.purpose != Purpose::Auth;
+        let known = self
+            .next_hops
+            .find(&whole)
+            .or_else(|| self.next_hops.find(&Hop::Authority(authority.clone())))
+            .or_else(|| self.next_hops.find(&Hop::Unverified(authority.clone())).filter(|_| unverified));
+        let place = match known {
+            Some(place) => place,
+            None => match self.dial(now, authority, is_last, opening) {
+                Ok(connection) => Place { shard: self.shard, connection },
+                Err(refusal) => return Step::Refused(refusal),
+            },
+        };
+        opening.stage = Stage::Deliver { connection: place.connection, session: None };
+        if place.shard == self.shard { Step::Again } else { Step::To(place.shard) }
+    }
+
+    /// Opens a connection to a next hop, if this request may cause one (CON-09, SEC-01).
+    fn dial(
+        &mut self,
+        now: Instant,
+        authority: Authority,
+        is_last: bool,
+        opening: &Opening,
+    ) -> Result<ConnectionKey, Refusal> {
+        if !opening.may_dial || opening.purpose == Purpose::Report || self.draining.is_some() {
+            return Err(Refusal::NO_SESSION);
+        }
+        if &*authority.transport != "tcp" {
+            return Err(Refusal::NO_SESSION);
+        }
+        let to_client = is_last && opening.purpose != Purpose::Auth;
+        let (transport, verify) = match authority.scheme {
+            Scheme::Msrp if to_client && self.settings.last_hop_tcp => (Transport::Tcp, Verify::Plain),
+            Scheme::Msrp => return Err(Refusal::FORBIDDEN),
+            Scheme::Msrps if to_client => {
+                (Transport::Tls, Verify::LastHop { unverified_ok: self.settings.last_hop_unverified })
+            }
+            Scheme::Msrps => (Transport::Tls, Verify::Relay),
+        };
+        let hop = match verify {
+            Verify::LastHop { unverified_ok: true } => Hop::Unverified(authority.clone()),
+            _ => Hop::Authority(authority.clone()),
+        };
+        let mut connection = Connection::new(now, transport, None, &self.settings.limits);
+        connection.dialled = Some(authority.clone());
+        connection.hops.push(hop.clone());
+        let key = self.connections.insert(connection);
+        self.next_hops.register(hop, Place { shard: self.shard, connection: key });
+        self.commands.push_back(Command::Dial { connection: key, target: authority, verify });
+        Ok(key)
+    }
+
+    /// At the connection: makes the flow.
+    fn at_connection(&mut self, opening: &Opening, key: ConnectionKey, session: Option<SessionKey>) -> Step {
+        let gone = if session.is_some() { Refusal::CLIENT_GONE } else { Refusal::NEXT_HOP_LOST };
+        let Some(connection) = self.connections.get_mut(key) else { return Step::Refused(gone) };
+        if connection.closing.is_some() {
+            return Step::Refused(gone);
+        }
+        let flow = self.flows.insert(Flow::new(key, opening.back, session));
+        connection.egress.flows.insert(flow);
+        Step::Opened(flow)
+    }
+
+    /// The route's To-Path is free for another one; it goes once it is idle.
+    fn retire(&mut self, key: RouteKey) {
+        let Some(route) = self.routes.get_mut(key) else { return };
+        route.retired = true;
+        let (source, to_path) = (route.source, route.to_path.clone());
+        if let Some(connection) = self.connections.get_mut(source) {
+            connection.routes.remove(&to_path);
+            connection.retired.insert(key);
+        }
+        self.drop_if_retired(key);
+    }
+
+    pub(super) fn drop_if_retired(&mut self, key: RouteKey) {
+        let Some(route) = self.routes.get(key) else { return };
+        if !route.retired || !route.is_idle() || matches!(route.target, Target::Opening) {
+            return;
+        }
+        if let Target::Flow { shard, flow } = route.target {
+            self.down_to(shard, flow, super::route::Down::SourceGone);
+        }
+        self.forget_route(key);
+    }
+}

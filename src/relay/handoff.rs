@@ -1,0 +1,114 @@
+//! What crosses shards. Octets in it are in memory of their own; nothing in it refers to the
+//! sender's tables but by keys that may have become void on the way.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::auth::Proof;
+use crate::wire::Authority;
+
+use super::command::Refusal;
+use super::keys::{ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
+use super::route::Down;
+
+/// One message to another shard's machine.
+#[derive(Debug)]
+pub enum Handoff {
+    /// Find a flow for a route (see `forward`).
+    Open(Box<Opening>),
+    /// Into a flow.
+    Down { flow: FlowKey, down: Down },
+    /// Back to a route.
+    Up { route: RouteKey, up: Up },
+    /// A response on its way back to the connection its request came by.
+    Response { to: ConnectionKey, octets: Bytes, failed_auth: bool },
+    /// A connection can be reached by this URI (D-34).
+    Register { hop: Hop, place: Place },
+    Unregister { hop: Hop, place: Place },
+    /// May this nonce be used with this count (AUT-25)?
+    Claim { from: ShardId, pending: PendingAuthKey, proof: Box<Proof> },
+    Claimed { pending: PendingAuthKey, fresh: bool },
+}
+
+/// What a connection can be reached by: the whole URI that it gave (a foreign client), or an
+/// authority (a verified relay, a connection that we dialled).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Hop {
+    Uri { authority: Authority, session_id: Option<Box<[u8]>> },
+    Authority(Authority),
+    /// A last hop that we dialled without verifying it: never used for a verified name (CON-06).
+    Unverified(Authority),
+}
+
+impl Hop {
+    pub(super) fn authority(&self) -> &Authority {
+        match self {
+            Self::Uri { authority, .. } | Self::Authority(authority) | Self::Unverified(authority) => authority,
+        }
+    }
+}
+
+/// Verdict, credit and failures of what was sent into a flow.
+#[derive(Debug)]
+pub enum Up {
+    /// The flow is found: send there.
+    Opened { shard: ShardId, flow: FlowKey, expires: Option<Instant> },
+    /// There is none: whatever waits for it is refused.
+    NotOpened(Refusal),
+    /// Somebody holds the chunk: its 200 may go out.
+    Taken { sequence: u32 },
+    /// The chunk is refused and nobody holds it.
+    Refused { sequence: u32, refusal: Refusal },
+    /// So much of what was outstanding has reached the kernel.
+    Credit(usize),
+    /// A REPORT for the source, whole.
+    Report { octets: Bytes, code: u16 },
+    /// The flow has ended: what has no verdict yet gets this one, what comes next must find
+    /// its way anew.
+    Closed(Refusal),
+}
+
+/// The search for a flow, travelling to the shards that know.
+#[derive(Debug)]
+pub struct Opening {
+    pub(super) back: ReturnAddress,
+    pub(super) source: Source,
+    /// The whole To-Path of the request.
+    pub(super) to_path: Bytes,
+    /// Which URI of it is under examination.
+    pub(super) hop: usize,
+    /// What the request is decides whether it may cause a dial.
+    pub(super) purpose: Purpose,
+    pub(super) stage: Stage,
+    /// An authenticated client of ours sends under its own session.
+    pub(super) may_dial: bool,
+    pub(super) expires: Option<Instant>,
+}
+
+/// Where a request came from, as its shard has verified it.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub place: Place,
+    /// The verified relay that its first From-Path URI names (TLS-07).
+    pub relay: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    Send,
+    Auth,
+    Report,
+    Other,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// At the shard that the token names.
+    Token,
+    /// At the shard that keeps track of this next hop.
+    Locate,
+    /// At the shard of the connection; the session is the one whose holder is reached.
+    Deliver { connection: ConnectionKey, session: Option<SessionKey> },
+}

@@ -1,0 +1,110 @@
+//! Every bound of the machine: its default and its reason. The operator's names for them are
+//! the keys of `[limits]`.
+
+use std::time::Duration;
+
+/// Bounds. `Default` gives the values of the sample configuration.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections without a first success. Past it the oldest goes first (CON-01, CON-05).
+    pub unauthenticated: usize,
+    /// From the TCP accept to the first success (RFC 4976 §6.1).
+    pub probation: Duration,
+    /// Failed AUTHs before a client's connection is closed (D-37).
+    pub auth_failures: u32,
+    /// Failed requests before a connection on probation is closed (D-37).
+    pub probation_failures: u32,
+    /// What one session may hold in user space; beyond it its source is not read.
+    pub queued_octets_per_session: usize,
+    /// The same where the source carries other sessions that must not stop (FWD-16).
+    pub queued_octets_shared: usize,
+    /// All queued octets of one shard; beyond it the private bound holds everywhere.
+    pub queued_octets_total: usize,
+    /// How long one session may pause a shared source in any 10 s.
+    pub shared_pause: Duration,
+    /// Output waits and the kernel takes nothing for so long: the connection is lost (TMR-08).
+    pub stall_timeout: Duration,
+    /// Open transactions of one session; beyond it a chunk is refused with 413.
+    pub transactions_per_session: usize,
+    /// Responses and REPORTs that wait for one connection; beyond it that connection is not
+    /// read, for its own requests make them.
+    pub control_octets: usize,
+    /// Head of one message (SYN-25).
+    pub head_octets: usize,
+    /// Header lines of one head (SYN-25).
+    pub header_lines: usize,
+    /// URIs of one path (SYN-25).
+    pub uris_per_path: usize,
+    /// Use-Path URIs that one connection may hold. A client needs one for each of its MSRP
+    /// sessions, a relay one for each of its clients'.
+    pub sessions_per_connection: usize,
+    /// Next hops that one connection may have in use.
+    pub routes_per_connection: usize,
+    /// A message begun must show its whole head within this (SEC-06).
+    pub head_timeout: Duration,
+    /// A body begun must go on within this, unless it is us who do not read (SEC-06).
+    pub body_timeout: Duration,
+    /// The hop timer (RFC 4976 §6.4.1). Fixed by the standard; tests in virtual time only.
+    pub hop_timeout: Duration,
+    /// Body of a request that is not SEND (RFC 4975 §7.1, SYN-17). Fixed by the standard.
+    pub non_send_body_octets: usize,
+    /// Nonces remembered by one shard (D-18).
+    pub nonces: usize,
+    /// Whole URIs that one connection of no client may be reached by (D-34).
+    pub uris_per_connection: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            unauthenticated: 4096,
+            probation: Duration::from_secs(30),
+            auth_failures: 3,
+            probation_failures: 3,
+            queued_octets_per_session: 65_536,
+            queued_octets_shared: 1_048_576,
+            queued_octets_total: 1_073_741_824,
+            shared_pause: Duration::from_millis(250),
+            stall_timeout: Duration::from_secs(30),
+            transactions_per_session: 16_384,
+            control_octets: 1_048_576,
+            head_octets: 32_768,
+            header_lines: 128,
+            uris_per_path: 32,
+            sessions_per_connection: 131_072,
+            routes_per_connection: 16_384,
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(300),
+            hop_timeout: Duration::from_secs(30),
+            non_send_body_octets: 10_240,
+            nonces: 1_048_576,
+            uris_per_connection: 1024,
+        }
+    }
+}
+
+/// A read brings at least a whole TLS record, however little room is left.
+pub const READ_OCTETS_MIN: usize = 16_384;
+/// A film announces more than this; it may be paused for long, a chat may not.
+pub const FILM_OCTETS: u64 = 1_048_576;
+/// A chunk above this is interruptible (RFC 4975 §5.1), and pieces are not cut below it.
+pub const INTERRUPTIBLE_OCTETS: usize = 2048;
+/// One flush: large enough to fill TLS records, small enough to let the next one choose.
+pub const FLUSH_OCTETS: usize = 65_536;
+/// One flush once a second session uses the connection: what a chat line waits behind.
+pub const FLUSH_SHARED_OCTETS: usize = 16_384;
+/// What a session sends in its turn while others wait.
+pub const QUANTUM_OCTETS: usize = 8192;
+/// A session counts as alive on its source while it moved an octet within this.
+pub const ALIVE: Duration = Duration::from_secs(30);
+/// The stretch in which one session may pause a shared source for `shared_pause`.
+pub const PAUSE_WINDOW: Duration = Duration::from_secs(10);
+/// How long a transaction's timer may stand still because its answers are not read.
+pub const TIMER_STANDSTILL: Duration = Duration::from_secs(30);
+/// How long later chunks of a message refused with 413 are refused at once (D-35).
+pub const REFUSED_MEMORY: Duration = Duration::from_secs(30);
+/// Message-IDs refused with 413 that one route remembers.
+pub const REFUSED_MESSAGES: usize = 64;
+/// Bodies below this are copied out of the record they came in: a queued slice must not
+/// keep much more memory alive than it shows.
+pub const COPY_BELOW_OCTETS: usize = 4096;

@@ -1,0 +1,213 @@
+//! How connections end, and what ends with them (RPT-14, CON-11, UPT-08).
+
+use std::time::Instant;
+
+use super::command::{CloseReason, Command, Loss, Refusal};
+use super::connection::{Connection, Incoming};
+use super::custody::Fate;
+use super::egress::Carried;
+use super::handoff::{Handoff, Hop, Up};
+use super::keys::{ConnectionKey, Place, RouteKey, TransactionKey};
+use super::next_hops::home;
+use super::transaction::Kind;
+use super::Relay;
+use crate::metrics::DropReason;
+use crate::wire::FailureReport;
+
+impl Relay {
+    /// Ends a connection in order: what it is owed is still sent.
+    pub(super) fn close(&mut self, now: Instant, key: ConnectionKey, reason: CloseReason) {
+        self.ended(now, key, reason);
+    }
+
+    pub(super) fn ended(&mut self, now: Instant, key: ConnectionKey, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.closing.is_some() {
+            return;
+        }
+        connection.closing = Some(reason);
+        connection.deaf = true;
+        self.take_apart(now, key, true);
+        self.announce(key);
+        self.settle_closing(now, key);
+    }
+
+    /// Ends a connection at once.
+    pub(super) fn abort(&mut self, now: Instant, key: ConnectionKey, reason: CloseReason) {
+        if !self.connections.contains(key) {
+            return;
+        }
+        self.take_apart(now, key, false);
+        self.remove(key);
+        self.metrics.closed(reason.label());
+        self.commands.push_back(Command::Abort { connection: key, reason });
+    }
+
+    pub(super) fn connection_lost(&mut self, now: Instant, key: ConnectionKey, loss: &Loss) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let closing = connection.closing.clone();
+        self.take_apart(now, key, false);
+        self.remove(key);
+        let label = match (closing, loss) {
+            (Some(reason), _) => reason.label(),
+            (None, Loss::Closed) => crate::metrics::CloseReason::Lost,
+            (None, Loss::Tls(_)) => crate::metrics::CloseReason::Tls,
+            (None, Loss::DialFailed(_)) => crate::metrics::CloseReason::DialFailed,
+            (None, Loss::DialDenied(_)) => crate::metrics::CloseReason::DialDenied,
+        };
+        self.metrics.closed(label);
+    }
+
+    /// A closing connection goes once everything it is owed is in the kernel.
+    pub(super) fn settle_closing(&mut self, now: Instant, key: ConnectionKey) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let Some(reason) = connection.closing.clone() else { return };
+        if connection.established && !connection.egress.is_idle(&self.flows) {
+            return;
+        }
+        self.take_apart(now, key, false);
+        self.remove(key);
+        self.metrics.closed(reason.label());
+        self.commands.push_back(Command::Close { connection: key, reason });
+    }
+
+    fn remove(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.remove(key)
+            && !connection.proven
+            && connection.dialled.is_none()
+        {
+            self.on_probation -= 1;
+        }
+    }
+
+    /// Everything that lives and dies with a connection. With `wire_alive` its responses,
+    /// REPORTs and the end-line of an open chunk still go out.
+    fn take_apart(&mut self, now: Instant, key: ConnectionKey, wire_alive: bool) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let refusal = gone(connection);
+        connection.incoming = Incoming::Nothing;
+        let hops = std::mem::take(&mut connection.hops);
+        let sessions = std::mem::take(&mut connection.sessions);
+        let mut routes: Vec<RouteKey> = connection.routes.values().copied().collect();
+        routes.extend(connection.retired.iter());
+        routes.sort_unstable();
+        let flows: Vec<_> = connection.egress.flows.iter().copied().collect();
+        let place = Place { shard: self.shard, connection: key };
+        for hop in hops {
+            self.unreachable_by(hop, place);
+        }
+        for session in sessions {
+            self.sessions.remove(session);
+        }
+        self.metrics.sessions = self.sessions.len() as u64;
+        for route in routes {
+            self.drop_route(now, route);
+        }
+        for flow in flows {
+            self.fail_flow(flow, &refusal, wire_alive);
+            self.close_flow(flow, &refusal, wire_alive);
+        }
+        self.fail_transactions(now, key, &refusal);
+        if !wire_alive {
+            self.fail_carried(key);
+        }
+        self.deliver_ups(now);
+    }
+
+    /// The flow's source hears that it has ended. An open chunk keeps the flow until its
+    /// end-line is written.
+    fn close_flow(&mut self, key: super::keys::FlowKey, refusal: &Refusal, wire_alive: bool) {
+        let Some(flow) = self.flows.get_mut(key) else { return };
+        flow.arriving = None;
+        flow.source_gone = true;
+        if !std::mem::replace(&mut flow.closed, true) {
+            let back = flow.back;
+            self.ups.push_back((back, Up::Closed(refusal.clone())));
+        }
+        let Some(flow) = self.flows.get(key) else { return };
+        if !wire_alive || flow.queue.is_empty() {
+            let connection = flow.connection;
+            self.flows.remove(key);
+            if let Some(connection) = self.connections.get_mut(connection) {
+                connection.egress.forget_flow(key);
+            }
+        }
+    }
+
+    /// RPT-14: one REPORT for each open transaction with Failure-Report yes.
+    fn fail_transactions(&mut self, now: Instant, key: ConnectionKey, refusal: &Refusal) {
+        for transaction in self.transactions.of_connection(key) {
+            let Some(open) = self.transactions.get(transaction) else { continue };
+            match &open.kind {
+                Kind::Send(piece) if piece.failure_report == FailureReport::Yes && !piece.answered_early => {
+                    self.piece_failed(transaction, refusal);
+                }
+                Kind::Send(piece) if piece.answered_early => self.piece_ended(transaction, Fate::Answered),
+                Kind::Send(_) => self.piece_ended(transaction, Fate::Released),
+                Kind::Other(_) => self.forwarded_failed(now, transaction, &Refusal::NEXT_HOP_LOST),
+            }
+        }
+    }
+
+    /// What was written under Failure-Report no and may not have reached the kernel.
+    fn fail_carried(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        for carried in std::mem::take(&mut connection.egress.carried) {
+            if let Carried::Released { covered, .. } = carried {
+                for custody in covered.iter() {
+                    let fate = Fate::Dropped(DropReason::FailureReportNo);
+                    self.custodies.piece_resolved(*custody, fate, &mut self.metrics.ledger);
+                }
+            }
+        }
+    }
+
+    /// A forwarded request lost its next hop (D-33).
+    pub(super) fn forwarded_failed(&mut self, now: Instant, key: TransactionKey, refusal: &Refusal) {
+        let Some(transaction) = self.transactions.remove(key) else { return };
+        let Kind::Other(forwarded) = transaction.kind else { return };
+        if forwarded.auth.is_some() {
+            self.answer_forwarded(
+                now,
+                forwarded.return_to,
+                &forwarded.incoming_transact_id,
+                &forwarded.incoming_from_path,
+                &forwarded.own_uri,
+                refusal.code,
+            );
+        }
+    }
+
+    pub(super) fn unreachable_by(&mut self, hop: Hop, place: Place) {
+        let home = home(hop.authority(), self.workers);
+        if home == self.shard {
+            self.next_hops.unregister(&hop, place);
+        } else {
+            self.hand(home, Handoff::Unregister { hop, place });
+        }
+    }
+
+    /// More connections on probation than the operator allows: the oldest goes (CON-01).
+    pub(super) fn crowd(&mut self, now: Instant) {
+        let bound = (self.settings.limits.unauthenticated / usize::from(self.workers)).max(1);
+        while self.on_probation > bound {
+            let Some(oldest) = self.probation.pop_front() else { return };
+            let waits = self.connections.get(oldest).is_some_and(|c| !c.proven && c.closing.is_none());
+            if waits {
+                self.abort(now, oldest, CloseReason::Crowded);
+            }
+        }
+        // Those that have passed leave the front of the queue, so that it stays short.
+        while let Some(front) = self.probation.front().copied() {
+            if self.connections.get(front).is_some_and(|connection| !connection.proven) {
+                break;
+            }
+            self.probation.pop_front();
+        }
+    }
+}
+
+/// The code for what was on its way to this connection (D-10).
+fn gone(connection: &Connection) -> Refusal {
+    if connection.sessions.is_empty() { Refusal::NEXT_HOP_LOST } else { Refusal::CLIENT_GONE }
+}

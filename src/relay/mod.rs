@@ -1,0 +1,408 @@
+//! The relay of RFC 4976 §6 as a pure machine, one per shard: octets, times and random seeds
+//! come in, octets and [`Command`]s go out. No socket, no clock, no thread, no async.
+//!
+//! # The contract
+//!
+//! After any call, follow [`Relay::poll_command`] until it says `None`. For a
+//! [`Command::Transmit`] call [`Relay::transmit`] once, send what it gave, and call
+//! [`Relay::sent`] when the kernel has all of it; only then comes the next one. Time never
+//! goes backwards. Same inputs and same seed give the same commands.
+//!
+//! # Inside
+//!
+//! A source's [`route`] and an outgoing connection's [`flow`] are the two ends of a path. They
+//! talk in [`route::Down`] and [`handoff::Up`], by direct calls on one shard and through
+//! [`Handoff`]s between two: the same functions run on both sides.
+
+mod auth_request;
+mod command;
+mod connection;
+mod custody;
+mod drain;
+mod egress;
+mod few;
+mod flow;
+mod flow_side;
+mod forward;
+mod handoff;
+mod keys;
+mod limits;
+mod loss;
+mod next_hops;
+mod other_request;
+mod pausing;
+mod random;
+mod receive;
+mod response;
+mod route;
+mod route_side;
+mod send_request;
+mod session;
+mod settings;
+mod slots;
+mod timeouts;
+mod timers;
+mod transaction;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+pub use command::{CloseReason, Command, Loss, Refusal, Verify};
+pub use connection::{Accepted, Transport};
+pub use handoff::{Handoff, Hop, Opening, Up};
+pub use keys::{ConnectionKey, Place, ShardId};
+pub use limits::Limits;
+pub use route::{Down, Request};
+pub use settings::{Settings, Start, VerifiedNames};
+
+use crate::auth::{Authenticator, NonceLedger, Users};
+use crate::metrics::ShardMetrics;
+
+use auth_request::PendingAuth;
+use connection::Connection;
+use custody::Custodies;
+use egress::{Books, Carried, Pen};
+use flow::Flows;
+use keys::{PendingAuthKey, ReturnAddress};
+use limits::FLUSH_OCTETS;
+use next_hops::NextHops;
+use random::Random;
+use route::Routes;
+use session::Sessions;
+use slots::Slots;
+use timers::{Timer, Timers};
+use transaction::Transactions;
+
+/// One shard's relay. See the module's contract.
+pub struct Relay {
+    settings: Arc<Settings>,
+    auth: Authenticator,
+    shard: ShardId,
+    workers: u16,
+    random: Random,
+    metrics: ShardMetrics,
+    connections: Slots<ConnectionKey, Connection>,
+    /// Connections on probation, the oldest first; those that have passed are skipped.
+    probation: VecDeque<ConnectionKey>,
+    on_probation: usize,
+    sessions: Sessions,
+    routes: Routes,
+    /// Sum of all routes' outstanding cost.
+    outstanding: usize,
+    flows: Flows,
+    custodies: Custodies,
+    transactions: Transactions,
+    next_hops: NextHops,
+    nonces: NonceLedger,
+    pending_auths: Slots<PendingAuthKey, PendingAuth>,
+    timers: Timers,
+    commands: VecDeque<Command>,
+    /// Verdicts and credit not yet delivered; empty between calls.
+    ups: VecDeque<(ReturnAddress, Up)>,
+    draining: Option<drain::Drain>,
+}
+
+impl Relay {
+    pub fn new(start: Start) -> Self {
+        let nonces = NonceLedger::new(start.settings.limits.nonces);
+        Self {
+            settings: start.settings,
+            auth: start.auth,
+            shard: start.shard,
+            workers: start.workers.max(1),
+            random: Random::new(start.seed),
+            metrics: ShardMetrics::default(),
+            connections: Slots::default(),
+            probation: VecDeque::new(),
+            on_probation: 0,
+            sessions: Sessions::default(),
+            routes: Routes::default(),
+            outstanding: 0,
+            flows: Flows::default(),
+            custodies: Custodies::default(),
+            transactions: Transactions::default(),
+            next_hops: NextHops::default(),
+            nonces,
+            pending_auths: Slots::default(),
+            timers: Timers::new(start.now),
+            commands: VecDeque::new(),
+            ups: VecDeque::new(),
+            draining: None,
+        }
+    }
+
+    /// Other settings from now on; what is established stays.
+    pub fn reconfigure(&mut self, settings: Arc<Settings>, users: Arc<Users>) {
+        self.settings = settings;
+        self.auth.set_users(users);
+    }
+
+    /// A socket was accepted; the probation of RFC 4976 §6.1 starts here, before any TLS.
+    pub fn accept(&mut self, now: Instant, accepted: Accepted) -> ConnectionKey {
+        let mut connection =
+            Connection::new(now, accepted.transport, Some(accepted.remote), &self.settings.limits);
+        connection.use_path_port = accepted.use_path_port;
+        let key = self.connections.insert(connection);
+        self.timers.set(now + self.settings.limits.probation, Timer::Probation(key));
+        self.probation.push_back(key);
+        self.on_probation += 1;
+        self.crowd(now);
+        key
+    }
+
+    /// The connection can carry MSRP: TCP is up, TLS too where it is used. `verified` holds the
+    /// names of the other side's certificate if that verified.
+    pub fn established(&mut self, now: Instant, key: ConnectionKey, verified: Option<Arc<VerifiedNames>>) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.established = true;
+        connection.verified = verified;
+        connection.used = now;
+        self.timers.set(now + self.settings.idle_timeout, Timer::Idle(key));
+        self.announce(key);
+    }
+
+    /// Decrypted octets, in order.
+    pub fn receive(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
+        self.receive_octets(now, key, octets);
+        self.deliver_ups(now);
+    }
+
+    /// The other side has ended its stream in order. What came before is handled and what it
+    /// is owed is still sent (CON-10); then the machine closes.
+    pub fn end_of_stream(&mut self, now: Instant, key: ConnectionKey) {
+        self.ended(now, key, CloseReason::EndOfStream);
+        self.deliver_ups(now);
+    }
+
+    /// The socket is gone, or was never there. The key is void afterwards.
+    pub fn lost(&mut self, now: Instant, key: ConnectionKey, loss: Loss) {
+        self.connection_lost(now, key, &loss);
+        self.deliver_ups(now);
+    }
+
+    /// Appends what is to be sent now to `out`, at most about 64 KiB. False: nothing, and no
+    /// `sent` is expected.
+    pub fn transmit(&mut self, now: Instant, key: ConnectionKey, out: &mut Vec<u8>) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let egress = &mut connection.egress;
+        egress.announced = false;
+        if egress.in_flight || !connection.established {
+            return false;
+        }
+        let mut pen = Pen {
+            flows: &mut self.flows,
+            books: Books {
+                custodies: &mut self.custodies,
+                transactions: &mut self.transactions,
+                random: &mut self.random,
+                metrics: &mut self.metrics,
+                now,
+                connection: key,
+            },
+        };
+        if !egress.transmit(out, &mut pen) {
+            self.settle_closing(now, key);
+            return false;
+        }
+        egress.in_flight = true;
+        if egress.waiting_since.replace(now).is_none() {
+            self.timers.set(now + self.settings.limits.stall_timeout, Timer::Stall(key));
+        }
+        true
+    }
+
+    /// The kernel has taken some of the last `transmit`.
+    pub fn progress(&mut self, now: Instant, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.egress.in_flight
+        {
+            connection.egress.waiting_since = Some(now);
+        }
+    }
+
+    /// The kernel has taken all of the last `transmit`: timers start, credit goes back.
+    pub fn sent(&mut self, now: Instant, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let egress = &mut connection.egress;
+        egress.in_flight = false;
+        egress.waiting_since = None;
+        connection.used = now;
+        let mut carried = std::mem::take(&mut egress.carried);
+        for carried in carried.drain(..) {
+            self.carried(now, carried);
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            // The queue's memory is used again, unless a burst made it large.
+            if carried.capacity() <= 256 {
+                connection.egress.carried = carried;
+            }
+        }
+        self.deliver_ups(now);
+        self.announce(key);
+        self.settle_closing(now, key);
+    }
+
+    fn carried(&mut self, now: Instant, carried: Carried) {
+        match carried {
+            Carried::Piece { transaction, received } => {
+                self.observe_forward(now, received);
+                self.piece_sent(now, transaction);
+            }
+            Carried::Released { covered, received } => {
+                self.observe_forward(now, received);
+                for custody in covered.iter() {
+                    self.custodies.piece_resolved(*custody, custody::Fate::Released, &mut self.metrics.ledger);
+                }
+            }
+            Carried::Request(transaction) => {
+                self.transactions.wait(transaction, now, self.settings.limits.hop_timeout);
+            }
+            Carried::Credit { back, flow, octets } => {
+                if let Some(key) = flow {
+                    self.flow_credited(key, octets);
+                }
+                self.ups.push_back((back, Up::Credit(octets)));
+            }
+        }
+    }
+
+    fn observe_forward(&mut self, now: Instant, received: Option<Instant>) {
+        if let Some(received) = received {
+            self.metrics.forward_duration.record(now.saturating_duration_since(received));
+        }
+    }
+
+    /// How many octets the next read may bring; 0: do not read until [`Command::Resume`].
+    pub fn read_room(&self, key: ConnectionKey) -> usize {
+        let Some(connection) = self.connections.get(key) else { return 0 };
+        if connection.deaf || connection.paused_since.is_some() {
+            return 0;
+        }
+        self.room(connection).clamp(limits::READ_OCTETS_MIN, FLUSH_OCTETS)
+    }
+
+    /// From another shard's machine.
+    pub fn handoff(&mut self, now: Instant, handoff: Handoff) {
+        match handoff {
+            Handoff::Open(opening) => self.advance(now, opening),
+            Handoff::Down { flow, down } => self.down(now, flow, down),
+            Handoff::Up { route, up } => self.up(now, route, up),
+            Handoff::Response { to, octets, failed_auth } => self.returned(now, to, octets, failed_auth),
+            Handoff::Register { hop, place } => self.next_hops.register(hop, place),
+            Handoff::Unregister { hop, place } => self.next_hops.unregister(&hop, place),
+            Handoff::Claim { from, pending, proof } => {
+                let fresh = self.nonces.claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
+                self.hand(from, Handoff::Claimed { pending, fresh });
+            }
+            Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),
+        }
+        self.deliver_ups(now);
+    }
+
+    /// When [`Relay::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match (self.timers.next_deadline(), self.transactions.next_deadline()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// What the machine wants done, in order.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    pub fn metrics(&self) -> &ShardMetrics {
+        &self.metrics
+    }
+
+    pub fn metrics_mut(&mut self) -> &mut ShardMetrics {
+        &mut self.metrics
+    }
+
+    /// Open connections, those still in their handshake or being dialled included.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Live sessions.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Connections on probation (CON-01).
+    pub fn on_probation(&self) -> usize {
+        self.on_probation
+    }
+
+    /// The role that a connection has now, for the shard's gauges.
+    pub fn role(&self, key: ConnectionKey) -> crate::metrics::RoleLabel {
+        use crate::metrics::RoleLabel;
+        match self.connections.get(key) {
+            Some(connection) if connection.verified.is_some() => RoleLabel::Relay,
+            Some(connection) if !connection.sessions.is_empty() => RoleLabel::Client,
+            Some(connection) if connection.proven || connection.dialled.is_some() => RoleLabel::Foreign,
+            _ => RoleLabel::Probation,
+        }
+    }
+
+    fn hand(&mut self, to: ShardId, handoff: Handoff) {
+        self.metrics.handoffs += 1;
+        self.commands.push_back(Command::Handoff { to, handoff });
+    }
+
+    /// Asks for a `transmit` if there is something to send and nobody was asked yet.
+    fn announce(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let egress = &mut connection.egress;
+        if connection.established && !egress.in_flight && !egress.announced && egress.has_output(&self.flows) {
+            egress.announced = true;
+            self.commands.push_back(Command::Transmit(key));
+        }
+    }
+
+    /// Queues a whole response for this connection.
+    fn respond(&mut self, key: ConnectionKey, octets: Vec<u8>) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.egress.push_response(Bytes::from(octets));
+            self.announce(key);
+            self.judge_control(key);
+        }
+    }
+
+    /// Panics unless the ledger balances, sums are right and bounds are kept. For tests and
+    /// debug builds: it looks at everything.
+    pub fn assert_invariants(&self) {
+        let ledger = &self.metrics.ledger;
+        assert!(ledger.balanced(), "custody ledger out of balance: {ledger:?}");
+        assert_eq!(ledger.held, self.custodies.held(), "held custodies");
+        let outstanding: usize = self.routes.iter().map(|(_, route)| route.outstanding).sum();
+        assert_eq!(outstanding, self.outstanding, "sum of outstanding octets");
+        assert!(self.ups.is_empty(), "verdicts are delivered within the call");
+        for (key, connection) in self.connections.iter() {
+            let pauses = self.routes.iter().filter(|(_, route)| route.source == key && route.pause.is_some());
+            assert_eq!(pauses.count(), connection.pauses, "pausing routes of {key:?}");
+            for flow in &connection.egress.flows {
+                let flow = self.flows.get(*flow).expect("a connection's flows exist");
+                assert_eq!(flow.connection, key);
+            }
+        }
+        for (_, flow) in self.flows.iter() {
+            assert!(self.connections.contains(flow.connection), "a flow leads to a connection");
+        }
+    }
+
+    /// Everything that is neither a connection nor a session has gone: for the end of tests.
+    pub fn is_quiet(&self) -> bool {
+        self.custodies.len() == 0
+            && self.transactions.len() == 0
+            && self.outstanding == 0
+            && self.pending_auths.len() == 0
+            && self.connections.iter().all(|(_, connection)| {
+                connection.egress.is_idle(&self.flows) && connection.pauses == 0
+            })
+    }
+}

@@ -1,0 +1,175 @@
+//! When a source is not read, and when a message is refused instead (design: *Pausing*;
+//! FWD-15, FWD-16, D-35).
+//!
+//! At a bound the source waits. Where nothing else lives on it, or only films, it waits until
+//! the queue has halved: a slower receiver slows its film and loses nothing. A source that
+//! carries chats too waits for `shared_pause` at most; then the message is refused with 413
+//! and the rest flows.
+
+use std::time::Instant;
+
+use crate::metrics::RefusalReason;
+use crate::wire::Head;
+
+use super::command::{Command, Refusal};
+use super::connection::{Connection, Incoming};
+use super::keys::{ConnectionKey, RouteKey};
+use super::limits::FLUSH_OCTETS;
+use super::route::Pause;
+use super::timers::Timer;
+use super::Relay;
+
+impl Relay {
+    /// After something was sent into a route: is it too much?
+    pub(super) fn judge_pause(&mut self, now: Instant, key: RouteKey) {
+        let limits = &self.settings.limits;
+        let Some(route) = self.routes.get_mut(key) else { return };
+        let source = route.source;
+        let Some(connection) = self.connections.get(source) else { return };
+        if route.pause.is_some() || route.outstanding < limits.queued_octets_per_session {
+            return;
+        }
+        if !connection.carries_other_chats(now, key) {
+            route.pause = Some(Pause::Alone);
+            self.pause(now, source);
+            return;
+        }
+        if route.outstanding < self.shared_bound() {
+            return;
+        }
+        let route = self.routes.get_mut(key).expect("looked up above");
+        let left = route.pause_left(now, self.settings.limits.shared_pause);
+        if left.is_zero() {
+            self.stop_arriving(now, key);
+            return;
+        }
+        route.pause = Some(Pause::Shared { since: now });
+        self.timers.set(now + left, Timer::SharedPause(key));
+        self.pause(now, source);
+    }
+
+    /// What a session may hold where its source carries others too.
+    fn shared_bound(&self) -> usize {
+        let limits = &self.settings.limits;
+        if self.outstanding >= limits.queued_octets_total / usize::from(self.workers) {
+            limits.queued_octets_per_session
+        } else {
+            limits.queued_octets_shared
+        }
+    }
+
+    /// After credit came back: may the source go on?
+    pub(super) fn judge_resume(&mut self, now: Instant, key: RouteKey) {
+        let limits = &self.settings.limits;
+        let Some(route) = self.routes.get_mut(key) else { return };
+        let bound = match route.pause {
+            None => return,
+            Some(Pause::Alone) => limits.queued_octets_per_session,
+            Some(Pause::Shared { .. }) => limits.queued_octets_shared,
+        };
+        if route.outstanding <= bound / 2 {
+            let source = route.source;
+            self.end_pause(now, key);
+            self.unpause(source);
+        }
+    }
+
+    fn end_pause(&mut self, now: Instant, key: RouteKey) {
+        let Some(route) = self.routes.get_mut(key) else { return };
+        if let Some(Pause::Shared { since }) = route.pause.take() {
+            route.spend_pause(now.saturating_duration_since(since));
+        }
+    }
+
+    /// The time for which this session may stop the others is over (FWD-16).
+    pub(super) fn shared_pause_over(&mut self, now: Instant, key: RouteKey) {
+        let Some(route) = self.routes.get(key) else { return };
+        let Some(Pause::Shared { since }) = route.pause else { return };
+        if now.saturating_duration_since(since) < self.settings.limits.shared_pause {
+            // A timer of an earlier pause, unless that one's share was smaller; look again.
+            let source = route.source;
+            let spent = now.saturating_duration_since(since);
+            let route = self.routes.get_mut(key).expect("looked up above");
+            if route.pause_left(now, self.settings.limits.shared_pause) > spent {
+                return;
+            }
+            self.end_pause(now, key);
+            self.unpause(source);
+            self.stop_arriving(now, key);
+            return;
+        }
+        let source = route.source;
+        self.end_pause(now, key);
+        self.unpause(source);
+        self.stop_arriving(now, key);
+    }
+
+    /// Refuses the message that is coming in by this route: what is queued of this chunk ends
+    /// `#`, later chunks of it are refused at once.
+    fn stop_arriving(&mut self, now: Instant, key: RouteKey) {
+        let Some(route) = self.routes.get(key) else { return };
+        let target = route.target;
+        if self.refuse_arriving(now, key, None, &Refusal::STOP) {
+            self.stop_flow(now, key, target);
+        }
+    }
+
+    /// Whether a new chunk on this route would be beyond its bound with no pause left.
+    pub(super) fn must_stop(&mut self, now: Instant, key: RouteKey) -> bool {
+        let bound = self.shared_bound();
+        let allowed = self.settings.limits.shared_pause;
+        let Some(route) = self.routes.get_mut(key) else { return false };
+        route.outstanding >= bound && route.pause.is_none() && route.pause_left(now, allowed).is_zero()
+    }
+
+    pub(super) fn stop_message(&mut self, now: Instant, key: RouteKey, head: &Head) {
+        if let (Some(route), Some(id)) = (self.routes.get_mut(key), head.message_id()) {
+            route.remember_refused(now, id);
+        }
+    }
+
+    /// Responses and REPORTs that a connection does not take are made by its own requests:
+    /// while too many wait it is not read.
+    pub(super) fn judge_control(&mut self, key: ConnectionKey) {
+        self.update_pause(None, key);
+    }
+
+    fn pause(&mut self, now: Instant, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.pauses += 1;
+        }
+        self.metrics.refusal(RefusalReason::Paused);
+        self.update_pause(Some(now), key);
+    }
+
+    pub(super) fn unpause(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.pauses -= 1;
+        }
+        self.update_pause(None, key);
+    }
+
+    fn update_pause(&mut self, now: Option<Instant>, key: ConnectionKey) {
+        let bound = self.settings.limits.control_octets;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let full = connection.egress.control_octets >= bound;
+        let paused = connection.pauses > 0 || full;
+        if paused && connection.paused_since.is_none() {
+            connection.paused_since = Some(now.unwrap_or(connection.used));
+        } else if !paused && connection.paused_since.take().is_some() {
+            self.commands.push_back(Command::Resume(key));
+        }
+    }
+
+    /// Room in the session that the connection is sending into.
+    pub(super) fn room(&self, connection: &Connection) -> usize {
+        let limits = &self.settings.limits;
+        match &connection.incoming {
+            Incoming::Send { route, .. } => {
+                let outstanding = self.routes.get(*route).map_or(0, |route| route.outstanding);
+                limits.queued_octets_per_session.saturating_sub(outstanding)
+            }
+            _ => FLUSH_OCTETS,
+        }
+    }
+}

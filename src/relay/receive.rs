@@ -1,0 +1,244 @@
+//! From octets to requests and responses: what the decoder's events belong to, and what
+//! becomes of messages that are not well-formed (RFC 4975 §7.3, D-12).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::metrics::{Direction, MethodLabel};
+use crate::wire::{self, Event, FailureReport, Flag, Head, Kind, Method, Uri};
+
+use super::command::{CloseReason, Refusal, comment_of};
+use super::connection::Incoming;
+use super::keys::ConnectionKey;
+use super::limits::COPY_BELOW_OCTETS;
+use super::route::Down;
+use super::timers::Timer;
+use super::Relay;
+
+impl Relay {
+    pub(super) fn receive_octets(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.deaf {
+            return;
+        }
+        connection.used = now;
+        connection.decoder.push(octets);
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else { return };
+            if connection.deaf {
+                return;
+            }
+            match connection.decoder.next() {
+                Ok(Some(Event::Head(head))) => self.head(now, key, head),
+                Ok(Some(Event::Body(octets))) => self.body(now, key, octets),
+                Ok(Some(Event::End(flag))) => self.end(now, key, flag),
+                Ok(None) => break,
+                Err(error) => {
+                    self.close(now, key, CloseReason::Framing(error.to_string()));
+                    return;
+                }
+            }
+            self.deliver_ups(now);
+        }
+        self.watch_progress(now, key);
+    }
+
+    /// A message that was begun must go on (SEC-06).
+    fn watch_progress(&mut self, now: Instant, key: ConnectionKey) {
+        let limits = &self.settings.limits;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.decoder.is_between_messages() {
+            connection.unfinished_since = None;
+            return;
+        }
+        // Inside a body each octet counts as progress, inside a head only its end does.
+        let in_head = matches!(connection.incoming, Incoming::Nothing);
+        let fresh = connection.unfinished_since.is_none();
+        if fresh || !in_head {
+            connection.unfinished_since = Some(now);
+        }
+        if fresh {
+            let patience = if in_head { limits.head_timeout } else { limits.body_timeout };
+            self.timers.set(now + patience, Timer::Progress(key));
+        }
+    }
+
+    fn head(&mut self, now: Instant, key: ConnectionKey, head: Head) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.unfinished_since = None;
+        }
+        let incoming = match head.kind() {
+            Kind::Request(method) => {
+                self.metrics.request(method_label(method), Direction::In);
+                match method {
+                    Method::Send => self.send_head(now, key, head),
+                    _ => whole(head),
+                }
+            }
+            Kind::Response { code } => {
+                self.metrics.response(code, Direction::In);
+                whole(head)
+            }
+        };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.incoming = incoming;
+        }
+    }
+
+    fn body(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
+        let bound = self.settings.limits.non_send_body_octets;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match &mut connection.incoming {
+            Incoming::Send { route, .. } => {
+                let route = *route;
+                // A short body must not keep its whole record alive while it waits.
+                let octets = if octets.len() < COPY_BELOW_OCTETS { Bytes::copy_from_slice(&octets) } else { octets };
+                self.push(now, route, Down::Body(octets));
+                self.judge_pause(now, route);
+            }
+            Incoming::Whole { body, has_body, head } => {
+                *has_body = true;
+                if body.len() + octets.len() > bound {
+                    let head = head.clone();
+                    self.body_too_long(now, key, &head);
+                } else {
+                    body.extend_from_slice(&octets);
+                }
+            }
+            Incoming::Nothing | Incoming::PastIt | Incoming::Keepalive(_) => {}
+        }
+    }
+
+    /// SYN-17: not forwarded, and closed; 400 first if the method takes a response.
+    fn body_too_long(&mut self, now: Instant, key: ConnectionKey, head: &Head) {
+        if matches!(head.kind(), Kind::Request(method) if method != Method::Report) && head.paths_readable() {
+            self.refuse_request(now, key, head, &Refusal::MALFORMED);
+        }
+        self.close(now, key, CloseReason::BodyTooLong);
+    }
+
+    fn end(&mut self, now: Instant, key: ConnectionKey, flag: Flag) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match std::mem::replace(&mut connection.incoming, Incoming::Nothing) {
+            Incoming::Send { route, sequence, head } => self.send_end(now, key, route, sequence, head, flag),
+            Incoming::Keepalive(head) => self.keepalive_end(key, &head),
+            Incoming::Whole { head, body, has_body } => {
+                // Only SEND is chunked: anything else that does not end `$` is discarded (SYN-18).
+                if flag != Flag::Complete {
+                    return;
+                }
+                match head.kind() {
+                    Kind::Response { .. } => self.response(now, key, &head),
+                    Kind::Request(_) => self.other_request(now, key, head, has_body.then_some(body)),
+                }
+            }
+            Incoming::Nothing | Incoming::PastIt => {}
+        }
+    }
+
+    /// Answers a SEND that R refuses or takes: To-Path is the leftmost From-Path URI alone
+    /// (RSP-01, D-06).
+    pub(super) fn answer_send(&mut self, key: ConnectionKey, head: &Head, code: u16, comment: &[u8]) {
+        let (Some(to), Some(from)) = (head.from_path().first(), head.to_path().first()) else { return };
+        self.encode_answer(key, head, code, comment, to, from, &[]);
+    }
+
+    /// Answers another request: To-Path is the whole From-Path (RSP-02).
+    pub(super) fn answer_other(&mut self, key: ConnectionKey, head: &Head, code: u16, headers: &[(&str, &[u8])]) {
+        let Some(from) = head.to_path().first() else { return };
+        self.encode_answer(key, head, code, comment_of(code), head.from_path().text(), from, headers);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one response")]
+    fn encode_answer(
+        &mut self,
+        key: ConnectionKey,
+        head: &Head,
+        code: u16,
+        comment: &[u8],
+        to: &[u8],
+        from: &[u8],
+        headers: &[(&str, &[u8])],
+    ) {
+        let mut octets = Vec::with_capacity(96 + to.len() + from.len());
+        let mut all: Vec<(&str, &[u8])> = Vec::new();
+        let headers = match head.message_id() {
+            // RSP-03: repeated when the request had one.
+            Some(id) => {
+                all.push(("Message-ID", id));
+                all.extend_from_slice(headers);
+                &all[..]
+            }
+            None => headers,
+        };
+        wire::encode_response(&mut octets, head.transact_id(), code, comment, to, from, headers);
+        self.metrics.response(code, Direction::Out);
+        self.respond(key, octets);
+    }
+
+    /// Refuses a SEND before anybody took it. Failure-Report no: silence (FWD-04).
+    pub(super) fn refuse_send(&mut self, now: Instant, key: ConnectionKey, head: &Head, refusal: &Refusal) {
+        self.metrics.refusal(refusal.reason);
+        if head.paths_readable() && head.failure_report() != FailureReport::No {
+            self.answer_send(key, head, refusal.code, refusal.comment());
+        }
+        self.request_failed(now, key);
+    }
+
+    /// Refuses a request other than SEND. REPORT: silence (FNS-03).
+    pub(super) fn refuse_request(&mut self, now: Instant, key: ConnectionKey, head: &Head, refusal: &Refusal) {
+        self.metrics.refusal(refusal.reason);
+        let silent = matches!(head.kind(), Kind::Request(Method::Report)) || !head.paths_readable();
+        if !silent {
+            self.answer_other(key, head, refusal.code, &[]);
+        }
+        self.request_failed(now, key);
+    }
+
+    /// A request was accepted for forwarding, or an AUTH succeeded (CON-01).
+    pub(super) fn request_succeeded(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !std::mem::replace(&mut connection.proven, true)
+            && connection.dialled.is_none()
+        {
+            self.on_probation -= 1;
+        }
+    }
+
+    /// Several failures and no success: closed (CON-02, D-37).
+    pub(super) fn request_failed(&mut self, now: Instant, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.proven || connection.verified.is_some() || connection.dialled.is_some() {
+            return;
+        }
+        connection.failed_requests += 1;
+        if connection.failed_requests >= self.settings.limits.probation_failures {
+            self.close(now, key, CloseReason::TooManyFailures);
+        }
+    }
+
+    /// The name of the verified relay that sent this, if its certificate names the host of the
+    /// first From-Path URI and the operator lets it in (TLS-07, AUT-24).
+    pub(super) fn relay_name(&self, key: ConnectionKey, head: &Head) -> Option<std::sync::Arc<str>> {
+        let verified = self.connections.get(key)?.verified.as_ref()?;
+        let first = Uri::parse(head.from_path().first()?).ok()?;
+        let host = first.canonical_host().to_string();
+        verified.matches(&host).then(|| host.into())
+    }
+}
+
+fn whole(head: Head) -> Incoming {
+    let has_body = head.has_blank_line();
+    Incoming::Whole { head, body: Vec::new(), has_body }
+}
+
+pub(super) fn method_label(method: Method) -> MethodLabel {
+    match method {
+        Method::Send => MethodLabel::Send,
+        Method::Auth => MethodLabel::Auth,
+        Method::Report => MethodLabel::Report,
+        Method::Nickname => MethodLabel::Nickname,
+        Method::Other => MethodLabel::Other,
+    }
+}

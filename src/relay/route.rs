@@ -1,0 +1,199 @@
+//! The source's side of a path: what one connection sends under one To-Path, how much of it
+//! is outstanding, and when that pauses the connection or refuses a message.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::wire::{ByteRange, Flag, Head, Template};
+
+use super::handoff::Hop;
+use super::keys::{ConnectionKey, FlowKey, Place, RouteKey, SessionKey, ShardId};
+use super::limits::{PAUSE_WINDOW, REFUSED_MEMORY, REFUSED_MESSAGES};
+use super::slots::Slots;
+use super::transaction::ForwardedAuth;
+
+/// Where what is sent on a route goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Target {
+    /// Somebody is finding out.
+    Opening,
+    /// A flow of this or another shard.
+    Flow { shard: ShardId, flow: FlowKey },
+}
+
+/// Why a route holds its connection paused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pause {
+    /// Nothing else lives on the connection: until the queue has halved.
+    Alone,
+    /// Others wait too: for `shared_pause` at most.
+    Shared { since: Instant },
+}
+
+/// A request other than SEND on its way to a flow.
+#[derive(Debug)]
+pub struct Request {
+    pub(super) template: Template,
+    pub(super) range: Option<ByteRange>,
+    /// Of a REPORT.
+    pub(super) status: u16,
+    pub(super) body: Option<Bytes>,
+    pub(super) return_to: Place,
+    pub(super) incoming_transact_id: Box<[u8]>,
+    pub(super) incoming_from_path: Box<[u8]>,
+    /// The first To-Path URI: who answers if we do.
+    pub(super) own_uri: Box<[u8]>,
+    pub(super) hops: usize,
+    pub(super) kind: RequestKind,
+}
+
+/// What a request other than SEND needs.
+#[derive(Clone, Debug)]
+pub(super) enum RequestKind {
+    /// No response, ever (FNS-03).
+    Report,
+    /// Its response travels back; a failure on the way is told (D-33).
+    Auth(ForwardedAuth),
+    /// Its response travels back; a failure on the way is silence.
+    Other,
+}
+
+impl Request {
+    pub(super) fn cost(&self) -> usize {
+        self.template.len() + self.body.as_ref().map_or(0, Bytes::len) + 64
+    }
+}
+
+/// What a source sends into a flow, in order.
+#[derive(Debug)]
+pub enum Down {
+    /// A SEND's head; `range` as it came in.
+    Begin { sequence: u32, template: Template, range: Option<ByteRange> },
+    Body(Bytes),
+    /// The end-line came at `received`.
+    End { flag: Flag, received: Instant },
+    /// The rest of the chunk will never come (CHK-19).
+    Cut,
+    /// The source's shard refuses the chunk that is arriving (FWD-16).
+    Stop,
+    Request(Box<Request>),
+    /// The source is gone; what is whole is still delivered.
+    SourceGone,
+}
+
+/// A chunk whose verdict is awaited, with what its answer needs.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    pub sequence: u32,
+    pub head: Head,
+}
+
+/// A Message-ID that was refused with 413 (D-35).
+#[derive(Debug)]
+struct RefusedMessage {
+    message_id: Box<[u8]>,
+    until: Instant,
+}
+
+/// One source, one To-Path.
+pub(super) struct Route {
+    pub source: ConnectionKey,
+    pub to_path: Bytes,
+    /// How many URIs of ours stand at the front of To-Path.
+    pub hops: usize,
+    /// The sender's own session, where it is kept here: checked for each request.
+    pub session: Option<SessionKey>,
+    /// When the token ends, as its shard said.
+    pub expires: Option<Instant>,
+    pub target: Target,
+    /// The verified relay that it was opened for.
+    pub relay: Option<Arc<str>>,
+    /// By what its source can be reached once the route is open (D-34).
+    pub gives: Option<Hop>,
+    /// Another route has taken its To-Path: it goes once it is idle.
+    pub retired: bool,
+    /// What came while the route was opening.
+    pub pending: VecDeque<Down>,
+    /// Chunks with their end-line in and no verdict yet; with their end-line not yet in, the
+    /// connection holds the head.
+    pub unanswered: VecDeque<Unanswered>,
+    pub next_sequence: u32,
+    /// Cost of what was sent into the flow and has not reached the kernel.
+    pub outstanding: usize,
+    pub pause: Option<Pause>,
+    /// Is the message that flows a film?
+    pub film: bool,
+    pub used: Instant,
+    pause_window: Instant,
+    pause_spent: Duration,
+    refused: VecDeque<RefusedMessage>,
+}
+
+impl Route {
+    pub fn new(now: Instant, source: ConnectionKey, to_path: Bytes, hops: usize) -> Self {
+        Self {
+            source,
+            to_path,
+            hops,
+            session: None,
+            expires: None,
+            target: Target::Opening,
+            relay: None,
+            gives: None,
+            retired: false,
+            pending: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            next_sequence: 0,
+            outstanding: 0,
+            pause: None,
+            film: false,
+            used: now,
+            pause_window: now,
+            pause_spent: Duration::ZERO,
+            refused: VecDeque::new(),
+        }
+    }
+
+    /// Nothing is on its way; it may be forgotten.
+    pub fn is_idle(&self) -> bool {
+        self.outstanding == 0 && self.pending.is_empty() && self.unanswered.is_empty() && self.pause.is_none()
+    }
+
+    /// How long it may still pause a shared source in this window (FWD-16).
+    pub fn pause_left(&mut self, now: Instant, allowed: Duration) -> Duration {
+        if now.saturating_duration_since(self.pause_window) >= PAUSE_WINDOW {
+            self.pause_window = now;
+            self.pause_spent = Duration::ZERO;
+        }
+        allowed.saturating_sub(self.pause_spent)
+    }
+
+    pub fn spend_pause(&mut self, spent: Duration) {
+        self.pause_spent += spent;
+    }
+
+    pub fn remember_refused(&mut self, now: Instant, message_id: &[u8]) {
+        self.forget_refused(now);
+        if self.refused.len() >= REFUSED_MESSAGES {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(RefusedMessage { message_id: message_id.into(), until: now + REFUSED_MEMORY });
+    }
+
+    pub fn is_refused(&mut self, now: Instant, message_id: &[u8]) -> bool {
+        self.forget_refused(now);
+        self.refused.iter().any(|refused| *refused.message_id == *message_id)
+    }
+
+    fn forget_refused(&mut self, now: Instant) {
+        while self.refused.front().is_some_and(|refused| refused.until <= now) {
+            self.refused.pop_front();
+        }
+    }
+}
+
+/// All routes of a shard.
+pub(super) type Routes = Slots<RouteKey, Route>;

@@ -1,0 +1,245 @@
+//! The source's end of a route: what goes into the flow, and what comes back from it
+//! (verdicts, credit, REPORTs, the end).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::metrics::{Direction, MethodLabel};
+use crate::wire::FailureReport;
+
+use super::command::{Refusal, comment_of};
+use super::connection::Incoming;
+use super::egress::Whole;
+use super::handoff::{Handoff, Up};
+use super::flow::CHUNK_OVERHEAD;
+use super::keys::{FlowKey, RouteKey, ShardId};
+use super::route::{Down, Target};
+use super::Relay;
+
+impl Relay {
+    /// Sends something into the route's flow, or keeps it until there is one.
+    pub(super) fn push(&mut self, now: Instant, key: RouteKey, down: Down) {
+        let Some(route) = self.routes.get_mut(key) else { return };
+        let cost = cost(&down);
+        route.outstanding += cost;
+        self.outstanding += cost;
+        match route.target {
+            Target::Opening => route.pending.push_back(down),
+            Target::Flow { shard, flow } if shard == self.shard => self.down(now, flow, down),
+            Target::Flow { shard, flow } => self.down_to(shard, flow, down),
+        }
+    }
+
+    pub(super) fn down_to(&mut self, shard: ShardId, flow: FlowKey, down: Down) {
+        if shard == self.shard {
+            // Only ends come this way, and they look at no clock.
+            self.flow_source_gone(flow);
+        } else {
+            self.hand(shard, Handoff::Down { flow, down });
+        }
+    }
+
+    /// Delivers what flows of this shard had to say; what is for other shards is handed off.
+    pub(super) fn deliver_ups(&mut self, now: Instant) {
+        while let Some((back, up)) = self.ups.pop_front() {
+            if back.shard == self.shard {
+                self.up(now, back.route, up);
+            } else {
+                self.hand(back.shard, Handoff::Up { route: back.route, up });
+            }
+        }
+    }
+
+    pub(super) fn up(&mut self, now: Instant, key: RouteKey, up: Up) {
+        if !self.routes.contains(key) {
+            if let Up::Opened { shard, flow, .. } = up {
+                // The source went while its route was being opened.
+                self.down_to(shard, flow, Down::SourceGone);
+            }
+            return;
+        }
+        match up {
+            Up::Opened { shard, flow, expires } => self.opened(now, key, shard, flow, expires),
+            Up::NotOpened(refusal) => self.not_opened(now, key, &refusal),
+            Up::Taken { sequence } => self.taken(key, sequence),
+            Up::Refused { sequence, refusal } => self.chunk_refused(now, key, sequence, &refusal),
+            Up::Credit(octets) => self.credited(now, key, octets),
+            Up::Report { octets, code } => self.report(key, octets, code),
+            Up::Closed(refusal) => self.flow_closed(now, key, &refusal),
+        }
+    }
+
+    fn opened(&mut self, now: Instant, key: RouteKey, shard: ShardId, flow: FlowKey, expires: Option<Instant>) {
+        let route = self.routes.get_mut(key).expect("the caller looked");
+        route.target = Target::Flow { shard, flow };
+        route.expires = expires;
+        let pending = std::mem::take(&mut route.pending);
+        let source = route.source;
+        if let Some(hop) = route.gives.take() {
+            self.reachable_by(source, hop);
+        }
+        for down in pending {
+            if shard == self.shard {
+                self.down(now, flow, down);
+            } else {
+                self.hand(shard, Handoff::Down { flow, down });
+            }
+        }
+        self.drop_if_retired(key);
+    }
+
+    /// Whatever waits for the route is refused, once, and the route goes.
+    fn not_opened(&mut self, now: Instant, key: RouteKey, refusal: &Refusal) {
+        let route = self.routes.get_mut(key).expect("the caller looked");
+        let source = route.source;
+        let pending = std::mem::take(&mut route.pending);
+        for down in pending {
+            if let Down::Request(request) = down {
+                self.undeliverable(now, *request, refusal);
+                if self.connections.contains(source) {
+                    self.request_failed(now, source);
+                }
+            }
+        }
+        self.refuse_all(now, key, refusal);
+        self.forget_route(key);
+    }
+
+    /// Everything on the route that has no verdict yet is refused.
+    fn refuse_all(&mut self, now: Instant, key: RouteKey, refusal: &Refusal) {
+        let route = self.routes.get_mut(key).expect("the caller looked");
+        let source = route.source;
+        for unanswered in std::mem::take(&mut route.unanswered) {
+            self.refuse_send(now, source, &unanswered.head, refusal);
+        }
+        self.refuse_arriving(now, key, None, refusal);
+    }
+
+    /// Refuses the chunk that is still coming in, if it goes by this route; the rest of it is
+    /// read past (RPT-13).
+    pub(super) fn refuse_arriving(
+        &mut self,
+        now: Instant,
+        key: RouteKey,
+        wanted: Option<u32>,
+        refusal: &Refusal,
+    ) -> bool {
+        let Some(source) = self.routes.get(key).map(|route| route.source) else { return false };
+        let Some(connection) = self.connections.get_mut(source) else { return false };
+        let arriving = matches!(
+            &connection.incoming,
+            Incoming::Send { route, sequence, .. } if *route == key && wanted.is_none_or(|wanted| wanted == *sequence)
+        );
+        if !arriving {
+            return false;
+        }
+        let Incoming::Send { head, .. } = std::mem::replace(&mut connection.incoming, Incoming::PastIt) else {
+            unreachable!("matched above");
+        };
+        if refusal.code == 413
+            && let (Some(route), Some(id)) = (self.routes.get_mut(key), head.message_id())
+        {
+            route.remember_refused(now, id);
+        }
+        self.refuse_send(now, source, &head, refusal);
+        true
+    }
+
+    /// Somebody holds the chunk: the 200 goes out (FWD-02, FWD-03, D-09).
+    fn taken(&mut self, key: RouteKey, sequence: u32) {
+        let route = self.routes.get_mut(key).expect("the caller looked");
+        let source = route.source;
+        // Verdicts come in order; chunks with Failure-Report no leave no entry.
+        if route.unanswered.front().is_some_and(|first| first.sequence == sequence) {
+            let unanswered = route.unanswered.pop_front().expect("looked at above");
+            if unanswered.head.failure_report() == FailureReport::Yes {
+                self.answer_send(source, &unanswered.head, 200, comment_of(200));
+            }
+        }
+        self.drop_if_retired(key);
+    }
+
+    fn chunk_refused(&mut self, now: Instant, key: RouteKey, sequence: u32, refusal: &Refusal) {
+        if self.refuse_arriving(now, key, Some(sequence), refusal) {
+            return;
+        }
+        let route = self.routes.get_mut(key).expect("the caller looked");
+        let Some(position) = route.unanswered.iter().position(|waiting| waiting.sequence == sequence) else {
+            return;
+        };
+        let unanswered = route.unanswered.remove(position).expect("found above");
+        let source = route.source;
+        if refusal.code == 413 {
+            route.remember_refused(now, unanswered.head.message_id().unwrap_or_default());
+        }
+        self.refuse_send(now, source, &unanswered.head, refusal);
+        self.drop_if_retired(key);
+    }
+
+    fn credited(&mut self, now: Instant, key: RouteKey, octets: usize) {
+        let route = self.routes.get_mut(key).expect("the caller looked");
+        let octets = octets.min(route.outstanding);
+        route.outstanding -= octets;
+        self.outstanding -= octets;
+        self.judge_resume(now, key);
+        self.drop_if_retired(key);
+    }
+
+    /// A REPORT that we made goes to where the SEND came from (RPT-11).
+    fn report(&mut self, key: RouteKey, octets: Bytes, code: u16) {
+        let source = self.routes.get(key).expect("the caller looked").source;
+        let Some(connection) = self.connections.get_mut(source) else { return };
+        self.metrics.request(MethodLabel::Report, Direction::Out);
+        self.metrics.report(code, crate::metrics::ReportOrigin::Relay);
+        connection.egress.push_request(Whole { octets, back: None, transaction: None });
+        self.announce(source);
+        self.judge_control(source);
+    }
+
+    fn flow_closed(&mut self, now: Instant, key: RouteKey, refusal: &Refusal) {
+        self.refuse_all(now, key, refusal);
+        self.forget_route(key);
+    }
+
+    /// The route ends here; its flow is gone or was told.
+    pub(super) fn forget_route(&mut self, key: RouteKey) {
+        let Some(route) = self.routes.remove(key) else { return };
+        self.outstanding -= route.outstanding;
+        if let Some(connection) = self.connections.get_mut(route.source) {
+            connection.retired.remove(&key);
+            if connection.routes.get(&route.to_path) == Some(&key) {
+                connection.routes.remove(&route.to_path);
+            }
+        }
+        if route.pause.is_some() {
+            self.unpause(route.source);
+        }
+    }
+
+    /// Ends a route from the source's side.
+    pub(super) fn drop_route(&mut self, now: Instant, key: RouteKey) {
+        let Some(route) = self.routes.get_mut(key) else { return };
+        let target = route.target;
+        let pending = std::mem::take(&mut route.pending);
+        if let Target::Flow { shard, flow } = target {
+            self.down_to(shard, flow, Down::SourceGone);
+        }
+        for down in pending {
+            if let Down::Request(request) = down {
+                self.undeliverable(now, *request, &Refusal::NEXT_HOP_LOST);
+            }
+        }
+        self.forget_route(key);
+    }
+}
+
+/// What counts against the source until the kernel has it.
+fn cost(down: &Down) -> usize {
+    match down {
+        Down::Begin { template, .. } => CHUNK_OVERHEAD + template.len(),
+        Down::Body(octets) => octets.len(),
+        Down::Request(request) => request.cost(),
+        Down::End { .. } | Down::Cut | Down::Stop | Down::SourceGone => 0,
+    }
+}

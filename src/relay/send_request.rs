@@ -1,0 +1,194 @@
+//! SEND (RFC 4976 §6.4.1): validity first, then the paths, then token and direction, and only
+//! then anything leaves (FWD-01).
+
+use std::time::Instant;
+
+use crate::wire::{FailureReport, Flag, Head, Template, Uri};
+
+use super::command::{CloseReason, Refusal, comment_of};
+use super::connection::Incoming;
+use super::handoff::Purpose;
+use super::keys::{ConnectionKey, RouteKey};
+use super::limits::FILM_OCTETS;
+use super::route::{Down, Unanswered};
+use super::settings::Naming;
+use super::Relay;
+
+/// What the paths of a request say to us.
+pub(super) enum Addressed {
+    /// To one or two URIs of ours and then somebody else.
+    Onward { hops: usize },
+    /// To a URI of ours and nobody else.
+    ToUs,
+    /// Refused as it stands.
+    Refused(Refusal),
+    /// Not for us at all.
+    Foreign,
+}
+
+impl Relay {
+    /// The head of a SEND is in.
+    pub(super) fn send_head(&mut self, now: Instant, key: ConnectionKey, head: Head) -> Incoming {
+        if let Some(refusal) = self.send_fault(&head) {
+            self.refuse_send(now, key, &head, &refusal);
+            return Incoming::PastIt;
+        }
+        let hops = match self.addressed(&head) {
+            Addressed::Onward { hops } => hops,
+            Addressed::ToUs => return self.send_to_us(now, key, head),
+            Addressed::Refused(refusal) => {
+                self.refuse_send(now, key, &head, &refusal);
+                return Incoming::PastIt;
+            }
+            Addressed::Foreign => {
+                self.not_ours(now, key, &head);
+                return Incoming::PastIt;
+            }
+        };
+        if self.draining.is_some() {
+            self.refuse_send(now, key, &head, &Refusal::DRAINING);
+            return Incoming::PastIt;
+        }
+        if self.settings.signed_content_only && !is_signed(&head) {
+            self.refuse_send(now, key, &head, &Refusal::CONTENT);
+            return Incoming::PastIt;
+        }
+        let route = match self.route_for(now, key, &head, hops, Purpose::Send) {
+            Ok(route) => route,
+            Err(refusal) => {
+                self.refuse_send(now, key, &head, &refusal);
+                return Incoming::PastIt;
+            }
+        };
+        self.begin(now, key, route, head, hops)
+    }
+
+    /// What is wrong with a SEND by itself (SYN-21, SYN-23).
+    fn send_fault(&self, head: &Head) -> Option<Refusal> {
+        (head.fault().is_some() || head.message_id().is_none()).then_some(Refusal::MALFORMED)
+    }
+
+    /// Reads the To-Path of a valid request other than AUTH (URI-01, URI-10, URI-11).
+    pub(super) fn addressed(&self, head: &Head) -> Addressed {
+        let path = head.to_path();
+        let mut uris = path.uris();
+        let first = uris.next().map(Uri::parse);
+        let Some(Ok(first)) = first else { return Addressed::Refused(Refusal::MALFORMED) };
+        match self.settings.naming(&first) {
+            Naming::Foreign => return Addressed::Foreign,
+            Naming::Misspelt => return Addressed::Refused(Refusal::NO_SESSION),
+            Naming::Ours => {}
+        }
+        let Some(second) = uris.next() else { return Addressed::ToUs };
+        let Ok(second) = Uri::parse(second) else { return Addressed::Refused(Refusal::MALFORMED) };
+        if self.settings.naming(&second) == Naming::Ours {
+            return match uris.next() {
+                Some(third) if has_port(third) => Addressed::Onward { hops: 2 },
+                Some(_) => Addressed::Refused(Refusal::MALFORMED),
+                None => Addressed::Refused(Refusal::NO_SESSION),
+            };
+        }
+        if second.port().is_none() {
+            return Addressed::Refused(Refusal::MALFORMED);
+        }
+        Addressed::Onward { hops: 1 }
+    }
+
+    /// A request for somebody else: the connection ends, but for a verified relay's, where one
+    /// bad message must not hurt all its users (ERR-03, D-12).
+    pub(super) fn not_ours(&mut self, now: Instant, key: ConnectionKey, head: &Head) {
+        if self.relay_name(key, head).is_some() {
+            self.refuse_send(now, key, head, &Refusal::NO_SESSION);
+        } else {
+            self.metrics.refusal(crate::metrics::RefusalReason::NotOurs);
+            self.close(now, key, CloseReason::NotOurs);
+        }
+    }
+
+    /// FWD-14: a bodiless SEND to one's own token alone is a keepalive.
+    fn send_to_us(&mut self, now: Instant, key: ConnectionKey, head: Head) -> Incoming {
+        if !head.has_blank_line() && self.holds_token(now, key, &head) {
+            return Incoming::Keepalive(head);
+        }
+        self.refuse_send(now, key, &head, &Refusal::NO_SESSION);
+        Incoming::PastIt
+    }
+
+    pub(super) fn keepalive_end(&mut self, key: ConnectionKey, head: &Head) {
+        if head.failure_report() == FailureReport::Yes {
+            self.answer_send(key, head, 200, comment_of(200));
+        }
+    }
+
+    /// Sends the head into its route.
+    fn begin(&mut self, now: Instant, key: ConnectionKey, key_of_route: RouteKey, head: Head, hops: usize) -> Incoming {
+        let Some(route) = self.routes.get_mut(key_of_route) else { return Incoming::PastIt };
+        let message_id = head.message_id().unwrap_or_default();
+        if route.is_refused(now, message_id) {
+            self.refuse_send(now, key, &head, &Refusal::STOP);
+            return Incoming::PastIt;
+        }
+        if self.must_stop(now, key_of_route) {
+            self.stop_message(now, key_of_route, &head);
+            self.refuse_send(now, key, &head, &Refusal::STOP);
+            return Incoming::PastIt;
+        }
+        let range = head.byte_range();
+        let route = self.routes.get_mut(key_of_route).expect("looked up above");
+        route.used = now;
+        route.film = range.and_then(|range| range.total).is_some_and(|total| total > FILM_OCTETS);
+        let film = route.film;
+        let sequence = route.next_sequence;
+        route.next_sequence = route.next_sequence.wrapping_add(1);
+        if !film && let Some(connection) = self.connections.get_mut(key) {
+            connection.chat_moved(now, key_of_route);
+        }
+        self.request_succeeded(key);
+        let template = Template::forwarded(&head, hops);
+        // Known before the first octet of it can be refused.
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.incoming = Incoming::Send { route: key_of_route, sequence, head };
+        }
+        self.push(now, key_of_route, Down::Begin { sequence, template, range });
+        self.deliver_ups(now);
+        match self.connections.get_mut(key) {
+            Some(connection) => std::mem::replace(&mut connection.incoming, Incoming::Nothing),
+            None => Incoming::PastIt,
+        }
+    }
+
+    /// The end-line of a SEND is in.
+    pub(super) fn send_end(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        key_of_route: RouteKey,
+        sequence: u32,
+        head: Head,
+        flag: Flag,
+    ) {
+        if let Some(route) = self.routes.get_mut(key_of_route) {
+            route.used = now;
+            if head.failure_report() != FailureReport::No {
+                route.unanswered.push_back(Unanswered { sequence, head });
+            }
+        }
+        self.push(now, key_of_route, Down::End { flag, received: now });
+        self.deliver_ups(now);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.used = now;
+        }
+        self.judge_pause(now, key_of_route);
+    }
+}
+
+fn has_port(uri: &[u8]) -> bool {
+    Uri::parse(uri).is_ok_and(|uri| uri.port().is_some())
+}
+
+fn is_signed(head: &Head) -> bool {
+    !head.has_blank_line()
+        || head
+            .content_type()
+            .is_some_and(|value| value.len() >= 16 && value[..16].eq_ignore_ascii_case(b"multipart/signed"))
+}

@@ -1,0 +1,130 @@
+//! What the operator decides about the machine; shared by all shards.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::auth::Authenticator;
+use crate::wire::{Host, Scheme, Uri};
+
+use super::keys::ShardId;
+use super::limits::Limits;
+
+/// Settings of the machine, parsed into what cannot be wrong. Swapped as a whole on reload.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Names of this relay in MSRP URIs; the first goes into Use-Path.
+    pub hosts: Vec<String>,
+    /// SIP domains served: also accepted in the To-Path of an AUTH (D-03).
+    pub domains: Vec<String>,
+    /// Ports that may stand in a URI of ours: those we listen on and those advertised.
+    pub ports: Vec<u16>,
+    /// Answer unknown methods with 501 instead of forwarding them (FNS-05).
+    pub block_unknown_methods: bool,
+    /// Refuse bodies other than multipart/signed with 415 (SEC-12).
+    pub signed_content_only: bool,
+    /// May we open plain TCP to a foreign client that is the last hop (D-24)?
+    pub last_hop_tcp: bool,
+    /// May a last hop's certificate be one that we cannot verify (D-25)?
+    pub last_hop_unverified: bool,
+    /// Verified relays that may use us; empty: every one (AUT-24).
+    pub peers_allow: Vec<String>,
+    /// Verified relays that may not.
+    pub peers_block: Vec<String>,
+    pub expires_min: u32,
+    pub expires_max: u32,
+    pub expires_default: u32,
+    /// A connection without sessions that was not used for so long is closed (CON-04).
+    pub idle_timeout: Duration,
+    pub limits: Limits,
+}
+
+/// How a URI relates to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Naming {
+    /// Somebody else, or a port that is not ours (ERR-03).
+    Foreign,
+    /// Our name and port, but not `msrps` and `tcp`: an unknown token (URI-03, URI-08).
+    Misspelt,
+    /// A URI of ours.
+    Ours,
+}
+
+impl Settings {
+    /// Whether `uri` is one that we may have handed out: our host, an explicit port of ours
+    /// (URI-04 to URI-06, URI-09).
+    pub(super) fn naming(&self, uri: &Uri<'_>) -> Naming {
+        if !uri.port().is_some_and(|port| self.ports.contains(&port)) || !self.is_host(uri, false) {
+            return Naming::Foreign;
+        }
+        if uri.scheme() != Scheme::Msrps || !uri.transport().eq_ignore_ascii_case(b"tcp") {
+            return Naming::Misspelt;
+        }
+        Naming::Ours
+    }
+
+    /// Whether an AUTH to `uri` alone is for us: D-03 tolerates served domains, a missing
+    /// port, 2855 and the transport `ws`.
+    pub(super) fn serves(&self, uri: &Uri<'_>) -> bool {
+        let port = uri.port().is_none_or(|port| port == 2855 || self.ports.contains(&port));
+        let transport = uri.transport();
+        port && uri.scheme() == Scheme::Msrps
+            && (transport.eq_ignore_ascii_case(b"tcp") || transport.eq_ignore_ascii_case(b"ws"))
+            && self.is_host(uri, true)
+    }
+
+    fn is_host(&self, uri: &Uri<'_>, domains_too: bool) -> bool {
+        let host = uri.canonical_host();
+        let names = |name: &String| Host::from_text(name) == host;
+        self.hosts.iter().any(names) || (domains_too && self.domains.iter().any(names))
+    }
+
+    /// Whether the operator lets the verified relay `name` use us (AUT-24).
+    pub(super) fn allows_peer(&self, name: &str) -> bool {
+        let is = |entry: &String| entry.eq_ignore_ascii_case(name);
+        !self.peers_block.iter().any(is) && (self.peers_allow.is_empty() || self.peers_allow.iter().any(is))
+    }
+}
+
+/// What one shard's machine starts with.
+pub struct Start {
+    pub settings: Arc<Settings>,
+    pub auth: Authenticator,
+    pub shard: ShardId,
+    pub workers: u16,
+    /// From the operating system's generator; fixed in tests.
+    pub seed: [u8; 32],
+    pub now: Instant,
+}
+
+/// The dNSNames of a certificate that verified; lower case, `*.` only as whole leftmost label.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct VerifiedNames {
+    pub names: Vec<String>,
+}
+
+impl VerifiedNames {
+    /// RFC 6125 §6.4: equal, or a wildcard for exactly one leftmost label (TLS-09).
+    pub fn matches(&self, host: &str) -> bool {
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(parent) => host.split_once('.').is_some_and(|(label, rest)| {
+                !label.is_empty() && rest.eq_ignore_ascii_case(parent)
+            }),
+            None => name.eq_ignore_ascii_case(host),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_09_a_wildcard_stands_for_one_label() {
+        let names = VerifiedNames { names: vec!["*.example.com".into(), "relay.example.org".into()] };
+        assert!(names.matches("a.example.com"));
+        assert!(names.matches("RELAY.example.org"));
+        assert!(!names.matches("a.b.example.com"));
+        assert!(!names.matches("example.com"));
+        assert!(!names.matches(".example.com"));
+    }
+}

@@ -1,0 +1,149 @@
+//! A slab whose keys carry a generation, so that a key that outlived its value never names
+//! its successor. Relations inside the machine are such keys, not references.
+
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+/// A key of [`Slots`]; made by the `key!` macro, one type for each kind of value.
+pub trait Key: Copy + Eq + Hash + fmt::Debug {
+    /// Makes a key of its parts.
+    fn new(slot: u32, generation: u32) -> Self;
+    /// Place in the slab.
+    fn slot(self) -> usize;
+    /// How often the place had been used before.
+    fn generation(self) -> u32;
+}
+
+/// Declares a key type.
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        pub struct $name {
+            slot: u32,
+            generation: u32,
+        }
+        impl $crate::relay::slots::Key for $name {
+            fn new(slot: u32, generation: u32) -> Self {
+                Self { slot, generation }
+            }
+            fn slot(self) -> usize {
+                self.slot as usize
+            }
+            fn generation(self) -> u32 {
+                self.generation
+            }
+        }
+        impl $name {
+            /// Place in the slab; small numbers, used again after the value has gone.
+            pub fn slot(self) -> usize {
+                self.slot as usize
+            }
+            /// How often that place had been used before.
+            pub fn generation(self) -> u32 {
+                self.generation
+            }
+        }
+    };
+}
+pub(crate) use key;
+
+struct Slot<V> {
+    generation: u32,
+    value: Option<V>,
+}
+
+/// Values by generational key.
+pub struct Slots<K, V> {
+    slots: Vec<Slot<V>>,
+    free: Vec<u32>,
+    len: usize,
+    key: PhantomData<K>,
+}
+
+impl<K: Key, V> Default for Slots<K, V> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), len: 0, key: PhantomData }
+    }
+}
+
+impl<K: Key, V> Slots<K, V> {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn insert(&mut self, value: V) -> K {
+        self.len += 1;
+        if let Some(index) = self.free.pop() {
+            let slot = &mut self.slots[index as usize];
+            slot.value = Some(value);
+            return K::new(index, slot.generation);
+        }
+        let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 slots: each is bounded by a limit");
+        self.slots.push(Slot { generation: 0, value: Some(value) });
+        K::new(index, 0)
+    }
+
+    pub fn remove(&mut self, key: K) -> Option<V> {
+        let slot = self.slots.get_mut(key.slot())?;
+        if slot.generation != key.generation() {
+            return None;
+        }
+        let value = slot.value.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.slot() as u32);
+        self.len -= 1;
+        Some(value)
+    }
+
+    pub fn get(&self, key: K) -> Option<&V> {
+        let slot = self.slots.get(key.slot())?;
+        if slot.generation != key.generation() {
+            return None;
+        }
+        slot.value.as_ref()
+    }
+
+    pub fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        let slot = self.slots.get_mut(key.slot())?;
+        if slot.generation != key.generation() {
+            return None;
+        }
+        slot.value.as_mut()
+    }
+
+    pub fn contains(&self, key: K) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// In the order of their places.
+    pub fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            slot.value.as_ref().map(|value| (K::new(index as u32, slot.generation), value))
+        })
+    }
+
+    pub fn keys(&self) -> Vec<K> {
+        self.iter().map(|(key, _)| key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    key!(TestKey);
+
+    #[test]
+    fn a_key_never_names_the_successor_of_its_value() {
+        let mut slots: Slots<TestKey, &str> = Slots::default();
+        let first = slots.insert("first");
+        assert_eq!(slots.remove(first), Some("first"));
+        let second = slots.insert("second");
+        assert_eq!(first.slot(), second.slot());
+        assert_eq!(slots.get(first), None);
+        assert_eq!(slots.remove(first), None);
+        assert_eq!(slots.get(second), Some(&"second"));
+        assert_eq!(slots.len(), 1);
+    }
+}
