@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crate::auth::{Judgement, Proof};
 use crate::wire::{Head, Path, Uri};
 
+use super::Relay;
 use super::command::{CloseReason, Refusal};
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, PendingAuthKey, Place, SessionKey, ShardId};
 use super::session::{Holder, Session, Token};
 use super::settings::Naming;
 use super::timers::Timer;
-use super::Relay;
 
 /// What the To-Path of an AUTH asks for.
 pub(super) enum AuthTarget {
@@ -56,7 +56,10 @@ impl Relay {
                     Some(session) => AuthTarget::Here(Some(session)),
                     None => AuthTarget::Refused(Refusal::NO_SESSION),
                 },
-                Some(Ok(next)) if self.settings.naming(&next) != Naming::Ours && !self.settings.serves(&next) => {
+                Some(Ok(next))
+                    if self.settings.naming(&next) != Naming::Ours
+                        && !self.settings.serves(&next) =>
+                {
                     AuthTarget::Onward
                 }
                 Some(_) => AuthTarget::Refused(Refusal::NO_SESSION),
@@ -65,7 +68,13 @@ impl Relay {
     }
 
     /// The live session of this token URI, if the sender holds it.
-    fn held_session(&self, now: Instant, key: ConnectionKey, head: &Head, uri: &Uri<'_>) -> Option<SessionKey> {
+    fn held_session(
+        &self,
+        now: Instant,
+        key: ConnectionKey,
+        head: &Head,
+        uri: &Uri<'_>,
+    ) -> Option<SessionKey> {
         let token = Token::parse(uri.session_id()?, self.workers)?;
         if token.shard != self.shard {
             return None;
@@ -87,8 +96,16 @@ impl Relay {
     }
 
     /// An AUTH for us.
-    pub(super) fn auth_request(&mut self, now: Instant, key: ConnectionKey, head: Head, refresh: Option<SessionKey>) {
-        let Some(connection) = self.connections.get(key) else { return };
+    pub(super) fn auth_request(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: Head,
+        refresh: Option<SessionKey>,
+    ) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         if connection.is_plain() {
             // AUT-01: no challenge ever leaves by a plain connection.
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
@@ -99,7 +116,10 @@ impl Relay {
             self.refuse_request(now, key, &head, &Refusal::NEXT_HOP_LOST);
             return;
         }
-        if self.relay_name(key, &head).is_some_and(|name| !self.settings.allows_peer(&name)) {
+        if self
+            .relay_name(key, &head)
+            .is_some_and(|name| !self.settings.allows_peer(&name))
+        {
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
             return;
         }
@@ -112,7 +132,8 @@ impl Relay {
         match self.auth.judge(now, &host, authorization, uri) {
             Judgement::Missing | Judgement::Wrong => {
                 self.challenge(now, key, &head, false);
-                self.metrics.refusal(crate::metrics::RefusalReason::Credentials);
+                self.metrics
+                    .refusal(crate::metrics::RefusalReason::Credentials);
                 self.auth_failed(now, key);
                 self.request_failed(now, key);
             }
@@ -134,7 +155,9 @@ impl Relay {
     ) {
         let keeper = ShardId((proof.nonce_id % u128::from(self.workers)) as u16);
         if keeper == self.shard {
-            let fresh = self.nonces.claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
+            let fresh = self
+                .nonces
+                .claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
             self.judged(now, key, &head, refresh, &proof, fresh, now);
             return;
         }
@@ -146,12 +169,27 @@ impl Relay {
             refresh,
             began: now,
         });
-        self.hand(keeper, Handoff::Claim { from: self.shard, pending, proof });
+        self.hand(
+            keeper,
+            Handoff::Claim {
+                from: self.shard,
+                pending,
+                proof,
+            },
+        );
     }
 
     pub(super) fn claimed(&mut self, now: Instant, pending: PendingAuthKey, fresh: bool) {
-        let Some(pending) = self.pending_auths.remove(pending) else { return };
-        let PendingAuth { connection, head, proof, refresh, began } = pending;
+        let Some(pending) = self.pending_auths.remove(pending) else {
+            return;
+        };
+        let PendingAuth {
+            connection,
+            head,
+            proof,
+            refresh,
+            began,
+        } = pending;
         self.judged(now, connection, &head, refresh, &proof, fresh, began);
     }
 
@@ -166,7 +204,11 @@ impl Relay {
         fresh: bool,
         began: Instant,
     ) {
-        if !self.connections.get(key).is_some_and(|connection| connection.closing.is_none()) {
+        if !self
+            .connections
+            .get(key)
+            .is_some_and(|connection| connection.closing.is_none())
+        {
             return;
         }
         if fresh {
@@ -174,7 +216,9 @@ impl Relay {
         } else {
             self.challenge(now, key, head, true);
         }
-        self.metrics.auth_duration.record(now.saturating_duration_since(began));
+        self.metrics
+            .auth_duration
+            .record(now.saturating_duration_since(began));
     }
 
     fn grant(
@@ -209,11 +253,21 @@ impl Relay {
             Err(refusal) => return self.refuse_request(now, key, head, &refusal),
         };
         self.timers.set(until, Timer::Session(session));
-        let use_path = self.sessions.get(session).expect("just made or found").use_path.clone();
-        let info = self.auth.authentication_info(now, self.random.octets(), proof);
+        let use_path = self
+            .sessions
+            .get(session)
+            .expect("just made or found")
+            .use_path
+            .clone();
+        let info = self
+            .auth
+            .authentication_info(now, self.random.octets(), proof);
         let expires = expires.to_string();
-        let headers: [(&str, &[u8]); 3] =
-            [("Use-Path", &use_path), ("Authentication-Info", info.as_bytes()), ("Expires", expires.as_bytes())];
+        let headers: [(&str, &[u8]); 3] = [
+            ("Use-Path", &use_path),
+            ("Authentication-Info", info.as_bytes()),
+            ("Expires", expires.as_bytes()),
+        ];
         self.answer_other(key, head, 200, &headers);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.failed_auths = 0;
@@ -247,13 +301,17 @@ impl Relay {
     ) -> Result<SessionKey, Refusal> {
         let relay = self.relay_name(key, head);
         let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
-        if relay.is_none() && connection.sessions.len() >= self.settings.limits.sessions_per_connection {
+        if relay.is_none()
+            && connection.sessions.len() >= self.settings.limits.sessions_per_connection
+        {
             return Err(Refusal::FORBIDDEN);
         }
         let port = connection.use_path_port;
         let token = Token::new(self.shard, self.random.octets());
         let host = self.settings.hosts.first().map_or("", String::as_str);
-        let uri = format!("msrps://{host}:{port}/{};tcp", token.text()).into_bytes().into_boxed_slice();
+        let uri = format!("msrps://{host}:{port}/{};tcp", token.text())
+            .into_bytes()
+            .into_boxed_slice();
         let from = head.from_path();
         let session = Session {
             token,
@@ -277,10 +335,15 @@ impl Relay {
     /// A connection that holds a session is reached by it alone: what it was reachable by
     /// before is given up (D-34, UPT-11).
     fn became_client(&mut self, key: ConnectionKey, session: SessionKey) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         connection.sessions.insert(session);
         let hops = std::mem::take(&mut connection.hops);
-        let place = Place { shard: self.shard, connection: key };
+        let place = Place {
+            shard: self.shard,
+            connection: key,
+        };
         for hop in hops {
             self.unreachable_by(hop, place);
         }
@@ -289,14 +352,18 @@ impl Relay {
     fn challenge(&mut self, now: Instant, key: ConnectionKey, head: &Head, stale: bool) {
         let host = addressed_host(head.to_path().last().unwrap_or_default());
         let values = self.auth.challenge(now, self.random.octets(), &host, stale);
-        let headers: Vec<(&str, &[u8])> =
-            values.iter().map(|value| ("WWW-Authenticate", value.as_bytes())).collect();
+        let headers: Vec<(&str, &[u8])> = values
+            .iter()
+            .map(|value| ("WWW-Authenticate", value.as_bytes()))
+            .collect();
         self.answer_other(key, head, 401, &headers);
     }
 
     /// AUT-22, AUT-23: several failures end a client's connection, never a relay's.
     pub(super) fn auth_failed(&mut self, now: Instant, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.verified.is_some() || connection.dialled.is_some() {
             return;
         }
@@ -309,7 +376,9 @@ impl Relay {
 
 /// The host that an AUTH addresses, in canonical form: it chooses the realm (AUT-06).
 fn addressed_host(uri: &[u8]) -> String {
-    Uri::parse(uri).map(|uri| uri.canonical_host().to_string()).unwrap_or_default()
+    Uri::parse(uri)
+        .map(|uri| uri.canonical_host().to_string())
+        .unwrap_or_default()
 }
 
 /// From-Path without its last URI, reversed, then our own (UPT-04, D-01).

@@ -17,11 +17,21 @@ pub enum Command {
     Resume(ConnectionKey),
     /// All output was given to `transmit`. Once it is sent: close_notify, half-close, read
     /// on for at most 1 s without passing it on, close. The key is void.
-    Close { connection: ConnectionKey, reason: CloseReason },
+    Close {
+        connection: ConnectionKey,
+        reason: CloseReason,
+    },
     /// End it now. The key is void.
-    Abort { connection: ConnectionKey, reason: CloseReason },
+    Abort {
+        connection: ConnectionKey,
+        reason: CloseReason,
+    },
     /// Connect to `target`, then call `established` or `lost`.
-    Dial { connection: ConnectionKey, target: Authority, verify: Verify },
+    Dial {
+        connection: ConnectionKey,
+        target: Authority,
+        verify: Verify,
+    },
     /// For another shard's machine, in order.
     Handoff { to: ShardId, handoff: Handoff },
 }
@@ -133,7 +143,11 @@ pub struct Refusal {
 
 impl Refusal {
     const fn own(code: u16, reason: metrics::RefusalReason) -> Self {
-        Self { code, comment: None, reason }
+        Self {
+            code,
+            comment: None,
+            reason,
+        }
     }
     /// Malformed, but framed (ERR-01).
     pub const MALFORMED: Self = Self::own(400, metrics::RefusalReason::Malformed);
@@ -156,7 +170,11 @@ impl Refusal {
 
     /// What a next hop answered.
     pub(super) fn downstream(code: u16, comment: Option<&[u8]>) -> Self {
-        Self { code, comment: comment.map(Into::into), reason: metrics::RefusalReason::Downstream }
+        Self {
+            code,
+            comment: comment.map(Into::into),
+            reason: metrics::RefusalReason::Downstream,
+        }
     }
 
     /// The comment of a response or status line.

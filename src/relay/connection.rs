@@ -41,13 +41,21 @@ pub(super) enum Incoming {
     /// Between messages.
     Nothing,
     /// A SEND on its way into a route.
-    Send { route: RouteKey, sequence: u32, head: Head },
+    Send {
+        route: RouteKey,
+        sequence: u32,
+        head: Head,
+    },
     /// Refused, or of no concern: read to its end-line.
     PastIt,
     /// A bodiless SEND to us alone (FWD-14).
     Keepalive(Head),
     /// A request other than SEND, or a response: acted upon once it is whole.
-    Whole { head: Head, body: Vec<u8>, has_body: bool },
+    Whole {
+        head: Head,
+        body: Vec<u8>,
+        has_body: bool,
+    },
 }
 
 pub(super) struct Connection {
@@ -88,7 +96,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(now: Instant, transport: Transport, remote: Option<SocketAddr>, limits: &Limits) -> Self {
+    pub fn new(
+        now: Instant,
+        transport: Transport,
+        remote: Option<SocketAddr>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             transport,
             remote,

@@ -8,7 +8,7 @@ use crate::metrics::{DropReason, Ledger};
 use crate::wire::FailureReport;
 
 use super::few::Few;
-use super::keys::{CustodyKey, ReturnAddress};
+use super::keys::{CustodyKey, Place, ReturnAddress};
 use super::slots::Slots;
 
 /// What became of a piece, in rising order of gravity: a chunk's fate is its worst piece's.
@@ -28,6 +28,8 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Custody {
     pub back: ReturnAddress,
+    /// The connection it came by: failures are told there, whatever became of the route.
+    pub source: Place,
     /// The source's number for it.
     pub sequence: u32,
     /// Position of its first octet.
@@ -54,12 +56,14 @@ impl Custodies {
     pub fn begin(
         &mut self,
         back: ReturnAddress,
+        source: Place,
         sequence: u32,
         start: u64,
         failure_report: FailureReport,
     ) -> CustodyKey {
         self.chunks.insert(Custody {
             back,
+            source,
             sequence,
             start,
             failure_report,
@@ -85,7 +89,10 @@ impl Custodies {
 
     /// Chunks that were taken and are not resolved: the ledger's `held`, counted afresh.
     pub fn held(&self) -> u64 {
-        self.chunks.iter().filter(|(_, custody)| custody.taken).count() as u64
+        self.chunks
+            .iter()
+            .filter(|(_, custody)| custody.taken)
+            .count() as u64
     }
 
     /// The chunk's end-line is in: from here on it is ours.
@@ -133,7 +140,9 @@ impl Custodies {
     }
 
     fn settle(&mut self, key: CustodyKey, ledger: &mut Ledger) {
-        let Some(custody) = self.chunks.get(key) else { return };
+        let Some(custody) = self.chunks.get(key) else {
+            return;
+        };
         if custody.unsent || custody.pieces > 0 {
             return;
         }

@@ -3,13 +3,13 @@
 
 use std::time::Instant;
 
+use super::Relay;
 use super::command::{CloseReason, Refusal};
 use super::connection::Incoming;
 use super::keys::{ConnectionKey, RouteKey};
 use super::route::{Down, Target};
 use super::timers::Timer;
 use super::transaction::Kind;
-use super::Relay;
 use crate::wire::FailureReport;
 
 /// A drain under way.
@@ -26,7 +26,10 @@ impl Relay {
             return;
         }
         self.draining = Some(Drain { half_over: false });
-        self.timers.set(now + deadline.saturating_duration_since(now) / 2, Timer::DrainHalf);
+        self.timers.set(
+            now + deadline.saturating_duration_since(now) / 2,
+            Timer::DrainHalf,
+        );
         self.timers.set(deadline, Timer::DrainEnd);
     }
 
@@ -35,7 +38,8 @@ impl Relay {
         self.custodies.len() == 0
             && self.outstanding == 0
             && self.connections.iter().all(|(_, connection)| {
-                connection.egress.is_idle(&self.flows) && !matches!(connection.incoming, Incoming::Send { .. })
+                connection.egress.is_idle(&self.flows)
+                    && !matches!(connection.incoming, Incoming::Send { .. })
             })
     }
 
@@ -60,11 +64,15 @@ impl Relay {
     }
 
     fn cut_arriving(&mut self, now: Instant, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if !matches!(connection.incoming, Incoming::Send { .. }) {
             return;
         }
-        let Incoming::Send { route, head, .. } = std::mem::replace(&mut connection.incoming, Incoming::PastIt) else {
+        let Incoming::Send { route, head, .. } =
+            std::mem::replace(&mut connection.incoming, Incoming::PastIt)
+        else {
             unreachable!("matched above");
         };
         self.push(now, route, Down::Cut);
@@ -78,7 +86,9 @@ impl Relay {
             self.fail_flow(key, &Refusal::NEXT_HOP_LOST, wire_alive);
         }
         for key in self.transactions.keys() {
-            let Some(transaction) = self.transactions.get(key) else { continue };
+            let Some(transaction) = self.transactions.get(key) else {
+                continue;
+            };
             match &transaction.kind {
                 Kind::Send(piece) if piece.failure_report == FailureReport::Yes => {
                     self.piece_failed(key, &Refusal::NEXT_HOP_LOST);
@@ -100,7 +110,13 @@ impl Relay {
             }
             Target::Flow { shard, flow } if shard == self.shard => self.down(now, flow, Down::Stop),
             Target::Flow { shard, flow } => {
-                self.hand(shard, super::handoff::Handoff::Down { flow, down: Down::Stop });
+                self.hand(
+                    shard,
+                    super::handoff::Handoff::Down {
+                        flow,
+                        down: Down::Stop,
+                    },
+                );
             }
         }
     }

@@ -33,13 +33,23 @@ pub(super) struct Whole {
 #[derive(Debug)]
 pub(super) enum Carried {
     /// A written piece: its timer starts.
-    Piece { transaction: TransactionKey, received: Option<Instant> },
+    Piece {
+        transaction: TransactionKey,
+        received: Option<Instant>,
+    },
     /// A written piece for which no answer is due.
-    Released { covered: Covered, received: Option<Instant> },
+    Released {
+        covered: Covered,
+        received: Option<Instant>,
+    },
     /// A request whose response is awaited.
     Request(TransactionKey),
     /// Cost that the route no longer has outstanding.
-    Credit { back: ReturnAddress, flow: Option<FlowKey>, octets: usize },
+    Credit {
+        back: ReturnAddress,
+        flow: Option<FlowKey>,
+        octets: usize,
+    },
 }
 
 /// Output of one connection.
@@ -114,14 +124,19 @@ impl Egress {
     /// Whether `transmit` would write something.
     pub fn has_output(&self, flows: &Flows) -> bool {
         let ready = |key: &FlowKey| flows.get(*key).is_some_and(Flow::is_ready);
-        self.has_control() || self.open.as_ref().is_some_and(ready) || self.new.iter().chain(&self.old).any(ready)
+        self.has_control()
+            || self.open.as_ref().is_some_and(ready)
+            || self.new.iter().chain(&self.old).any(ready)
     }
 
     /// Nothing queued, nothing open, nothing in flight.
     pub fn is_idle(&self, flows: &Flows) -> bool {
         !self.in_flight
             && !self.has_control()
-            && self.flows.iter().all(|key| flows.get(*key).is_none_or(|flow| flow.queue.is_empty()))
+            && self
+                .flows
+                .iter()
+                .all(|key| flows.get(*key).is_none_or(|flow| flow.queue.is_empty()))
     }
 
     /// Appends what is to be sent now. True if there was anything.
@@ -133,12 +148,19 @@ impl Egress {
         {
             self.interrupt(open, out, pen);
         }
-        let budget = begin + if self.flows.len() > 1 { FLUSH_SHARED_OCTETS } else { FLUSH_OCTETS };
+        let budget = begin
+            + if self.flows.len() > 1 {
+                FLUSH_SHARED_OCTETS
+            } else {
+                FLUSH_OCTETS
+            };
         if self.open.is_none() {
             self.write_control(out, budget, pen);
         }
         while out.len() < budget && (self.open.is_none() || !self.has_control()) {
-            let Some(key) = self.next_turn(pen.flows) else { break };
+            let Some(key) = self.next_turn(pen.flows) else {
+                break;
+            };
             self.take_turn(key, out, budget, pen);
         }
         out.len() > begin
@@ -153,7 +175,11 @@ impl Egress {
                 self.control_octets -= request.octets.len();
                 out.extend_from_slice(&request.octets);
                 if let Some((back, octets)) = request.back {
-                    self.carried.push(Carried::Credit { back, flow: None, octets });
+                    self.carried.push(Carried::Credit {
+                        back,
+                        flow: None,
+                        octets,
+                    });
                 }
                 if let Some(key) = request.transaction
                     && let Some(transaction) = pen.books.transactions.get_mut(key)
@@ -180,7 +206,9 @@ impl Egress {
         }
         loop {
             let key = self.new.pop_front().or_else(|| self.old.pop_front())?;
-            let Some(flow) = flows.get_mut(key) else { continue };
+            let Some(flow) = flows.get_mut(key) else {
+                continue;
+            };
             flow.turn = Turn::None;
             flow.deficit = (flow.deficit + QUANTUM_OCTETS as isize).min(QUANTUM_OCTETS as isize);
             if flow.is_ready() {
@@ -192,12 +220,20 @@ impl Egress {
     /// Ends the open chunk: by its own end if that is near, else with `+`.
     fn interrupt(&mut self, key: FlowKey, out: &mut Vec<u8>, pen: &mut Pen<'_>) {
         self.open = None;
-        let Some(flow) = pen.flows.get_mut(key) else { return };
-        let Some(chunk) = flow.queue.front_mut() else { return };
+        let Some(flow) = pen.flows.get_mut(key) else {
+            return;
+        };
+        let Some(chunk) = flow.queue.front_mut() else {
+            return;
+        };
         let Some(piece) = &chunk.piece else { return };
         let written = (chunk.position - piece.start) as usize;
         let near = chunk.end.is_some() && chunk.unsent <= INTERRUPTIBLE_OCTETS;
-        let limit = if near { chunk.unsent } else { INTERRUPTIBLE_OCTETS.saturating_sub(written) };
+        let limit = if near {
+            chunk.unsent
+        } else {
+            INTERRUPTIBLE_OCTETS.saturating_sub(written)
+        };
         let wrote = write_body(chunk, limit, out);
         let back = flow.back;
         self.credit(back, key, wrote.octets);
@@ -222,7 +258,9 @@ impl Egress {
             if alone {
                 flow.deficit = QUANTUM_OCTETS as isize;
             }
-            let Some(chunk) = flow.queue.front_mut() else { return };
+            let Some(chunk) = flow.queue.front_mut() else {
+                return;
+            };
             let over = flow.deficit <= 0 || out.len() >= budget;
             if over || !chunk.is_ready() {
                 // The turn is over, or the source stalls. Alone, the chunk stays open.
@@ -242,7 +280,11 @@ impl Egress {
                     }
                 }
             }
-            let room = if alone { budget.saturating_sub(out.len()) } else { flow.deficit as usize };
+            let room = if alone {
+                budget.saturating_sub(out.len())
+            } else {
+                flow.deficit as usize
+            };
             let short = chunk.end.is_some() && chunk.unsent <= INTERRUPTIBLE_OCTETS;
             let limit = if short { chunk.unsent } else { room.max(1) };
             let wrote = write_body(chunk, limit, out);
@@ -252,7 +294,10 @@ impl Egress {
             if ends {
                 self.end_piece(key, out, pen);
             }
-            let flow = pen.flows.get_mut(key).expect("a turn does not end its flow");
+            let flow = pen
+                .flows
+                .get_mut(key)
+                .expect("a turn does not end its flow");
             flow.deficit -= (out.len() - before) as isize;
         }
     }
@@ -265,7 +310,12 @@ impl Egress {
         let piece = chunk.piece.take().expect("a piece is open");
         let whole = chunk.end.is_some() && chunk.unsent == 0;
         let flag = chunk.end.filter(|_| whole).unwrap_or(Flag::More);
-        wire::encode_end(out, piece.id.as_bytes(), flag, chunk.template.has_blank_line());
+        wire::encode_end(
+            out,
+            piece.id.as_bytes(),
+            flag,
+            chunk.template.has_blank_line(),
+        );
         chunk.continued = true;
         let covered = cover(chunk, whole, pen.books.custodies);
         let received = chunk.received.filter(|_| whole);
@@ -273,14 +323,24 @@ impl Egress {
         let carried = match piece.transaction {
             None => Carried::Released { covered, received },
             Some(key) => match pen.books.transactions.get_mut(key) {
-                Some(Transaction { progress, kind: Kind::Send(send), .. }) => {
+                Some(Transaction {
+                    progress,
+                    kind: Kind::Send(send),
+                    ..
+                }) => {
                     *progress = Progress::Written;
                     send.end = position;
                     send.covered = covered;
-                    Carried::Piece { transaction: key, received }
+                    Carried::Piece {
+                        transaction: key,
+                        received,
+                    }
                 }
                 // It failed while it was written: all has been said about it.
-                _ => Carried::Released { covered, received: None },
+                _ => Carried::Released {
+                    covered,
+                    received: None,
+                },
             },
         };
         self.carried.push(carried);
@@ -297,14 +357,22 @@ impl Egress {
             return;
         }
         for carried in self.carried.iter_mut().rev().take(3) {
-            if let Carried::Credit { flow: Some(last), octets, .. } = carried
+            if let Carried::Credit {
+                flow: Some(last),
+                octets,
+                ..
+            } = carried
                 && *last == flow
             {
                 *octets += more;
                 return;
             }
         }
-        self.carried.push(Carried::Credit { back, flow: Some(flow), octets: more });
+        self.carried.push(Carried::Credit {
+            back,
+            flow: Some(flow),
+            octets: more,
+        });
     }
 }
 
@@ -337,9 +405,16 @@ fn begin_piece(
             failure_report,
             answered_early: false,
         };
-        books.transactions.begin(books.now, id.to_key(), books.connection, Kind::Send(piece))
+        books
+            .transactions
+            .begin(books.now, id.to_key(), books.connection, Kind::Send(piece))
     });
-    chunk.piece = Some(OpenPiece { id, transaction, start: chunk.position, guard: EndLineGuard::default() });
+    chunk.piece = Some(OpenPiece {
+        id,
+        transaction,
+        start: chunk.position,
+        guard: EndLineGuard::default(),
+    });
     transaction
 }
 
@@ -351,18 +426,28 @@ fn fresh_id(chunk: &OutChunk, random: &mut Random) -> TransactId {
             return id;
         }
         let mut guard = EndLineGuard::default();
-        if !chunk.body().any(|slice| guard.first_collision(&id, slice).is_some()) {
+        if !chunk
+            .body()
+            .any(|slice| guard.first_collision(&id, slice).is_some())
+        {
             return id;
         }
     }
 }
 
 fn write_body(chunk: &mut OutChunk, limit: usize, out: &mut Vec<u8>) -> Wrote {
-    let mut wrote = Wrote { octets: 0, collided: false };
-    let Some(mut piece) = chunk.piece.take() else { return wrote };
+    let mut wrote = Wrote {
+        octets: 0,
+        collided: false,
+    };
+    let Some(mut piece) = chunk.piece.take() else {
+        return wrote;
+    };
     let mut left = limit.min(chunk.writable());
     while left > 0 {
-        let Some(mut slice) = chunk.pop(left) else { break };
+        let Some(mut slice) = chunk.pop(left) else {
+            break;
+        };
         let collision = piece.guard.first_collision(&piece.id, &slice);
         if let Some(at) = collision {
             let rest = slice.split_off(at);
@@ -392,7 +477,8 @@ fn cover(chunk: &mut OutChunk, whole: bool, custodies: &mut Custodies) -> Covere
         if !whole && reached.is_some_and(|reached| reached >= chunk.position) {
             break;
         }
-        let complete = whole || part.end.is_some_and(|end| end <= chunk.position) && chunk.parts.len() > 1;
+        let complete =
+            whole || part.end.is_some_and(|end| end <= chunk.position) && chunk.parts.len() > 1;
         covered.push_back(part.custody);
         custodies.piece_written(part.custody, complete);
         if !complete {

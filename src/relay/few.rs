@@ -11,13 +11,19 @@ pub(super) struct Few<T> {
 
 impl<T> Default for Few<T> {
     fn default() -> Self {
-        Self { first: None, rest: VecDeque::new() }
+        Self {
+            first: None,
+            rest: VecDeque::new(),
+        }
     }
 }
 
 impl<T> Few<T> {
     pub fn one(value: T) -> Self {
-        Self { first: Some(value), rest: VecDeque::new() }
+        Self {
+            first: Some(value),
+            rest: VecDeque::new(),
+        }
     }
 
     pub fn push_back(&mut self, value: T) {
@@ -48,7 +54,11 @@ impl<T> Few<T> {
         let mut taken = Vec::new();
         let mut kept = Self::default();
         while let Some(value) = self.pop_front() {
-            if leaves(&value) { taken.push(value) } else { kept.push_back(value) }
+            if leaves(&value) {
+                taken.push(value)
+            } else {
+                kept.push_back(value)
+            }
         }
         *self = kept;
         taken
@@ -63,7 +73,11 @@ impl<T> Few<T> {
     }
 
     pub fn back_mut(&mut self) -> Option<&mut T> {
-        if self.rest.is_empty() { self.first.as_mut() } else { self.rest.back_mut() }
+        if self.rest.is_empty() {
+            self.first.as_mut()
+        } else {
+            self.rest.back_mut()
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use crate::wire::{ByteRange, EndLineGuard, Flag, Template, TransactId};
 
 use super::few::Few;
-use super::keys::{ConnectionKey, CustodyKey, FlowKey, ReturnAddress, SessionKey, TransactionKey};
+use super::keys::{
+    ConnectionKey, CustodyKey, FlowKey, Place, ReturnAddress, SessionKey, TransactionKey,
+};
 use super::limits::INTERRUPTIBLE_OCTETS;
 use super::slots::Slots;
 
@@ -102,7 +104,11 @@ impl OutChunk {
     /// Octets that may be written now. While the chunk still arrives its last octet stays
     /// here, so that the piece that carries the end is never an empty one.
     pub fn writable(&self) -> usize {
-        if self.end.is_some() { self.unsent } else { self.unsent.saturating_sub(1) }
+        if self.end.is_some() {
+            self.unsent
+        } else {
+            self.unsent.saturating_sub(1)
+        }
     }
 
     /// Whether there is something to write.
@@ -120,10 +126,18 @@ impl OutChunk {
         let whole = !self.continued && self.end.is_some();
         match self.total {
             None if whole && !self.template.has_blank_line() => None,
-            None => Some(ByteRange { start: self.position, end: None, total: None }),
+            None => Some(ByteRange {
+                start: self.position,
+                end: None,
+                total: None,
+            }),
             Some(total) => {
                 let end = self.is_short().then(|| self.next_position() - 1);
-                Some(ByteRange { start: self.position, end, total })
+                Some(ByteRange {
+                    start: self.position,
+                    end,
+                    total,
+                })
             }
         }
     }
@@ -170,6 +184,8 @@ pub(super) enum Turn {
 pub(super) struct Flow {
     pub connection: ConnectionKey,
     pub back: ReturnAddress,
+    /// The connection that sends.
+    pub source: Place,
     /// The session whose client this leads to, where it is kept on this shard: a request that
     /// comes after its end is refused here.
     pub session: Option<SessionKey>,
@@ -200,10 +216,16 @@ pub(super) struct Arriving {
 }
 
 impl Flow {
-    pub fn new(connection: ConnectionKey, back: ReturnAddress, session: Option<SessionKey>) -> Self {
+    pub fn new(
+        connection: ConnectionKey,
+        back: ReturnAddress,
+        source: Place,
+        session: Option<SessionKey>,
+    ) -> Self {
         Self {
             connection,
             back,
+            source,
             session,
             queue: Few::default(),
             queued: 0,
@@ -223,7 +245,9 @@ impl Flow {
 
     /// Whether an outgoing SEND of this flow stands open on the wire.
     pub fn has_open_piece(&self) -> bool {
-        self.queue.front().is_some_and(|chunk| chunk.piece.is_some())
+        self.queue
+            .front()
+            .is_some_and(|chunk| chunk.piece.is_some())
     }
 }
 

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use crate::metrics::DropReason;
 use crate::wire::{self, ByteRange, FailureReport, Flag, Template};
 
+use super::Relay;
 use super::command::Refusal;
 use super::custody::{Covered, Fate};
 use super::flow::{Arriving, OutChunk};
-use super::handoff::Up;
-use super::keys::{CustodyKey, FlowKey, ReturnAddress, TransactionKey};
+use super::handoff::{Handoff, Up};
+use super::keys::{CustodyKey, FlowKey, Place, TransactionKey};
 use super::route::Down;
 use super::transaction::{Kind, Progress};
-use super::Relay;
 
 impl Relay {
     /// Something for a flow of this shard.
@@ -28,7 +28,11 @@ impl Relay {
             return;
         }
         match down {
-            Down::Begin { sequence, template, range } => self.chunk_begins(now, key, sequence, template, range),
+            Down::Begin {
+                sequence,
+                template,
+                range,
+            } => self.chunk_begins(now, key, sequence, template, range),
             Down::Body(octets) => self.chunk_goes_on(key, octets),
             Down::End { flag, received } => self.chunk_ends(key, flag, received),
             Down::Cut => self.chunk_is_cut(key),
@@ -38,23 +42,43 @@ impl Relay {
         }
     }
 
-    fn chunk_begins(&mut self, now: Instant, key: FlowKey, sequence: u32, template: Template, range: Option<ByteRange>) {
+    fn chunk_begins(
+        &mut self,
+        now: Instant,
+        key: FlowKey,
+        sequence: u32,
+        template: Template,
+        range: Option<ByteRange>,
+    ) {
         let flow = self.flows.get_mut(key).expect("the caller looked");
-        let back = flow.back;
+        let (back, source) = (flow.back, flow.source);
         let failure_report = template.failure_report();
         let start = range.map_or(1, |range| range.start);
-        let custody = self.custodies.begin(back, sequence, start, failure_report);
-        let mut arriving = Arriving { custody, refused: false };
-        let dead = flow.session.is_some_and(|session| !self.sessions.is_live(now, session));
+        let custody = self
+            .custodies
+            .begin(back, source, sequence, start, failure_report);
+        let mut arriving = Arriving {
+            custody,
+            refused: false,
+        };
+        let dead = flow
+            .session
+            .is_some_and(|session| !self.sessions.is_live(now, session));
         let full = flow.transactions >= self.settings.limits.transactions_per_session;
         let mut chunk = OutChunk::new(template, range, custody);
         let cost = chunk.cost();
         if dead || (full && failure_report == FailureReport::Yes) {
-            let refusal = if dead { Refusal::NO_SESSION } else { Refusal::STOP };
-            self.custodies.rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
+            let refusal = if dead {
+                Refusal::NO_SESSION
+            } else {
+                Refusal::STOP
+            };
+            self.custodies
+                .rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
             arriving.refused = true;
             flow.arriving = Some(arriving);
-            self.ups.push_back((back, Up::Refused { sequence, refusal }));
+            self.ups
+                .push_back((back, Up::Refused { sequence, refusal }));
             self.ups.push_back((back, Up::Credit(cost)));
             return;
         }
@@ -63,7 +87,8 @@ impl Relay {
             Some(last) if last.takes(&chunk) => {
                 last.end = None;
                 last.received = None;
-                last.parts.push_back(chunk.parts.pop_front().expect("a new chunk has one part"));
+                last.parts
+                    .push_back(chunk.parts.pop_front().expect("a new chunk has one part"));
                 self.ups.push_back((back, Up::Credit(cost)));
             }
             _ => {
@@ -81,7 +106,10 @@ impl Relay {
         match flow.arriving {
             Some(Arriving { refused: false, .. }) => {
                 flow.queued += octets.len();
-                let chunk = flow.queue.back_mut().expect("an arriving chunk is the last of its queue");
+                let chunk = flow
+                    .queue
+                    .back_mut()
+                    .expect("an arriving chunk is the last of its queue");
                 chunk.push(octets);
                 self.flow_has_output(key);
             }
@@ -91,12 +119,25 @@ impl Relay {
 
     fn chunk_ends(&mut self, key: FlowKey, flag: Flag, received: Instant) {
         let flow = self.flows.get_mut(key).expect("the caller looked");
-        let Some(Arriving { custody, refused: false }) = flow.arriving.take() else { return };
-        let chunk = flow.queue.back_mut().expect("an arriving chunk is the last of its queue");
+        let Some(Arriving {
+            custody,
+            refused: false,
+        }) = flow.arriving.take()
+        else {
+            return;
+        };
+        let chunk = flow
+            .queue
+            .back_mut()
+            .expect("an arriving chunk is the last of its queue");
         chunk.end = Some(flag);
         chunk.received = Some(received);
         let end = chunk.next_position();
-        chunk.parts.back_mut().expect("its own part is the last").end = Some(end);
+        chunk
+            .parts
+            .back_mut()
+            .expect("its own part is the last")
+            .end = Some(end);
         let back = flow.back;
         self.custodies.take(custody, &mut self.metrics.ledger);
         let sequence = self.custodies.get(custody).expect("just taken").sequence;
@@ -108,21 +149,43 @@ impl Relay {
     /// truth (CHK-19, D-29). Nobody is left to be told about it.
     fn chunk_is_cut(&mut self, key: FlowKey) {
         let flow = self.flows.get_mut(key).expect("the caller looked");
-        let Some(Arriving { custody, refused: false }) = flow.arriving.take() else { return };
+        let Some(Arriving {
+            custody,
+            refused: false,
+        }) = flow.arriving.take()
+        else {
+            return;
+        };
         if let Some(custody) = self.custodies.get_mut(custody) {
             custody.mute = true;
         }
-        let chunk = flow.queue.back_mut().expect("an arriving chunk is the last of its queue");
-        let untouched = chunk.piece.is_none() && !chunk.continued && chunk.unsent == 0 && chunk.parts.len() == 1;
+        let chunk = flow
+            .queue
+            .back_mut()
+            .expect("an arriving chunk is the last of its queue");
+        let untouched = chunk.piece.is_none()
+            && !chunk.continued
+            && chunk.unsent == 0
+            && chunk.parts.len() == 1;
         if untouched {
             let cost = chunk.cost();
-            flow.queue.take_where(|chunk| chunk.parts.front().is_some_and(|part| part.custody == custody));
+            flow.queue.take_where(|chunk| {
+                chunk
+                    .parts
+                    .front()
+                    .is_some_and(|part| part.custody == custody)
+            });
             flow.queued -= cost;
-            self.custodies.rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
+            self.custodies
+                .rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
         } else {
             chunk.end = Some(Flag::More);
             let end = chunk.next_position();
-            chunk.parts.back_mut().expect("its own part is the last").end = Some(end);
+            chunk
+                .parts
+                .back_mut()
+                .expect("its own part is the last")
+                .end = Some(end);
             self.flow_has_output(key);
         }
     }
@@ -130,7 +193,13 @@ impl Relay {
     /// The source has refused the chunk itself: what is queued of it ends `#` (D-35).
     fn chunk_is_stopped(&mut self, key: FlowKey) {
         let flow = self.flows.get_mut(key).expect("the caller looked");
-        let Some(Arriving { custody, refused: false }) = flow.arriving.take() else { return };
+        let Some(Arriving {
+            custody,
+            refused: false,
+        }) = flow.arriving.take()
+        else {
+            return;
+        };
         if let Some(custody) = self.custodies.get_mut(custody) {
             custody.mute = true;
         }
@@ -150,7 +219,9 @@ impl Relay {
     }
 
     fn drop_flow_if_done(&mut self, key: FlowKey) {
-        let Some(flow) = self.flows.get(key) else { return };
+        let Some(flow) = self.flows.get(key) else {
+            return;
+        };
         if flow.source_gone && flow.queue.is_empty() {
             let connection = flow.connection;
             self.flows.remove(key);
@@ -168,12 +239,16 @@ impl Relay {
     }
 
     fn flow_has_output(&mut self, key: FlowKey) {
-        let Some(flow) = self.flows.get_mut(key) else { return };
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
         if !flow.is_ready() {
             return;
         }
         let connection_key = flow.connection;
-        let Some(connection) = self.connections.get_mut(connection_key) else { return };
+        let Some(connection) = self.connections.get_mut(connection_key) else {
+            return;
+        };
         connection.egress.schedule(key, flow);
         self.announce(connection_key);
     }
@@ -181,7 +256,9 @@ impl Relay {
     /// The kernel has the piece's last octet: the hop timer runs (TMR-01).
     pub(super) fn piece_sent(&mut self, now: Instant, key: TransactionKey) {
         let patience = self.settings.limits.hop_timeout;
-        let Some(transaction) = self.transactions.get_mut(key) else { return };
+        let Some(transaction) = self.transactions.get_mut(key) else {
+            return;
+        };
         if transaction.progress == Progress::Sending {
             return;
         }
@@ -196,21 +273,30 @@ impl Relay {
 
     /// The piece needs no further word.
     pub(super) fn piece_ended(&mut self, key: TransactionKey, fate: Fate) {
-        let Some(transaction) = self.transactions.remove(key) else { return };
-        let Kind::Send(piece) = transaction.kind else { return };
+        let Some(transaction) = self.transactions.remove(key) else {
+            return;
+        };
+        let Kind::Send(piece) = transaction.kind else {
+            return;
+        };
         if let Some(flow) = self.flows.get_mut(piece.flow) {
             flow.transactions -= 1;
         }
         for custody in piece.covered.iter() {
-            self.custodies.piece_resolved(*custody, fate, &mut self.metrics.ledger);
+            self.custodies
+                .piece_resolved(*custody, fate, &mut self.metrics.ledger);
         }
     }
 
     /// The piece failed: one signal for what it carried, and the rest of its chunk is not sent
     /// (RPT-06, RSP-10, D-35).
     pub(super) fn piece_failed(&mut self, key: TransactionKey, refusal: &Refusal) {
-        let Some(transaction) = self.transactions.remove(key) else { return };
-        let Kind::Send(piece) = transaction.kind else { return };
+        let Some(transaction) = self.transactions.remove(key) else {
+            return;
+        };
+        let Kind::Send(piece) = transaction.kind else {
+            return;
+        };
         if let Some(flow) = self.flows.get_mut(piece.flow) {
             flow.transactions -= 1;
         }
@@ -218,11 +304,18 @@ impl Relay {
             self.abort_front(piece.flow, refusal);
             return;
         }
-        self.tell(&piece.template, piece.start, piece.end, &piece.covered, refusal);
+        self.tell(
+            &piece.template,
+            piece.start,
+            piece.end,
+            &piece.covered,
+            refusal,
+        );
         let last = piece.covered.iter().last().copied();
         for custody in piece.covered.iter() {
             let fate = self.fate_of_failure(*custody);
-            self.custodies.piece_resolved(*custody, fate, &mut self.metrics.ledger);
+            self.custodies
+                .piece_resolved(*custody, fate, &mut self.metrics.ledger);
         }
         if let Some(last) = last {
             self.abort_chunk_of(piece.flow, last, refusal, true);
@@ -231,18 +324,35 @@ impl Relay {
 
     /// The open piece of the flow's first chunk failed while it was written.
     fn abort_front(&mut self, key: FlowKey, refusal: &Refusal) {
-        let first = self.flows.get(key).and_then(|flow| flow.queue.front()).and_then(|chunk| chunk.parts.front());
+        let first = self
+            .flows
+            .get(key)
+            .and_then(|flow| flow.queue.front())
+            .and_then(|chunk| chunk.parts.front());
         if let Some(custody) = first.map(|part| part.custody) {
             self.abort_chunk_of(key, custody, refusal, true);
         }
     }
 
     /// What is queued of the chunk that holds this custody is not sent. An open piece ends `#`.
-    fn abort_chunk_of(&mut self, key: FlowKey, custody: CustodyKey, refusal: &Refusal, wire_alive: bool) {
-        let Some(flow) = self.flows.get_mut(key) else { return };
+    fn abort_chunk_of(
+        &mut self,
+        key: FlowKey,
+        custody: CustodyKey,
+        refusal: &Refusal,
+        wire_alive: bool,
+    ) {
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
         let holds = |chunk: &OutChunk| chunk.parts.iter().any(|part| part.custody == custody);
-        let Some(chunk) = flow.queue.iter_mut().find(|chunk| holds(chunk)) else { return };
-        let begun = chunk.piece.as_ref().map_or(chunk.position, |piece| piece.start);
+        let Some(chunk) = flow.queue.iter_mut().find(|chunk| holds(chunk)) else {
+            return;
+        };
+        let begun = chunk
+            .piece
+            .as_ref()
+            .map_or(chunk.position, |piece| piece.start);
         let end = chunk.next_position();
         let template = chunk.template.clone();
         let mut covered = Covered::default();
@@ -275,7 +385,8 @@ impl Relay {
             if open {
                 self.custodies.darken(*custody, fate);
             } else {
-                self.custodies.rest_resolved(*custody, fate, &mut self.metrics.ledger);
+                self.custodies
+                    .rest_resolved(*custody, fate, &mut self.metrics.ledger);
             }
         }
         if open {
@@ -288,44 +399,87 @@ impl Relay {
 
     /// Signals a failure over `start..end`: chunks already answered get one REPORT together,
     /// a chunk that is still coming in is refused (D-08).
-    fn tell(&mut self, template: &Template, start: u64, end: u64, covered: &Covered, refusal: &Refusal) {
-        let mut report_to: Option<ReturnAddress> = None;
+    fn tell(
+        &mut self,
+        template: &Template,
+        start: u64,
+        end: u64,
+        covered: &Covered,
+        refusal: &Refusal,
+    ) {
+        let mut report_to: Option<Place> = None;
         let mut end = end;
         for key in covered.iter() {
-            let Some(custody) = self.custodies.get_mut(*key) else { continue };
+            let Some(custody) = self.custodies.get_mut(*key) else {
+                continue;
+            };
             if custody.taken {
                 if custody.failure_report != FailureReport::No && !custody.mute {
-                    report_to = Some(custody.back);
+                    report_to = Some(custody.source);
                 }
             } else {
                 end = end.min(custody.start.max(start));
                 if !std::mem::replace(&mut custody.mute, true) {
                     let (back, sequence) = (custody.back, custody.sequence);
-                    self.ups.push_back((back, Up::Refused { sequence, refusal: refusal.clone() }));
+                    self.ups.push_back((
+                        back,
+                        Up::Refused {
+                            sequence,
+                            refusal: refusal.clone(),
+                        },
+                    ));
                 }
             }
         }
-        let Some(back) = report_to else { return };
-        if !self.may_be_told(back) {
+        let Some(source) = report_to.filter(|source| self.may_be_told(*source)) else {
             return;
-        }
+        };
         let id = self.random.transact_id();
-        let total = template.total().or((!template.has_blank_line()).then_some(0));
-        let range = ByteRange { start, end: Some(end.saturating_sub(1)), total };
+        let total = template
+            .total()
+            .or((!template.has_blank_line()).then_some(0));
+        let range = ByteRange {
+            start,
+            end: Some(end.saturating_sub(1)),
+            total,
+        };
         let mut octets = Vec::new();
-        wire::encode_report(&mut octets, &id, template, range, refusal.code, Some(refusal.comment()));
-        self.ups.push_back((back, Up::Report { octets: octets.into(), code: refusal.code }));
+        wire::encode_report(
+            &mut octets,
+            &id,
+            template,
+            range,
+            refusal.code,
+            Some(refusal.comment()),
+        );
+        let (octets, code) = (octets.into(), refusal.code);
+        if source.shard == self.shard {
+            self.reported(source.connection, octets, code);
+        } else {
+            self.hand(
+                source.shard,
+                Handoff::Report {
+                    to: source.connection,
+                    octets,
+                    code,
+                },
+            );
+        }
     }
 
     /// A source on this shard may have gone; one on another shard says so when it goes.
-    fn may_be_told(&self, back: ReturnAddress) -> bool {
-        back.shard != self.shard || self.routes.contains(back.route)
+    fn may_be_told(&self, source: Place) -> bool {
+        source.shard != self.shard || self.connections.contains(source.connection)
     }
 
     fn fate_of_failure(&self, key: CustodyKey) -> Fate {
         match self.custodies.get(key) {
-            Some(custody) if custody.failure_report == FailureReport::No => Fate::Dropped(DropReason::FailureReportNo),
-            Some(custody) if !self.may_be_told(custody.back) => Fate::Dropped(DropReason::SourceGone),
+            Some(custody) if custody.failure_report == FailureReport::No => {
+                Fate::Dropped(DropReason::FailureReportNo)
+            }
+            Some(custody) if !self.may_be_told(custody.source) => {
+                Fate::Dropped(DropReason::SourceGone)
+            }
             _ => Fate::Reported,
         }
     }
@@ -334,9 +488,16 @@ impl Relay {
     /// each other's requests. With Failure-Report partial no answer is the usual case.
     fn forget_oldest_partial(&mut self, key: FlowKey) {
         while let Some(flow) = self.flows.get_mut(key) {
-            let Some(oldest) = flow.partials.pop_front() else { return };
-            if self.transactions.get(oldest).is_some_and(|transaction| transaction.progress == Progress::Waiting) {
-                self.metrics.refusal(crate::metrics::RefusalReason::PartialForgotten);
+            let Some(oldest) = flow.partials.pop_front() else {
+                return;
+            };
+            if self
+                .transactions
+                .get(oldest)
+                .is_some_and(|transaction| transaction.progress == Progress::Waiting)
+            {
+                self.metrics
+                    .refusal(crate::metrics::RefusalReason::PartialForgotten);
                 self.piece_ended(oldest, Fate::Released);
                 return;
             }
@@ -347,10 +508,26 @@ impl Relay {
     /// `wire_alive` an open piece still gets its end-line.
     pub(super) fn fail_flow(&mut self, key: FlowKey, refusal: &Refusal, wire_alive: bool) {
         loop {
-            let Some(flow) = self.flows.get_mut(key) else { return };
-            let Some(chunk) = flow.queue.iter_mut().find(|chunk| !(chunk.aborted && wire_alive)) else { return };
-            let custody = chunk.parts.front().expect("a chunk has a part until it is written").custody;
-            if let Some(transaction) = chunk.piece.as_mut().and_then(|piece| piece.transaction.take()) {
+            let Some(flow) = self.flows.get_mut(key) else {
+                return;
+            };
+            let Some(chunk) = flow
+                .queue
+                .iter_mut()
+                .find(|chunk| !(chunk.aborted && wire_alive))
+            else {
+                return;
+            };
+            let custody = chunk
+                .parts
+                .front()
+                .expect("a chunk has a part until it is written")
+                .custody;
+            if let Some(transaction) = chunk
+                .piece
+                .as_mut()
+                .and_then(|piece| piece.transaction.take())
+            {
                 self.transactions.remove(transaction);
                 flow.transactions -= 1;
             }

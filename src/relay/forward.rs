@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::wire::{Authority, Head, Path, Scheme, Uri};
 
+use super::Relay;
 use super::command::{Command, Refusal, Verify};
 use super::connection::{Connection, Transport};
 use super::flow::Flow;
@@ -19,7 +20,6 @@ use super::next_hops::home;
 use super::route::{Route, Target};
 use super::session::{Holder, Token};
 use super::settings::Naming;
-use super::Relay;
 
 /// What one stage of an opening comes to.
 enum Step {
@@ -40,14 +40,19 @@ impl Relay {
         purpose: Purpose,
     ) -> Result<RouteKey, Refusal> {
         let relay = self.relay_name(key, head);
-        if relay.as_ref().is_some_and(|name| !self.settings.allows_peer(name)) {
+        if relay
+            .as_ref()
+            .is_some_and(|name| !self.settings.allows_peer(name))
+        {
             return Err(Refusal::FORBIDDEN);
         }
         let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
         if let Some(known) = connection.routes.get(head.to_path().text()).copied() {
             let route = self.routes.get(known).expect("a connection's routes exist");
             let expired = route.expires.is_some_and(|expires| expires <= now);
-            let void = route.session.is_some_and(|session| !self.sessions.is_live(now, session));
+            let void = route
+                .session
+                .is_some_and(|session| !self.sessions.is_live(now, session));
             if route.relay == relay && !expired && !void {
                 return Ok(known);
             }
@@ -64,8 +69,17 @@ impl Relay {
         self.advance(
             now,
             Box::new(Opening {
-                back: ReturnAddress { shard: self.shard, route },
-                source: Source { place: Place { shard: self.shard, connection: key }, relay },
+                back: ReturnAddress {
+                    shard: self.shard,
+                    route,
+                },
+                source: Source {
+                    place: Place {
+                        shard: self.shard,
+                        connection: key,
+                    },
+                    relay,
+                },
                 to_path,
                 hop: 0,
                 purpose,
@@ -79,7 +93,11 @@ impl Relay {
 
     /// What is decided at once is answered at once, without a detour over the route's queue.
     fn settle_opening(&mut self, now: Instant, route: RouteKey) -> Result<RouteKey, Refusal> {
-        if let Some(position) = self.ups.iter().position(|(back, _)| back.shard == self.shard && back.route == route) {
+        if let Some(position) = self
+            .ups
+            .iter()
+            .position(|(back, _)| back.shard == self.shard && back.route == route)
+        {
             let (_, up) = self.ups.remove(position).expect("found above");
             if let Up::NotOpened(refusal) = up {
                 self.forget_route(route);
@@ -95,22 +113,31 @@ impl Relay {
     fn hop_of(&self, key: ConnectionKey, head: &Head, is_relay: bool) -> Option<Hop> {
         let connection = self.connections.get(key)?;
         let first = Uri::parse(head.from_path().first()?).ok()?;
-        if !connection.sessions.is_empty() || connection.dialled.is_some() || first.port().is_none() {
+        if !connection.sessions.is_empty() || connection.dialled.is_some() || first.port().is_none()
+        {
             return None;
         }
         let authority = first.authority();
         Some(if is_relay {
             Hop::Authority(authority)
         } else {
-            Hop::Uri { authority, session_id: first.session_id().map(Into::into) }
+            Hop::Uri {
+                authority,
+                session_id: first.session_id().map(Into::into),
+            }
         })
     }
 
     /// Makes the connection known at the hop's home. The first one keeps it as long as it lives.
     pub(super) fn reachable_by(&mut self, key: ConnectionKey, hop: Hop) {
-        let place = Place { shard: self.shard, connection: key };
+        let place = Place {
+            shard: self.shard,
+            connection: key,
+        };
         let bound = self.settings.limits.uris_per_connection;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.hops.len() >= bound || connection.hops.contains(&hop) {
             return;
         }
@@ -132,7 +159,12 @@ impl Relay {
         let mut idle: Vec<(Instant, RouteKey)> = connection
             .routes
             .values()
-            .filter_map(|key| self.routes.get(*key).filter(|route| route.is_idle()).map(|route| (route.used, *key)))
+            .filter_map(|key| {
+                self.routes
+                    .get(*key)
+                    .filter(|route| route.is_idle())
+                    .map(|route| (route.used, *key))
+            })
             .collect();
         idle.sort_unstable();
         idle.truncate(bound / 4 + 1);
@@ -151,7 +183,10 @@ impl Relay {
             let step = match opening.stage {
                 Stage::Token => self.at_token(now, &mut opening),
                 Stage::Locate => self.at_home(now, &mut opening),
-                Stage::Deliver { connection, session } => self.at_connection(&opening, connection, session),
+                Stage::Deliver {
+                    connection,
+                    session,
+                } => self.at_connection(&opening, connection, session),
             };
             match step {
                 Step::Again => {}
@@ -159,7 +194,13 @@ impl Relay {
                     self.hand(shard, Handoff::Open(opening));
                     return;
                 }
-                Step::Opened(flow) => break Up::Opened { shard: self.shard, flow, expires: opening.expires },
+                Step::Opened(flow) => {
+                    break Up::Opened {
+                        shard: self.shard,
+                        flow,
+                        expires: opening.expires,
+                    };
+                }
                 Step::Refused(refusal) => break Up::NotOpened(refusal),
             }
         };
@@ -176,7 +217,10 @@ impl Relay {
         let (Ok(own), Ok(next)) = (Uri::parse(own), Uri::parse(next)) else {
             return Step::Refused(Refusal::NO_SESSION);
         };
-        let Some(token) = own.session_id().and_then(|id| Token::parse(id, self.workers)) else {
+        let Some(token) = own
+            .session_id()
+            .and_then(|id| Token::parse(id, self.workers))
+        else {
             return Step::Refused(Refusal::NO_SESSION);
         };
         if token.shard != self.shard {
@@ -194,7 +238,11 @@ impl Relay {
         }
         let from_holder = match &session.holder {
             Holder::Client(connection) => {
-                opening.source.place == Place { shard: self.shard, connection: *connection }
+                opening.source.place
+                    == Place {
+                        shard: self.shard,
+                        connection: *connection,
+                    }
             }
             Holder::Relay(name) => opening.source.relay.as_ref() == Some(name),
         };
@@ -222,7 +270,10 @@ impl Relay {
         let session = self.sessions.get(key).expect("the caller found it");
         match &session.holder {
             Holder::Client(connection) => {
-                opening.stage = Stage::Deliver { connection: *connection, session: Some(key) };
+                opening.stage = Stage::Deliver {
+                    connection: *connection,
+                    session: Some(key),
+                };
             }
             Holder::Relay(_) => {
                 // Whoever sends under the token may make us dial that relay, and no other (CON-09).
@@ -248,22 +299,40 @@ impl Relay {
         if home != self.shard {
             return Step::To(home);
         }
-        let whole = Hop::Uri { authority: authority.clone(), session_id: next.session_id().map(Into::into) };
-        let unverified = is_last && self.settings.last_hop_unverified && opening.purpose != Purpose::Auth;
+        let whole = Hop::Uri {
+            authority: authority.clone(),
+            session_id: next.session_id().map(Into::into),
+        };
+        let unverified =
+            is_last && self.settings.last_hop_unverified && opening.purpose != Purpose::Auth;
         let known = self
             .next_hops
             .find(&whole)
             .or_else(|| self.next_hops.find(&Hop::Authority(authority.clone())))
-            .or_else(|| self.next_hops.find(&Hop::Unverified(authority.clone())).filter(|_| unverified));
+            .or_else(|| {
+                self.next_hops
+                    .find(&Hop::Unverified(authority.clone()))
+                    .filter(|_| unverified)
+            });
         let place = match known {
             Some(place) => place,
             None => match self.dial(now, authority, is_last, opening) {
-                Ok(connection) => Place { shard: self.shard, connection },
+                Ok(connection) => Place {
+                    shard: self.shard,
+                    connection,
+                },
                 Err(refusal) => return Step::Refused(refusal),
             },
         };
-        opening.stage = Stage::Deliver { connection: place.connection, session: None };
-        if place.shard == self.shard { Step::Again } else { Step::To(place.shard) }
+        opening.stage = Stage::Deliver {
+            connection: place.connection,
+            session: None,
+        };
+        if place.shard == self.shard {
+            Step::Again
+        } else {
+            Step::To(place.shard)
+        }
     }
 
     /// Opens a connection to a next hop, if this request may cause one (CON-09, SEC-01).
@@ -282,41 +351,73 @@ impl Relay {
         }
         let to_client = is_last && opening.purpose != Purpose::Auth;
         let (transport, verify) = match authority.scheme {
-            Scheme::Msrp if to_client && self.settings.last_hop_tcp => (Transport::Tcp, Verify::Plain),
-            Scheme::Msrp => return Err(Refusal::FORBIDDEN),
-            Scheme::Msrps if to_client => {
-                (Transport::Tls, Verify::LastHop { unverified_ok: self.settings.last_hop_unverified })
+            Scheme::Msrp if to_client && self.settings.last_hop_tcp => {
+                (Transport::Tcp, Verify::Plain)
             }
+            Scheme::Msrp => return Err(Refusal::FORBIDDEN),
+            Scheme::Msrps if to_client => (
+                Transport::Tls,
+                Verify::LastHop {
+                    unverified_ok: self.settings.last_hop_unverified,
+                },
+            ),
             Scheme::Msrps => (Transport::Tls, Verify::Relay),
         };
         let hop = match verify {
-            Verify::LastHop { unverified_ok: true } => Hop::Unverified(authority.clone()),
+            Verify::LastHop {
+                unverified_ok: true,
+            } => Hop::Unverified(authority.clone()),
             _ => Hop::Authority(authority.clone()),
         };
         let mut connection = Connection::new(now, transport, None, &self.settings.limits);
         connection.dialled = Some(authority.clone());
         connection.hops.push(hop.clone());
         let key = self.connections.insert(connection);
-        self.next_hops.register(hop, Place { shard: self.shard, connection: key });
-        self.commands.push_back(Command::Dial { connection: key, target: authority, verify });
+        self.next_hops.register(
+            hop,
+            Place {
+                shard: self.shard,
+                connection: key,
+            },
+        );
+        self.commands.push_back(Command::Dial {
+            connection: key,
+            target: authority,
+            verify,
+        });
         Ok(key)
     }
 
     /// At the connection: makes the flow.
-    fn at_connection(&mut self, opening: &Opening, key: ConnectionKey, session: Option<SessionKey>) -> Step {
-        let gone = if session.is_some() { Refusal::CLIENT_GONE } else { Refusal::NEXT_HOP_LOST };
-        let Some(connection) = self.connections.get_mut(key) else { return Step::Refused(gone) };
+    fn at_connection(
+        &mut self,
+        opening: &Opening,
+        key: ConnectionKey,
+        session: Option<SessionKey>,
+    ) -> Step {
+        let gone = if session.is_some() {
+            Refusal::CLIENT_GONE
+        } else {
+            Refusal::NEXT_HOP_LOST
+        };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Step::Refused(gone);
+        };
         if connection.closing.is_some() {
             return Step::Refused(gone);
         }
-        let flow = self.flows.insert(Flow::new(key, opening.back, session));
+        let flow = self
+            .flows
+            .insert(Flow::new(key, opening.back, opening.source.place, session));
         connection.egress.flows.insert(flow);
         Step::Opened(flow)
     }
 
     /// The route's To-Path is free for another one; it goes once it is idle.
     fn retire(&mut self, key: RouteKey) {
-        let Some(route) = self.routes.get_mut(key) else { return };
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
         route.retired = true;
         let (source, to_path) = (route.source, route.to_path.clone());
         if let Some(connection) = self.connections.get_mut(source) {
@@ -327,7 +428,9 @@ impl Relay {
     }
 
     pub(super) fn drop_if_retired(&mut self, key: RouteKey) {
-        let Some(route) = self.routes.get(key) else { return };
+        let Some(route) = self.routes.get(key) else {
+            return;
+        };
         if !route.retired || !route.is_idle() || matches!(route.target, Target::Opening) {
             return;
         }

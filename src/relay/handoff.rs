@@ -10,7 +10,9 @@ use crate::auth::Proof;
 use crate::wire::Authority;
 
 use super::command::Refusal;
-use super::keys::{ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
+use super::keys::{
+    ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId,
+};
 use super::route::Down;
 
 /// One message to another shard's machine.
@@ -19,24 +21,56 @@ pub enum Handoff {
     /// Find a flow for a route (see `forward`).
     Open(Box<Opening>),
     /// Into a flow.
-    Down { flow: FlowKey, down: Down },
+    Down {
+        flow: FlowKey,
+        down: Down,
+    },
     /// Back to a route.
-    Up { route: RouteKey, up: Up },
+    Up {
+        route: RouteKey,
+        up: Up,
+    },
     /// A response on its way back to the connection its request came by.
-    Response { to: ConnectionKey, octets: Bytes, failed_auth: bool },
+    Response {
+        to: ConnectionKey,
+        octets: Bytes,
+        failed_auth: bool,
+    },
+    /// A REPORT of ours on its way to where the SEND came from (RPT-11).
+    Report {
+        to: ConnectionKey,
+        octets: Bytes,
+        code: u16,
+    },
     /// A connection can be reached by this URI (D-34).
-    Register { hop: Hop, place: Place },
-    Unregister { hop: Hop, place: Place },
+    Register {
+        hop: Hop,
+        place: Place,
+    },
+    Unregister {
+        hop: Hop,
+        place: Place,
+    },
     /// May this nonce be used with this count (AUT-25)?
-    Claim { from: ShardId, pending: PendingAuthKey, proof: Box<Proof> },
-    Claimed { pending: PendingAuthKey, fresh: bool },
+    Claim {
+        from: ShardId,
+        pending: PendingAuthKey,
+        proof: Box<Proof>,
+    },
+    Claimed {
+        pending: PendingAuthKey,
+        fresh: bool,
+    },
 }
 
 /// What a connection can be reached by: the whole URI that it gave (a foreign client), or an
 /// authority (a verified relay, a connection that we dialled).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Hop {
-    Uri { authority: Authority, session_id: Option<Box<[u8]>> },
+    Uri {
+        authority: Authority,
+        session_id: Option<Box<[u8]>>,
+    },
     Authority(Authority),
     /// A last hop that we dialled without verifying it: never used for a verified name (CON-06).
     Unverified(Authority),
@@ -45,7 +79,9 @@ pub enum Hop {
 impl Hop {
     pub(super) fn authority(&self) -> &Authority {
         match self {
-            Self::Uri { authority, .. } | Self::Authority(authority) | Self::Unverified(authority) => authority,
+            Self::Uri { authority, .. }
+            | Self::Authority(authority)
+            | Self::Unverified(authority) => authority,
         }
     }
 }
@@ -54,7 +90,11 @@ impl Hop {
 #[derive(Debug)]
 pub enum Up {
     /// The flow is found: send there.
-    Opened { shard: ShardId, flow: FlowKey, expires: Option<Instant> },
+    Opened {
+        shard: ShardId,
+        flow: FlowKey,
+        expires: Option<Instant>,
+    },
     /// There is none: whatever waits for it is refused.
     NotOpened(Refusal),
     /// Somebody holds the chunk: its 200 may go out.
@@ -63,8 +103,6 @@ pub enum Up {
     Refused { sequence: u32, refusal: Refusal },
     /// So much of what was outstanding has reached the kernel.
     Credit(usize),
-    /// A REPORT for the source, whole.
-    Report { octets: Bytes, code: u16 },
     /// The flow has ended: what has no verdict yet gets this one, what comes next must find
     /// its way anew.
     Closed(Refusal),
@@ -110,5 +148,8 @@ pub(super) enum Stage {
     /// At the shard that keeps track of this next hop.
     Locate,
     /// At the shard of the connection; the session is the one whose holder is reached.
-    Deliver { connection: ConnectionKey, session: Option<SessionKey> },
+    Deliver {
+        connection: ConnectionKey,
+        session: Option<SessionKey>,
+    },
 }

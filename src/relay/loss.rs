@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::Relay;
 use super::command::{CloseReason, Command, Loss, Refusal};
 use super::connection::{Connection, Incoming};
 use super::custody::Fate;
@@ -10,7 +11,6 @@ use super::handoff::{Handoff, Hop, Up};
 use super::keys::{ConnectionKey, Place, RouteKey, TransactionKey};
 use super::next_hops::home;
 use super::transaction::Kind;
-use super::Relay;
 use crate::metrics::DropReason;
 use crate::wire::FailureReport;
 
@@ -21,7 +21,9 @@ impl Relay {
     }
 
     pub(super) fn ended(&mut self, now: Instant, key: ConnectionKey, reason: CloseReason) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.closing.is_some() {
             return;
         }
@@ -40,11 +42,16 @@ impl Relay {
         self.take_apart(now, key, false);
         self.remove(key);
         self.metrics.closed(reason.label());
-        self.commands.push_back(Command::Abort { connection: key, reason });
+        self.commands.push_back(Command::Abort {
+            connection: key,
+            reason,
+        });
     }
 
     pub(super) fn connection_lost(&mut self, now: Instant, key: ConnectionKey, loss: &Loss) {
-        let Some(connection) = self.connections.get(key) else { return };
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         let closing = connection.closing.clone();
         self.take_apart(now, key, false);
         self.remove(key);
@@ -60,15 +67,22 @@ impl Relay {
 
     /// A closing connection goes once everything it is owed is in the kernel.
     pub(super) fn settle_closing(&mut self, now: Instant, key: ConnectionKey) {
-        let Some(connection) = self.connections.get(key) else { return };
-        let Some(reason) = connection.closing.clone() else { return };
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let Some(reason) = connection.closing.clone() else {
+            return;
+        };
         if connection.established && !connection.egress.is_idle(&self.flows) {
             return;
         }
         self.take_apart(now, key, false);
         self.remove(key);
         self.metrics.closed(reason.label());
-        self.commands.push_back(Command::Close { connection: key, reason });
+        self.commands.push_back(Command::Close {
+            connection: key,
+            reason,
+        });
     }
 
     fn remove(&mut self, key: ConnectionKey) {
@@ -83,7 +97,9 @@ impl Relay {
     /// Everything that lives and dies with a connection. With `wire_alive` its responses,
     /// REPORTs and the end-line of an open chunk still go out.
     fn take_apart(&mut self, now: Instant, key: ConnectionKey, wire_alive: bool) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let refusal = gone(connection);
         connection.incoming = Incoming::Nothing;
         let hops = std::mem::take(&mut connection.hops);
@@ -92,7 +108,10 @@ impl Relay {
         routes.extend(connection.retired.iter());
         routes.sort_unstable();
         let flows: Vec<_> = connection.egress.flows.iter().copied().collect();
-        let place = Place { shard: self.shard, connection: key };
+        let place = Place {
+            shard: self.shard,
+            connection: key,
+        };
         for hop in hops {
             self.unreachable_by(hop, place);
         }
@@ -103,11 +122,13 @@ impl Relay {
         for route in routes {
             self.drop_route(now, route);
         }
-        for flow in flows {
-            self.fail_flow(flow, &refusal, wire_alive);
-            self.close_flow(flow, &refusal, wire_alive);
+        for flow in &flows {
+            self.fail_flow(*flow, &refusal, wire_alive);
         }
         self.fail_transactions(now, key, &refusal);
+        for flow in flows {
+            self.close_flow(flow, &refusal, wire_alive);
+        }
         if !wire_alive {
             self.fail_carried(key);
         }
@@ -117,14 +138,18 @@ impl Relay {
     /// The flow's source hears that it has ended. An open chunk keeps the flow until its
     /// end-line is written.
     fn close_flow(&mut self, key: super::keys::FlowKey, refusal: &Refusal, wire_alive: bool) {
-        let Some(flow) = self.flows.get_mut(key) else { return };
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
         flow.arriving = None;
         flow.source_gone = true;
         if !std::mem::replace(&mut flow.closed, true) {
             let back = flow.back;
             self.ups.push_back((back, Up::Closed(refusal.clone())));
         }
-        let Some(flow) = self.flows.get(key) else { return };
+        let Some(flow) = self.flows.get(key) else {
+            return;
+        };
         if !wire_alive || flow.queue.is_empty() {
             let connection = flow.connection;
             self.flows.remove(key);
@@ -137,12 +162,18 @@ impl Relay {
     /// RPT-14: one REPORT for each open transaction with Failure-Report yes.
     fn fail_transactions(&mut self, now: Instant, key: ConnectionKey, refusal: &Refusal) {
         for transaction in self.transactions.of_connection(key) {
-            let Some(open) = self.transactions.get(transaction) else { continue };
+            let Some(open) = self.transactions.get(transaction) else {
+                continue;
+            };
             match &open.kind {
-                Kind::Send(piece) if piece.failure_report == FailureReport::Yes && !piece.answered_early => {
+                Kind::Send(piece)
+                    if piece.failure_report == FailureReport::Yes && !piece.answered_early =>
+                {
                     self.piece_failed(transaction, refusal);
                 }
-                Kind::Send(piece) if piece.answered_early => self.piece_ended(transaction, Fate::Answered),
+                Kind::Send(piece) if piece.answered_early => {
+                    self.piece_ended(transaction, Fate::Answered)
+                }
                 Kind::Send(_) => self.piece_ended(transaction, Fate::Released),
                 Kind::Other(_) => self.forwarded_failed(now, transaction, &Refusal::NEXT_HOP_LOST),
             }
@@ -151,21 +182,33 @@ impl Relay {
 
     /// What was written under Failure-Report no and may not have reached the kernel.
     fn fail_carried(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         for carried in std::mem::take(&mut connection.egress.carried) {
             if let Carried::Released { covered, .. } = carried {
                 for custody in covered.iter() {
                     let fate = Fate::Dropped(DropReason::FailureReportNo);
-                    self.custodies.piece_resolved(*custody, fate, &mut self.metrics.ledger);
+                    self.custodies
+                        .piece_resolved(*custody, fate, &mut self.metrics.ledger);
                 }
             }
         }
     }
 
     /// A forwarded request lost its next hop (D-33).
-    pub(super) fn forwarded_failed(&mut self, now: Instant, key: TransactionKey, refusal: &Refusal) {
-        let Some(transaction) = self.transactions.remove(key) else { return };
-        let Kind::Other(forwarded) = transaction.kind else { return };
+    pub(super) fn forwarded_failed(
+        &mut self,
+        now: Instant,
+        key: TransactionKey,
+        refusal: &Refusal,
+    ) {
+        let Some(transaction) = self.transactions.remove(key) else {
+            return;
+        };
+        let Kind::Other(forwarded) = transaction.kind else {
+            return;
+        };
         if forwarded.auth.is_some() {
             self.answer_forwarded(
                 now,
@@ -191,15 +234,24 @@ impl Relay {
     pub(super) fn crowd(&mut self, now: Instant) {
         let bound = (self.settings.limits.unauthenticated / usize::from(self.workers)).max(1);
         while self.on_probation > bound {
-            let Some(oldest) = self.probation.pop_front() else { return };
-            let waits = self.connections.get(oldest).is_some_and(|c| !c.proven && c.closing.is_none());
+            let Some(oldest) = self.probation.pop_front() else {
+                return;
+            };
+            let waits = self
+                .connections
+                .get(oldest)
+                .is_some_and(|c| !c.proven && c.closing.is_none());
             if waits {
                 self.abort(now, oldest, CloseReason::Crowded);
             }
         }
         // Those that have passed leave the front of the queue, so that it stays short.
         while let Some(front) = self.probation.front().copied() {
-            if self.connections.get(front).is_some_and(|connection| !connection.proven) {
+            if self
+                .connections
+                .get(front)
+                .is_some_and(|connection| !connection.proven)
+            {
                 break;
             }
             self.probation.pop_front();
@@ -209,5 +261,9 @@ impl Relay {
 
 /// The code for what was on its way to this connection (D-10).
 fn gone(connection: &Connection) -> Refusal {
-    if connection.sessions.is_empty() { Refusal::NEXT_HOP_LOST } else { Refusal::CLIENT_GONE }
+    if connection.sessions.is_empty() {
+        Refusal::NEXT_HOP_LOST
+    } else {
+        Refusal::CLIENT_GONE
+    }
 }

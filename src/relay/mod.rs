@@ -142,11 +142,16 @@ impl Relay {
 
     /// A socket was accepted; the probation of RFC 4976 §6.1 starts here, before any TLS.
     pub fn accept(&mut self, now: Instant, accepted: Accepted) -> ConnectionKey {
-        let mut connection =
-            Connection::new(now, accepted.transport, Some(accepted.remote), &self.settings.limits);
+        let mut connection = Connection::new(
+            now,
+            accepted.transport,
+            Some(accepted.remote),
+            &self.settings.limits,
+        );
         connection.use_path_port = accepted.use_path_port;
         let key = self.connections.insert(connection);
-        self.timers.set(now + self.settings.limits.probation, Timer::Probation(key));
+        self.timers
+            .set(now + self.settings.limits.probation, Timer::Probation(key));
         self.probation.push_back(key);
         self.on_probation += 1;
         self.crowd(now);
@@ -155,12 +160,20 @@ impl Relay {
 
     /// The connection can carry MSRP: TCP is up, TLS too where it is used. `verified` holds the
     /// names of the other side's certificate if that verified.
-    pub fn established(&mut self, now: Instant, key: ConnectionKey, verified: Option<Arc<VerifiedNames>>) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    pub fn established(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        verified: Option<Arc<VerifiedNames>>,
+    ) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         connection.established = true;
         connection.verified = verified;
         connection.used = now;
-        self.timers.set(now + self.settings.idle_timeout, Timer::Idle(key));
+        self.timers
+            .set(now + self.settings.idle_timeout, Timer::Idle(key));
         self.announce(key);
     }
 
@@ -186,7 +199,9 @@ impl Relay {
     /// Appends what is to be sent now to `out`, at most about 64 KiB. False: nothing, and no
     /// `sent` is expected.
     pub fn transmit(&mut self, now: Instant, key: ConnectionKey, out: &mut Vec<u8>) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
         let egress = &mut connection.egress;
         egress.announced = false;
         if egress.in_flight || !connection.established {
@@ -209,7 +224,8 @@ impl Relay {
         }
         egress.in_flight = true;
         if egress.waiting_since.replace(now).is_none() {
-            self.timers.set(now + self.settings.limits.stall_timeout, Timer::Stall(key));
+            self.timers
+                .set(now + self.settings.limits.stall_timeout, Timer::Stall(key));
         }
         true
     }
@@ -225,7 +241,9 @@ impl Relay {
 
     /// The kernel has taken all of the last `transmit`: timers start, credit goes back.
     pub fn sent(&mut self, now: Instant, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let egress = &mut connection.egress;
         egress.in_flight = false;
         egress.waiting_since = None;
@@ -247,18 +265,26 @@ impl Relay {
 
     fn carried(&mut self, now: Instant, carried: Carried) {
         match carried {
-            Carried::Piece { transaction, received } => {
+            Carried::Piece {
+                transaction,
+                received,
+            } => {
                 self.observe_forward(now, received);
                 self.piece_sent(now, transaction);
             }
             Carried::Released { covered, received } => {
                 self.observe_forward(now, received);
                 for custody in covered.iter() {
-                    self.custodies.piece_resolved(*custody, custody::Fate::Released, &mut self.metrics.ledger);
+                    self.custodies.piece_resolved(
+                        *custody,
+                        custody::Fate::Released,
+                        &mut self.metrics.ledger,
+                    );
                 }
             }
             Carried::Request(transaction) => {
-                self.transactions.wait(transaction, now, self.settings.limits.hop_timeout);
+                self.transactions
+                    .wait(transaction, now, self.settings.limits.hop_timeout);
             }
             Carried::Credit { back, flow, octets } => {
                 if let Some(key) = flow {
@@ -271,17 +297,22 @@ impl Relay {
 
     fn observe_forward(&mut self, now: Instant, received: Option<Instant>) {
         if let Some(received) = received {
-            self.metrics.forward_duration.record(now.saturating_duration_since(received));
+            self.metrics
+                .forward_duration
+                .record(now.saturating_duration_since(received));
         }
     }
 
     /// How many octets the next read may bring; 0: do not read until [`Command::Resume`].
     pub fn read_room(&self, key: ConnectionKey) -> usize {
-        let Some(connection) = self.connections.get(key) else { return 0 };
+        let Some(connection) = self.connections.get(key) else {
+            return 0;
+        };
         if connection.deaf || connection.paused_since.is_some() {
             return 0;
         }
-        self.room(connection).clamp(limits::READ_OCTETS_MIN, FLUSH_OCTETS)
+        self.room(connection)
+            .clamp(limits::READ_OCTETS_MIN, FLUSH_OCTETS)
     }
 
     /// From another shard's machine.
@@ -290,11 +321,22 @@ impl Relay {
             Handoff::Open(opening) => self.advance(now, opening),
             Handoff::Down { flow, down } => self.down(now, flow, down),
             Handoff::Up { route, up } => self.up(now, route, up),
-            Handoff::Response { to, octets, failed_auth } => self.returned(now, to, octets, failed_auth),
+            Handoff::Response {
+                to,
+                octets,
+                failed_auth,
+            } => self.returned(now, to, octets, failed_auth),
+            Handoff::Report { to, octets, code } => self.reported(to, octets, code),
             Handoff::Register { hop, place } => self.next_hops.register(hop, place),
             Handoff::Unregister { hop, place } => self.next_hops.unregister(&hop, place),
-            Handoff::Claim { from, pending, proof } => {
-                let fresh = self.nonces.claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
+            Handoff::Claim {
+                from,
+                pending,
+                proof,
+            } => {
+                let fresh = self
+                    .nonces
+                    .claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
                 self.hand(from, Handoff::Claimed { pending, fresh });
             }
             Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),
@@ -304,7 +346,10 @@ impl Relay {
 
     /// When [`Relay::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
-        match (self.timers.next_deadline(), self.transactions.next_deadline()) {
+        match (
+            self.timers.next_deadline(),
+            self.transactions.next_deadline(),
+        ) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         }
@@ -328,6 +373,11 @@ impl Relay {
         self.connections.len()
     }
 
+    /// Whether the key still names a connection.
+    pub fn has(&self, key: ConnectionKey) -> bool {
+        self.connections.contains(key)
+    }
+
     /// Live sessions.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
@@ -344,9 +394,16 @@ impl Relay {
         match self.connections.get(key) {
             Some(connection) if connection.verified.is_some() => RoleLabel::Relay,
             Some(connection) if !connection.sessions.is_empty() => RoleLabel::Client,
-            Some(connection) if connection.proven || connection.dialled.is_some() => RoleLabel::Foreign,
+            Some(connection) if connection.proven || connection.dialled.is_some() => {
+                RoleLabel::Foreign
+            }
             _ => RoleLabel::Probation,
         }
+    }
+
+    /// Brings the gauges of a copy of the metrics up to date.
+    pub fn fill_gauges(&self, numbers: &mut ShardMetrics) {
+        numbers.sessions = self.sessions.len() as u64;
     }
 
     fn hand(&mut self, to: ShardId, handoff: Handoff) {
@@ -356,9 +413,15 @@ impl Relay {
 
     /// Asks for a `transmit` if there is something to send and nobody was asked yet.
     fn announce(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let egress = &mut connection.egress;
-        if connection.established && !egress.in_flight && !egress.announced && egress.has_output(&self.flows) {
+        if connection.established
+            && !egress.in_flight
+            && !egress.announced
+            && egress.has_output(&self.flows)
+        {
             egress.announced = true;
             self.commands.push_back(Command::Transmit(key));
         }
@@ -377,21 +440,37 @@ impl Relay {
     /// debug builds: it looks at everything.
     pub fn assert_invariants(&self) {
         let ledger = &self.metrics.ledger;
-        assert!(ledger.balanced(), "custody ledger out of balance: {ledger:?}");
+        assert!(
+            ledger.balanced(),
+            "custody ledger out of balance: {ledger:?}"
+        );
         assert_eq!(ledger.held, self.custodies.held(), "held custodies");
         let outstanding: usize = self.routes.iter().map(|(_, route)| route.outstanding).sum();
         assert_eq!(outstanding, self.outstanding, "sum of outstanding octets");
-        assert!(self.ups.is_empty(), "verdicts are delivered within the call");
+        assert!(
+            self.ups.is_empty(),
+            "verdicts are delivered within the call"
+        );
         for (key, connection) in self.connections.iter() {
-            let pauses = self.routes.iter().filter(|(_, route)| route.source == key && route.pause.is_some());
-            assert_eq!(pauses.count(), connection.pauses, "pausing routes of {key:?}");
+            let pauses = self
+                .routes
+                .iter()
+                .filter(|(_, route)| route.source == key && route.pause.is_some());
+            assert_eq!(
+                pauses.count(),
+                connection.pauses,
+                "pausing routes of {key:?}"
+            );
             for flow in &connection.egress.flows {
                 let flow = self.flows.get(*flow).expect("a connection's flows exist");
                 assert_eq!(flow.connection, key);
             }
         }
         for (_, flow) in self.flows.iter() {
-            assert!(self.connections.contains(flow.connection), "a flow leads to a connection");
+            assert!(
+                self.connections.contains(flow.connection),
+                "a flow leads to a connection"
+            );
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::metrics::Direction;
 use crate::wire::{self, Flag, Head, Kind as HeadKind, Method, Template};
 
+use super::Relay;
 use super::auth_request::AuthTarget;
 use super::command::{Refusal, comment_of};
 use super::egress::Whole;
@@ -17,12 +18,19 @@ use super::receive::method_label;
 use super::route::{Down, Request, RequestKind};
 use super::send_request::Addressed;
 use super::transaction::{Forwarded, ForwardedAuth, Kind};
-use super::Relay;
 
 impl Relay {
     /// A whole request other than SEND is in.
-    pub(super) fn other_request(&mut self, now: Instant, key: ConnectionKey, head: Head, body: Option<Vec<u8>>) {
-        let HeadKind::Request(method) = head.kind() else { return };
+    pub(super) fn other_request(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: Head,
+        body: Option<Vec<u8>>,
+    ) {
+        let HeadKind::Request(method) = head.kind() else {
+            return;
+        };
         if head.fault().is_some() {
             self.refuse_request(now, key, &head, &Refusal::MALFORMED);
             return;
@@ -31,7 +39,9 @@ impl Relay {
             match self.auth_target(now, key, &head) {
                 AuthTarget::Onward => {}
                 AuthTarget::Here(refresh) => return self.auth_request(now, key, head, refresh),
-                AuthTarget::Refused(refusal) => return self.refuse_request(now, key, &head, &refusal),
+                AuthTarget::Refused(refusal) => {
+                    return self.refuse_request(now, key, &head, &refusal);
+                }
                 AuthTarget::Foreign => return self.not_ours_other(now, key, &head),
             }
         }
@@ -41,7 +51,9 @@ impl Relay {
             match self.addressed(&head) {
                 Addressed::Onward { hops } => hops,
                 Addressed::ToUs => return self.refuse_request(now, key, &head, &Refusal::METHOD),
-                Addressed::Refused(refusal) => return self.refuse_request(now, key, &head, &refusal),
+                Addressed::Refused(refusal) => {
+                    return self.refuse_request(now, key, &head, &refusal);
+                }
                 Addressed::Foreign => return self.not_ours_other(now, key, &head),
             }
         };
@@ -49,14 +61,21 @@ impl Relay {
             return self.refuse_request(now, key, &head, &Refusal::METHOD);
         }
         if self.draining.is_some() && method != Method::Report {
-            let refusal = if method == Method::Auth { Refusal::NEXT_HOP_LOST } else { Refusal::DRAINING };
+            let refusal = if method == Method::Auth {
+                Refusal::NEXT_HOP_LOST
+            } else {
+                Refusal::DRAINING
+            };
             return self.refuse_request(now, key, &head, &refusal);
         }
         let (kind, purpose) = match method {
             Method::Report => (RequestKind::Report, Purpose::Report),
             Method::Auth => {
                 let had_credentials = head.authorization().is_some();
-                (RequestKind::Auth(ForwardedAuth { had_credentials }), Purpose::Auth)
+                (
+                    RequestKind::Auth(ForwardedAuth { had_credentials }),
+                    Purpose::Auth,
+                )
             }
             _ => (RequestKind::Other, Purpose::Other),
         };
@@ -70,16 +89,22 @@ impl Relay {
                 return;
             }
         };
+        if self.must_stop(now, route) {
+            return self.refuse_request(now, key, &head, &Refusal::STOP);
+        }
         if let Some(route) = self.routes.get_mut(route) {
             route.used = now;
         }
-        self.request_succeeded(key);
+        self.accepted_if_open(key, route);
         let request = Request {
             template: Template::forwarded(&head, hops),
             range: head.byte_range(),
             status: head.status().map_or(0, |status| status.code),
             body: body.map(Bytes::from),
-            return_to: Place { shard: self.shard, connection: key },
+            return_to: Place {
+                shard: self.shard,
+                connection: key,
+            },
             incoming_transact_id: head.transact_id().into(),
             incoming_from_path: head.from_path().text().into(),
             own_uri: head.to_path().first().unwrap_or_default().into(),
@@ -103,8 +128,12 @@ impl Relay {
     pub(super) fn request_goes_out(&mut self, now: Instant, key: FlowKey, request: Request) {
         let flow = self.flows.get(key).expect("the caller looked");
         let (back, connection_key) = (flow.back, flow.connection);
-        if flow.session.is_some_and(|session| !self.sessions.is_live(now, session)) {
-            self.ups.push_back((back, super::handoff::Up::Credit(request.cost())));
+        if flow
+            .session
+            .is_some_and(|session| !self.sessions.is_live(now, session))
+        {
+            self.ups
+                .push_back((back, super::handoff::Up::Credit(request.cost())));
             self.undeliverable(now, request, &Refusal::NO_SESSION);
             return;
         }
@@ -115,10 +144,17 @@ impl Relay {
         if let Some(body) = &request.body {
             octets.extend_from_slice(body);
         }
-        wire::encode_end(&mut octets, id.as_bytes(), Flag::Complete, request.body.is_some());
-        self.metrics.request(method_label(request.template.method()), Direction::Out);
+        wire::encode_end(
+            &mut octets,
+            id.as_bytes(),
+            Flag::Complete,
+            request.body.is_some(),
+        );
+        self.metrics
+            .request(method_label(request.template.method()), Direction::Out);
         if matches!(request.kind, RequestKind::Report) {
-            self.metrics.report(request.status, crate::metrics::ReportOrigin::Forwarded);
+            self.metrics
+                .report(request.status, crate::metrics::ReportOrigin::Forwarded);
         }
         let transaction = match request.kind {
             RequestKind::Report => None,
@@ -135,11 +171,22 @@ impl Relay {
                     hops: request.hops,
                     auth,
                 };
-                Some(self.transactions.begin(now, id.to_key(), connection_key, Kind::Other(forwarded)))
+                Some(self.transactions.begin(
+                    now,
+                    id.to_key(),
+                    connection_key,
+                    Kind::Other(forwarded),
+                ))
             }
         };
-        let Some(connection) = self.connections.get_mut(connection_key) else { return };
-        connection.egress.push_request(Whole { octets: octets.into(), back: Some((back, cost)), transaction });
+        let Some(connection) = self.connections.get_mut(connection_key) else {
+            return;
+        };
+        connection.egress.push_request(Whole {
+            octets: octets.into(),
+            back: Some((back, cost)),
+            transaction,
+        });
         self.announce(connection_key);
     }
 
@@ -152,8 +199,21 @@ impl Relay {
             RequestKind::Other => refusal.code != 408,
         };
         if told {
-            let Request { return_to, incoming_transact_id, incoming_from_path, own_uri, .. } = request;
-            self.answer_forwarded(now, return_to, &incoming_transact_id, &incoming_from_path, &own_uri, refusal.code);
+            let Request {
+                return_to,
+                incoming_transact_id,
+                incoming_from_path,
+                own_uri,
+                ..
+            } = request;
+            self.answer_forwarded(
+                now,
+                return_to,
+                &incoming_transact_id,
+                &incoming_from_path,
+                &own_uri,
+                refusal.code,
+            );
         }
     }
 
@@ -168,21 +228,50 @@ impl Relay {
         code: u16,
     ) {
         let mut octets = Vec::new();
-        wire::encode_response(&mut octets, transact_id, code, comment_of(code), to, from, &[]);
+        wire::encode_response(
+            &mut octets,
+            transact_id,
+            code,
+            comment_of(code),
+            to,
+            from,
+            &[],
+        );
         self.return_response(now, return_to, octets.into(), false);
     }
 
     /// A response goes to the connection its request came by; if that is gone, nowhere (RSP-06).
-    pub(super) fn return_response(&mut self, now: Instant, to: Place, octets: Bytes, failed_auth: bool) {
+    pub(super) fn return_response(
+        &mut self,
+        now: Instant,
+        to: Place,
+        octets: Bytes,
+        failed_auth: bool,
+    ) {
         if to.shard == self.shard {
             self.returned(now, to.connection, octets, failed_auth);
         } else {
-            self.hand(to.shard, Handoff::Response { to: to.connection, octets, failed_auth });
+            self.hand(
+                to.shard,
+                Handoff::Response {
+                    to: to.connection,
+                    octets,
+                    failed_auth,
+                },
+            );
         }
     }
 
-    pub(super) fn returned(&mut self, now: Instant, key: ConnectionKey, octets: Bytes, failed_auth: bool) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    pub(super) fn returned(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        octets: Bytes,
+        failed_auth: bool,
+    ) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         connection.egress.push_response(octets);
         self.announce(key);
         self.judge_control(key);

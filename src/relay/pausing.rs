@@ -11,21 +11,25 @@ use std::time::Instant;
 use crate::metrics::RefusalReason;
 use crate::wire::Head;
 
+use super::Relay;
 use super::command::{Command, Refusal};
 use super::connection::{Connection, Incoming};
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FLUSH_OCTETS;
 use super::route::Pause;
 use super::timers::Timer;
-use super::Relay;
 
 impl Relay {
     /// After something was sent into a route: is it too much?
     pub(super) fn judge_pause(&mut self, now: Instant, key: RouteKey) {
         let limits = &self.settings.limits;
-        let Some(route) = self.routes.get_mut(key) else { return };
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
         let source = route.source;
-        let Some(connection) = self.connections.get(source) else { return };
+        let Some(connection) = self.connections.get(source) else {
+            return;
+        };
         if route.pause.is_some() || route.outstanding < limits.queued_octets_per_session {
             return;
         }
@@ -61,7 +65,9 @@ impl Relay {
     /// After credit came back: may the source go on?
     pub(super) fn judge_resume(&mut self, now: Instant, key: RouteKey) {
         let limits = &self.settings.limits;
-        let Some(route) = self.routes.get_mut(key) else { return };
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
         let bound = match route.pause {
             None => return,
             Some(Pause::Alone) => limits.queued_octets_per_session,
@@ -75,7 +81,9 @@ impl Relay {
     }
 
     fn end_pause(&mut self, now: Instant, key: RouteKey) {
-        let Some(route) = self.routes.get_mut(key) else { return };
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
         if let Some(Pause::Shared { since }) = route.pause.take() {
             route.spend_pause(now.saturating_duration_since(since));
         }
@@ -83,19 +91,15 @@ impl Relay {
 
     /// The time for which this session may stop the others is over (FWD-16).
     pub(super) fn shared_pause_over(&mut self, now: Instant, key: RouteKey) {
-        let Some(route) = self.routes.get(key) else { return };
-        let Some(Pause::Shared { since }) = route.pause else { return };
-        if now.saturating_duration_since(since) < self.settings.limits.shared_pause {
-            // A timer of an earlier pause, unless that one's share was smaller; look again.
-            let source = route.source;
-            let spent = now.saturating_duration_since(since);
-            let route = self.routes.get_mut(key).expect("looked up above");
-            if route.pause_left(now, self.settings.limits.shared_pause) > spent {
-                return;
-            }
-            self.end_pause(now, key);
-            self.unpause(source);
-            self.stop_arriving(now, key);
+        let allowed = self.settings.limits.shared_pause;
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
+        let Some(Pause::Shared { since }) = route.pause else {
+            return;
+        };
+        if now.saturating_duration_since(since) < route.pause_left(now, allowed) {
+            // The timer of an earlier pause.
             return;
         }
         let source = route.source;
@@ -107,7 +111,9 @@ impl Relay {
     /// Refuses the message that is coming in by this route: what is queued of this chunk ends
     /// `#`, later chunks of it are refused at once.
     fn stop_arriving(&mut self, now: Instant, key: RouteKey) {
-        let Some(route) = self.routes.get(key) else { return };
+        let Some(route) = self.routes.get(key) else {
+            return;
+        };
         let target = route.target;
         if self.refuse_arriving(now, key, None, &Refusal::STOP) {
             self.stop_flow(now, key, target);
@@ -118,8 +124,12 @@ impl Relay {
     pub(super) fn must_stop(&mut self, now: Instant, key: RouteKey) -> bool {
         let bound = self.shared_bound();
         let allowed = self.settings.limits.shared_pause;
-        let Some(route) = self.routes.get_mut(key) else { return false };
-        route.outstanding >= bound && route.pause.is_none() && route.pause_left(now, allowed).is_zero()
+        let Some(route) = self.routes.get_mut(key) else {
+            return false;
+        };
+        route.outstanding >= bound
+            && route.pause.is_none()
+            && route.pause_left(now, allowed).is_zero()
     }
 
     pub(super) fn stop_message(&mut self, now: Instant, key: RouteKey, head: &Head) {
@@ -151,7 +161,9 @@ impl Relay {
 
     fn update_pause(&mut self, now: Option<Instant>, key: ConnectionKey) {
         let bound = self.settings.limits.control_octets;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let full = connection.egress.control_octets >= bound;
         let paused = connection.pauses > 0 || full;
         if paused && connection.paused_since.is_none() {

@@ -8,24 +8,28 @@ use bytes::Bytes;
 use crate::metrics::{Direction, MethodLabel};
 use crate::wire::{self, Event, FailureReport, Flag, Head, Kind, Method, Uri};
 
+use super::Relay;
 use super::command::{CloseReason, Refusal, comment_of};
 use super::connection::Incoming;
 use super::keys::ConnectionKey;
 use super::limits::COPY_BELOW_OCTETS;
 use super::route::Down;
 use super::timers::Timer;
-use super::Relay;
 
 impl Relay {
     pub(super) fn receive_octets(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.deaf {
             return;
         }
         connection.used = now;
         connection.decoder.push(octets);
         loop {
-            let Some(connection) = self.connections.get_mut(key) else { return };
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
             if connection.deaf {
                 return;
             }
@@ -47,7 +51,9 @@ impl Relay {
     /// A message that was begun must go on (SEC-06).
     fn watch_progress(&mut self, now: Instant, key: ConnectionKey) {
         let limits = &self.settings.limits;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.decoder.is_between_messages() {
             connection.unfinished_since = None;
             return;
@@ -59,7 +65,11 @@ impl Relay {
             connection.unfinished_since = Some(now);
         }
         if fresh {
-            let patience = if in_head { limits.head_timeout } else { limits.body_timeout };
+            let patience = if in_head {
+                limits.head_timeout
+            } else {
+                limits.body_timeout
+            };
             self.timers.set(now + patience, Timer::Progress(key));
         }
     }
@@ -88,16 +98,26 @@ impl Relay {
 
     fn body(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
         let bound = self.settings.limits.non_send_body_octets;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         match &mut connection.incoming {
             Incoming::Send { route, .. } => {
                 let route = *route;
                 // A short body must not keep its whole record alive while it waits.
-                let octets = if octets.len() < COPY_BELOW_OCTETS { Bytes::copy_from_slice(&octets) } else { octets };
+                let octets = if octets.len() < COPY_BELOW_OCTETS {
+                    Bytes::copy_from_slice(&octets)
+                } else {
+                    octets
+                };
                 self.push(now, route, Down::Body(octets));
                 self.judge_pause(now, route);
             }
-            Incoming::Whole { body, has_body, head } => {
+            Incoming::Whole {
+                body,
+                has_body,
+                head,
+            } => {
                 *has_body = true;
                 if body.len() + octets.len() > bound {
                     let head = head.clone();
@@ -112,25 +132,39 @@ impl Relay {
 
     /// SYN-17: not forwarded, and closed; 400 first if the method takes a response.
     fn body_too_long(&mut self, now: Instant, key: ConnectionKey, head: &Head) {
-        if matches!(head.kind(), Kind::Request(method) if method != Method::Report) && head.paths_readable() {
+        if matches!(head.kind(), Kind::Request(method) if method != Method::Report)
+            && head.paths_readable()
+        {
             self.refuse_request(now, key, head, &Refusal::MALFORMED);
         }
         self.close(now, key, CloseReason::BodyTooLong);
     }
 
     fn end(&mut self, now: Instant, key: ConnectionKey, flag: Flag) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         match std::mem::replace(&mut connection.incoming, Incoming::Nothing) {
-            Incoming::Send { route, sequence, head } => self.send_end(now, key, route, sequence, head, flag),
+            Incoming::Send {
+                route,
+                sequence,
+                head,
+            } => self.send_end(now, key, route, sequence, head, flag),
             Incoming::Keepalive(head) => self.keepalive_end(key, &head),
-            Incoming::Whole { head, body, has_body } => {
+            Incoming::Whole {
+                head,
+                body,
+                has_body,
+            } => {
                 // Only SEND is chunked: anything else that does not end `$` is discarded (SYN-18).
                 if flag != Flag::Complete {
                     return;
                 }
                 match head.kind() {
                     Kind::Response { .. } => self.response(now, key, &head),
-                    Kind::Request(_) => self.other_request(now, key, head, has_body.then_some(body)),
+                    Kind::Request(_) => {
+                        self.other_request(now, key, head, has_body.then_some(body))
+                    }
                 }
             }
             Incoming::Nothing | Incoming::PastIt => {}
@@ -139,15 +173,39 @@ impl Relay {
 
     /// Answers a SEND that R refuses or takes: To-Path is the leftmost From-Path URI alone
     /// (RSP-01, D-06).
-    pub(super) fn answer_send(&mut self, key: ConnectionKey, head: &Head, code: u16, comment: &[u8]) {
-        let (Some(to), Some(from)) = (head.from_path().first(), head.to_path().first()) else { return };
+    pub(super) fn answer_send(
+        &mut self,
+        key: ConnectionKey,
+        head: &Head,
+        code: u16,
+        comment: &[u8],
+    ) {
+        let (Some(to), Some(from)) = (head.from_path().first(), head.to_path().first()) else {
+            return;
+        };
         self.encode_answer(key, head, code, comment, to, from, &[]);
     }
 
     /// Answers another request: To-Path is the whole From-Path (RSP-02).
-    pub(super) fn answer_other(&mut self, key: ConnectionKey, head: &Head, code: u16, headers: &[(&str, &[u8])]) {
-        let Some(from) = head.to_path().first() else { return };
-        self.encode_answer(key, head, code, comment_of(code), head.from_path().text(), from, headers);
+    pub(super) fn answer_other(
+        &mut self,
+        key: ConnectionKey,
+        head: &Head,
+        code: u16,
+        headers: &[(&str, &[u8])],
+    ) {
+        let Some(from) = head.to_path().first() else {
+            return;
+        };
+        self.encode_answer(
+            key,
+            head,
+            code,
+            comment_of(code),
+            head.from_path().text(),
+            from,
+            headers,
+        );
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one response")]
@@ -172,13 +230,27 @@ impl Relay {
             }
             None => headers,
         };
-        wire::encode_response(&mut octets, head.transact_id(), code, comment, to, from, headers);
+        wire::encode_response(
+            &mut octets,
+            head.transact_id(),
+            code,
+            comment,
+            to,
+            from,
+            headers,
+        );
         self.metrics.response(code, Direction::Out);
         self.respond(key, octets);
     }
 
     /// Refuses a SEND before anybody took it. Failure-Report no: silence (FWD-04).
-    pub(super) fn refuse_send(&mut self, now: Instant, key: ConnectionKey, head: &Head, refusal: &Refusal) {
+    pub(super) fn refuse_send(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: &Head,
+        refusal: &Refusal,
+    ) {
         self.metrics.refusal(refusal.reason);
         if head.paths_readable() && head.failure_report() != FailureReport::No {
             self.answer_send(key, head, refusal.code, refusal.comment());
@@ -187,7 +259,13 @@ impl Relay {
     }
 
     /// Refuses a request other than SEND. REPORT: silence (FNS-03).
-    pub(super) fn refuse_request(&mut self, now: Instant, key: ConnectionKey, head: &Head, refusal: &Refusal) {
+    pub(super) fn refuse_request(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: &Head,
+        refusal: &Refusal,
+    ) {
         self.metrics.refusal(refusal.reason);
         let silent = matches!(head.kind(), Kind::Request(Method::Report)) || !head.paths_readable();
         if !silent {
@@ -208,7 +286,9 @@ impl Relay {
 
     /// Several failures and no success: closed (CON-02, D-37).
     pub(super) fn request_failed(&mut self, now: Instant, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.proven || connection.verified.is_some() || connection.dialled.is_some() {
             return;
         }
@@ -220,7 +300,11 @@ impl Relay {
 
     /// The name of the verified relay that sent this, if its certificate names the host of the
     /// first From-Path URI and the operator lets it in (TLS-07, AUT-24).
-    pub(super) fn relay_name(&self, key: ConnectionKey, head: &Head) -> Option<std::sync::Arc<str>> {
+    pub(super) fn relay_name(
+        &self,
+        key: ConnectionKey,
+        head: &Head,
+    ) -> Option<std::sync::Arc<str>> {
         let verified = self.connections.get(key)?.verified.as_ref()?;
         let first = Uri::parse(head.from_path().first()?).ok()?;
         let host = first.canonical_host().to_string();
@@ -230,7 +314,11 @@ impl Relay {
 
 fn whole(head: Head) -> Incoming {
     let has_body = head.has_blank_line();
-    Incoming::Whole { head, body: Vec::new(), has_body }
+    Incoming::Whole {
+        head,
+        body: Vec::new(),
+        has_body,
+    }
 }
 
 pub(super) fn method_label(method: Method) -> MethodLabel {

@@ -6,25 +6,35 @@ use std::time::Instant;
 use crate::metrics::Direction;
 use crate::wire::{self, Head, Kind as HeadKind, TransactId, Uri};
 
+use super::Relay;
 use super::command::Refusal;
 use super::custody::Fate;
 use super::keys::{ConnectionKey, TransactionKey};
 use super::settings::Naming;
 use super::transaction::{Forwarded, Kind, Progress};
-use super::Relay;
 
 impl Relay {
     /// A whole response is in. What does not fit is dropped without reaction (RSP-04, ERR-09).
     pub(super) fn response(&mut self, now: Instant, key: ConnectionKey, head: &Head) {
-        let HeadKind::Response { code } = head.kind() else { return };
+        let HeadKind::Response { code } = head.kind() else {
+            return;
+        };
         if !head.paths_readable() || !self.is_to_us(head) {
             return;
         }
-        let Some(id) = TransactId::parse(head.transact_id()) else { return };
-        let Some(transaction_key) = self.transactions.find(id, key) else { return };
-        let Some(transaction) = self.transactions.get_mut(transaction_key) else { return };
+        let Some(id) = TransactId::parse(head.transact_id()) else {
+            return;
+        };
+        let Some(transaction_key) = self.transactions.find(id, key) else {
+            return;
+        };
+        let Some(transaction) = self.transactions.get_mut(transaction_key) else {
+            return;
+        };
         if let Some(sent_at) = transaction.sent_at {
-            self.metrics.transaction_duration.record(now.saturating_duration_since(sent_at));
+            self.metrics
+                .transaction_duration
+                .record(now.saturating_duration_since(sent_at));
         }
         match &mut transaction.kind {
             Kind::Send(piece) if is_success(code) => {
@@ -34,7 +44,9 @@ impl Relay {
                     self.piece_ended(transaction_key, Fate::Answered);
                 }
             }
-            Kind::Send(_) => self.piece_failed(transaction_key, &Refusal::downstream(code, head.comment())),
+            Kind::Send(_) => {
+                self.piece_failed(transaction_key, &Refusal::downstream(code, head.comment()))
+            }
             Kind::Other(_) => self.forward_response(now, transaction_key, head, code),
         }
     }
@@ -48,9 +60,17 @@ impl Relay {
 
     /// RSP-05: our URIs move to From-Path and the transact-id is set back.
     fn forward_response(&mut self, now: Instant, key: TransactionKey, head: &Head, code: u16) {
-        let Some(transaction) = self.transactions.remove(key) else { return };
-        let Kind::Other(Forwarded { return_to, incoming_transact_id, incoming_from_path, hops, auth, .. }) =
-            transaction.kind
+        let Some(transaction) = self.transactions.remove(key) else {
+            return;
+        };
+        let Kind::Other(Forwarded {
+            return_to,
+            incoming_transact_id,
+            incoming_from_path,
+            hops,
+            auth,
+            ..
+        }) = transaction.kind
         else {
             return;
         };
@@ -62,7 +82,8 @@ impl Relay {
         }
         wire::response_forwarded(head, hops, &incoming_transact_id, repaired, &mut octets);
         self.metrics.response(code, Direction::Out);
-        let failed_auth = auth.is_some_and(|auth| auth.had_credentials) && code == 401 && !is_stale(head);
+        let failed_auth =
+            auth.is_some_and(|auth| auth.had_credentials) && code == 401 && !is_stale(head);
         self.return_response(now, return_to, octets.into(), failed_auth);
     }
 }

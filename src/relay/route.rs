@@ -71,10 +71,17 @@ impl Request {
 #[derive(Debug)]
 pub enum Down {
     /// A SEND's head; `range` as it came in.
-    Begin { sequence: u32, template: Template, range: Option<ByteRange> },
+    Begin {
+        sequence: u32,
+        template: Template,
+        range: Option<ByteRange>,
+    },
     Body(Bytes),
     /// The end-line came at `received`.
-    End { flag: Flag, received: Instant },
+    End {
+        flag: Flag,
+        received: Instant,
+    },
     /// The rest of the chunk will never come (CHK-19).
     Cut,
     /// The source's shard refuses the chunk that is arriving (FWD-16).
@@ -159,7 +166,10 @@ impl Route {
 
     /// Nothing is on its way; it may be forgotten.
     pub fn is_idle(&self) -> bool {
-        self.outstanding == 0 && self.pending.is_empty() && self.unanswered.is_empty() && self.pause.is_none()
+        self.outstanding == 0
+            && self.pending.is_empty()
+            && self.unanswered.is_empty()
+            && self.pause.is_none()
     }
 
     /// How long it may still pause a shared source in this window (FWD-16).
@@ -180,16 +190,25 @@ impl Route {
         if self.refused.len() >= REFUSED_MESSAGES {
             self.refused.pop_front();
         }
-        self.refused.push_back(RefusedMessage { message_id: message_id.into(), until: now + REFUSED_MEMORY });
+        self.refused.push_back(RefusedMessage {
+            message_id: message_id.into(),
+            until: now + REFUSED_MEMORY,
+        });
     }
 
     pub fn is_refused(&mut self, now: Instant, message_id: &[u8]) -> bool {
         self.forget_refused(now);
-        self.refused.iter().any(|refused| *refused.message_id == *message_id)
+        self.refused
+            .iter()
+            .any(|refused| *refused.message_id == *message_id)
     }
 
     fn forget_refused(&mut self, now: Instant) {
-        while self.refused.front().is_some_and(|refused| refused.until <= now) {
+        while self
+            .refused
+            .front()
+            .is_some_and(|refused| refused.until <= now)
+        {
             self.refused.pop_front();
         }
     }

@@ -8,19 +8,21 @@ use bytes::Bytes;
 use crate::metrics::{Direction, MethodLabel};
 use crate::wire::FailureReport;
 
+use super::Relay;
 use super::command::{Refusal, comment_of};
 use super::connection::Incoming;
 use super::egress::Whole;
-use super::handoff::{Handoff, Up};
 use super::flow::CHUNK_OVERHEAD;
-use super::keys::{FlowKey, RouteKey, ShardId};
+use super::handoff::{Handoff, Up};
+use super::keys::{ConnectionKey, FlowKey, RouteKey, ShardId};
 use super::route::{Down, Target};
-use super::Relay;
 
 impl Relay {
     /// Sends something into the route's flow, or keeps it until there is one.
     pub(super) fn push(&mut self, now: Instant, key: RouteKey, down: Down) {
-        let Some(route) = self.routes.get_mut(key) else { return };
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
         let cost = cost(&down);
         route.outstanding += cost;
         self.outstanding += cost;
@@ -46,7 +48,13 @@ impl Relay {
             if back.shard == self.shard {
                 self.up(now, back.route, up);
             } else {
-                self.hand(back.shard, Handoff::Up { route: back.route, up });
+                self.hand(
+                    back.shard,
+                    Handoff::Up {
+                        route: back.route,
+                        up,
+                    },
+                );
             }
         }
     }
@@ -60,23 +68,35 @@ impl Relay {
             return;
         }
         match up {
-            Up::Opened { shard, flow, expires } => self.opened(now, key, shard, flow, expires),
+            Up::Opened {
+                shard,
+                flow,
+                expires,
+            } => self.opened(now, key, shard, flow, expires),
             Up::NotOpened(refusal) => self.not_opened(now, key, &refusal),
             Up::Taken { sequence } => self.taken(key, sequence),
             Up::Refused { sequence, refusal } => self.chunk_refused(now, key, sequence, &refusal),
             Up::Credit(octets) => self.credited(now, key, octets),
-            Up::Report { octets, code } => self.report(key, octets, code),
             Up::Closed(refusal) => self.flow_closed(now, key, &refusal),
         }
     }
 
-    fn opened(&mut self, now: Instant, key: RouteKey, shard: ShardId, flow: FlowKey, expires: Option<Instant>) {
+    fn opened(
+        &mut self,
+        now: Instant,
+        key: RouteKey,
+        shard: ShardId,
+        flow: FlowKey,
+        expires: Option<Instant>,
+    ) {
         let route = self.routes.get_mut(key).expect("the caller looked");
         route.target = Target::Flow { shard, flow };
         route.expires = expires;
         let pending = std::mem::take(&mut route.pending);
         let source = route.source;
-        if let Some(hop) = route.gives.take() {
+        let gives = route.gives.take();
+        self.request_succeeded(source);
+        if let Some(hop) = gives {
             self.reachable_by(source, hop);
         }
         for down in pending {
@@ -87,6 +107,18 @@ impl Relay {
             }
         }
         self.drop_if_retired(key);
+    }
+
+    /// A request on an open route is accepted for forwarding; one that opens it is so once the
+    /// token's shard has agreed (CON-01).
+    pub(super) fn accepted_if_open(&mut self, source: ConnectionKey, key: RouteKey) {
+        if self
+            .routes
+            .get(key)
+            .is_some_and(|route| route.target != Target::Opening)
+        {
+            self.request_succeeded(source);
+        }
     }
 
     /// Whatever waits for the route is refused, once, and the route goes.
@@ -125,8 +157,12 @@ impl Relay {
         wanted: Option<u32>,
         refusal: &Refusal,
     ) -> bool {
-        let Some(source) = self.routes.get(key).map(|route| route.source) else { return false };
-        let Some(connection) = self.connections.get_mut(source) else { return false };
+        let Some(source) = self.routes.get(key).map(|route| route.source) else {
+            return false;
+        };
+        let Some(connection) = self.connections.get_mut(source) else {
+            return false;
+        };
         let arriving = matches!(
             &connection.incoming,
             Incoming::Send { route, sequence, .. } if *route == key && wanted.is_none_or(|wanted| wanted == *sequence)
@@ -134,7 +170,9 @@ impl Relay {
         if !arriving {
             return false;
         }
-        let Incoming::Send { head, .. } = std::mem::replace(&mut connection.incoming, Incoming::PastIt) else {
+        let Incoming::Send { head, .. } =
+            std::mem::replace(&mut connection.incoming, Incoming::PastIt)
+        else {
             unreachable!("matched above");
         };
         if refusal.code == 413
@@ -151,7 +189,11 @@ impl Relay {
         let route = self.routes.get_mut(key).expect("the caller looked");
         let source = route.source;
         // Verdicts come in order; chunks with Failure-Report no leave no entry.
-        if route.unanswered.front().is_some_and(|first| first.sequence == sequence) {
+        if route
+            .unanswered
+            .front()
+            .is_some_and(|first| first.sequence == sequence)
+        {
             let unanswered = route.unanswered.pop_front().expect("looked at above");
             if unanswered.head.failure_report() == FailureReport::Yes {
                 self.answer_send(source, &unanswered.head, 200, comment_of(200));
@@ -165,7 +207,11 @@ impl Relay {
             return;
         }
         let route = self.routes.get_mut(key).expect("the caller looked");
-        let Some(position) = route.unanswered.iter().position(|waiting| waiting.sequence == sequence) else {
+        let Some(position) = route
+            .unanswered
+            .iter()
+            .position(|waiting| waiting.sequence == sequence)
+        else {
             return;
         };
         let unanswered = route.unanswered.remove(position).expect("found above");
@@ -187,12 +233,18 @@ impl Relay {
     }
 
     /// A REPORT that we made goes to where the SEND came from (RPT-11).
-    fn report(&mut self, key: RouteKey, octets: Bytes, code: u16) {
-        let source = self.routes.get(key).expect("the caller looked").source;
-        let Some(connection) = self.connections.get_mut(source) else { return };
+    pub(super) fn reported(&mut self, source: ConnectionKey, octets: Bytes, code: u16) {
+        let Some(connection) = self.connections.get_mut(source) else {
+            return;
+        };
         self.metrics.request(MethodLabel::Report, Direction::Out);
-        self.metrics.report(code, crate::metrics::ReportOrigin::Relay);
-        connection.egress.push_request(Whole { octets, back: None, transaction: None });
+        self.metrics
+            .report(code, crate::metrics::ReportOrigin::Relay);
+        connection.egress.push_request(Whole {
+            octets,
+            back: None,
+            transaction: None,
+        });
         self.announce(source);
         self.judge_control(source);
     }
@@ -204,7 +256,9 @@ impl Relay {
 
     /// The route ends here; its flow is gone or was told.
     pub(super) fn forget_route(&mut self, key: RouteKey) {
-        let Some(route) = self.routes.remove(key) else { return };
+        let Some(route) = self.routes.remove(key) else {
+            return;
+        };
         self.outstanding -= route.outstanding;
         if let Some(connection) = self.connections.get_mut(route.source) {
             connection.retired.remove(&key);
@@ -219,7 +273,9 @@ impl Relay {
 
     /// Ends a route from the source's side.
     pub(super) fn drop_route(&mut self, now: Instant, key: RouteKey) {
-        let Some(route) = self.routes.get_mut(key) else { return };
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
         let target = route.target;
         let pending = std::mem::take(&mut route.pending);
         if let Target::Flow { shard, flow } = target {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::wire::{FailureReport, Flag, Head, Template, Uri};
 
+use super::Relay;
 use super::command::{CloseReason, Refusal, comment_of};
 use super::connection::Incoming;
 use super::handoff::Purpose;
@@ -12,7 +13,6 @@ use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FILM_OCTETS;
 use super::route::{Down, Unanswered};
 use super::settings::Naming;
-use super::Relay;
 
 /// What the paths of a request say to us.
 pub(super) enum Addressed {
@@ -73,14 +73,20 @@ impl Relay {
         let path = head.to_path();
         let mut uris = path.uris();
         let first = uris.next().map(Uri::parse);
-        let Some(Ok(first)) = first else { return Addressed::Refused(Refusal::MALFORMED) };
+        let Some(Ok(first)) = first else {
+            return Addressed::Refused(Refusal::MALFORMED);
+        };
         match self.settings.naming(&first) {
             Naming::Foreign => return Addressed::Foreign,
             Naming::Misspelt => return Addressed::Refused(Refusal::NO_SESSION),
             Naming::Ours => {}
         }
-        let Some(second) = uris.next() else { return Addressed::ToUs };
-        let Ok(second) = Uri::parse(second) else { return Addressed::Refused(Refusal::MALFORMED) };
+        let Some(second) = uris.next() else {
+            return Addressed::ToUs;
+        };
+        let Ok(second) = Uri::parse(second) else {
+            return Addressed::Refused(Refusal::MALFORMED);
+        };
         if self.settings.naming(&second) == Naming::Ours {
             return match uris.next() {
                 Some(third) if has_port(third) => Addressed::Onward { hops: 2 },
@@ -121,8 +127,17 @@ impl Relay {
     }
 
     /// Sends the head into its route.
-    fn begin(&mut self, now: Instant, key: ConnectionKey, key_of_route: RouteKey, head: Head, hops: usize) -> Incoming {
-        let Some(route) = self.routes.get_mut(key_of_route) else { return Incoming::PastIt };
+    fn begin(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        key_of_route: RouteKey,
+        head: Head,
+        hops: usize,
+    ) -> Incoming {
+        let Some(route) = self.routes.get_mut(key_of_route) else {
+            return Incoming::PastIt;
+        };
         let message_id = head.message_id().unwrap_or_default();
         if route.is_refused(now, message_id) {
             self.refuse_send(now, key, &head, &Refusal::STOP);
@@ -136,20 +151,34 @@ impl Relay {
         let range = head.byte_range();
         let route = self.routes.get_mut(key_of_route).expect("looked up above");
         route.used = now;
-        route.film = range.and_then(|range| range.total).is_some_and(|total| total > FILM_OCTETS);
+        route.film = range
+            .and_then(|range| range.total)
+            .is_some_and(|total| total > FILM_OCTETS);
         let film = route.film;
         let sequence = route.next_sequence;
         route.next_sequence = route.next_sequence.wrapping_add(1);
         if !film && let Some(connection) = self.connections.get_mut(key) {
             connection.chat_moved(now, key_of_route);
         }
-        self.request_succeeded(key);
+        self.accepted_if_open(key, key_of_route);
         let template = Template::forwarded(&head, hops);
         // Known before the first octet of it can be refused.
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.incoming = Incoming::Send { route: key_of_route, sequence, head };
+            connection.incoming = Incoming::Send {
+                route: key_of_route,
+                sequence,
+                head,
+            };
         }
-        self.push(now, key_of_route, Down::Begin { sequence, template, range });
+        self.push(
+            now,
+            key_of_route,
+            Down::Begin {
+                sequence,
+                template,
+                range,
+            },
+        );
         self.deliver_ups(now);
         match self.connections.get_mut(key) {
             Some(connection) => std::mem::replace(&mut connection.incoming, Incoming::Nothing),
@@ -173,7 +202,14 @@ impl Relay {
                 route.unanswered.push_back(Unanswered { sequence, head });
             }
         }
-        self.push(now, key_of_route, Down::End { flag, received: now });
+        self.push(
+            now,
+            key_of_route,
+            Down::End {
+                flag,
+                received: now,
+            },
+        );
         self.deliver_ups(now);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.used = now;
@@ -188,7 +224,7 @@ fn has_port(uri: &[u8]) -> bool {
 
 fn is_signed(head: &Head) -> bool {
     !head.has_blank_line()
-        || head
-            .content_type()
-            .is_some_and(|value| value.len() >= 16 && value[..16].eq_ignore_ascii_case(b"multipart/signed"))
+        || head.content_type().is_some_and(|value| {
+            value.len() >= 16 && value[..16].eq_ignore_ascii_case(b"multipart/signed")
+        })
 }

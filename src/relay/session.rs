@@ -30,7 +30,10 @@ impl Token {
     const CHARACTERS: usize = 24;
 
     pub fn new(shard: ShardId, random: [u8; 16]) -> Self {
-        Self { shard, bits: u128::from_be_bytes(random) }
+        Self {
+            shard,
+            bits: u128::from_be_bytes(random),
+        }
     }
 
     /// None: not of our making, whatever shards there are (URI-07: no normalisation).
@@ -43,7 +46,10 @@ impl Token {
         let (masked, random) = octets.split_first_chunk::<2>()?;
         let bits = u128::from_be_bytes(random.try_into().ok()?);
         let shard = u16::from_be_bytes(*masked) ^ Self::mask(bits);
-        (shard < workers).then_some(Self { shard: ShardId(shard), bits })
+        (shard < workers).then_some(Self {
+            shard: ShardId(shard),
+            bits,
+        })
     }
 
     pub fn text(self) -> String {
@@ -89,7 +95,9 @@ impl Session {
     /// Whether `next` is this session's way back (D-20): for a client equal scheme, host,
     /// port and transport, for a relay the exact URI.
     pub fn leads_to(&self, next: &Uri<'_>) -> bool {
-        let Ok(back) = Uri::parse(&self.leads_to) else { return false };
+        let Ok(back) = Uri::parse(&self.leads_to) else {
+            return false;
+        };
         match self.holder {
             Holder::Client(_) => back.same_authority(next),
             Holder::Relay(_) => back.equivalent(next),
@@ -133,7 +141,9 @@ impl Sessions {
     }
 
     pub fn is_live(&self, now: Instant, key: SessionKey) -> bool {
-        self.by_key.get(key).is_some_and(|session| now < session.expires)
+        self.by_key
+            .get(key)
+            .is_some_and(|session| now < session.expires)
     }
 
     pub fn remove(&mut self, key: SessionKey) -> Option<Session> {

@@ -65,7 +65,9 @@ impl Settings {
     /// Whether an AUTH to `uri` alone is for us: D-03 tolerates served domains, a missing
     /// port, 2855 and the transport `ws`.
     pub(super) fn serves(&self, uri: &Uri<'_>) -> bool {
-        let port = uri.port().is_none_or(|port| port == 2855 || self.ports.contains(&port));
+        let port = uri
+            .port()
+            .is_none_or(|port| port == 2855 || self.ports.contains(&port));
         let transport = uri.transport();
         port && uri.scheme() == Scheme::Msrps
             && (transport.eq_ignore_ascii_case(b"tcp") || transport.eq_ignore_ascii_case(b"ws"))
@@ -81,7 +83,8 @@ impl Settings {
     /// Whether the operator lets the verified relay `name` use us (AUT-24).
     pub(super) fn allows_peer(&self, name: &str) -> bool {
         let is = |entry: &String| entry.eq_ignore_ascii_case(name);
-        !self.peers_block.iter().any(is) && (self.peers_allow.is_empty() || self.peers_allow.iter().any(is))
+        !self.peers_block.iter().any(is)
+            && (self.peers_allow.is_empty() || self.peers_allow.iter().any(is))
     }
 }
 
@@ -120,7 +123,9 @@ mod tests {
 
     #[test]
     fn tls_09_a_wildcard_stands_for_one_label() {
-        let names = VerifiedNames { names: vec!["*.example.com".into(), "relay.example.org".into()] };
+        let names = VerifiedNames {
+            names: vec!["*.example.com".into(), "relay.example.org".into()],
+        };
         assert!(names.matches("a.example.com"));
         assert!(names.matches("RELAY.example.org"));
         assert!(!names.matches("a.b.example.com"));

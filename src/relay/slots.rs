@@ -64,7 +64,12 @@ pub struct Slots<K, V> {
 
 impl<K: Key, V> Default for Slots<K, V> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), len: 0, key: PhantomData }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+            key: PhantomData,
+        }
     }
 }
 
@@ -80,8 +85,12 @@ impl<K: Key, V> Slots<K, V> {
             slot.value = Some(value);
             return K::new(index, slot.generation);
         }
-        let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 slots: each is bounded by a limit");
-        self.slots.push(Slot { generation: 0, value: Some(value) });
+        let index = u32::try_from(self.slots.len())
+            .expect("fewer than 2^32 slots: each is bounded by a limit");
+        self.slots.push(Slot {
+            generation: 0,
+            value: Some(value),
+        });
         K::new(index, 0)
     }
 
@@ -120,7 +129,9 @@ impl<K: Key, V> Slots<K, V> {
     /// In the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (K, &V)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            slot.value.as_ref().map(|value| (K::new(index as u32, slot.generation), value))
+            slot.value
+                .as_ref()
+                .map(|value| (K::new(index as u32, slot.generation), value))
         })
     }
 

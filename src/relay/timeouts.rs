@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::Relay;
 use super::command::{CloseReason, Refusal};
 use super::connection::Incoming;
 use super::custody::Fate;
@@ -9,7 +10,6 @@ use super::keys::{ConnectionKey, SessionKey, TransactionKey};
 use super::limits::TIMER_STANDSTILL;
 use super::timers::Timer;
 use super::transaction::{Kind, Progress};
-use super::Relay;
 use crate::wire::FailureReport;
 
 impl Relay {
@@ -36,7 +36,10 @@ impl Relay {
             Timer::Session(key) => self.session_due(now, key),
             Timer::SharedPause(key) => self.shared_pause_over(now, key),
             Timer::Transaction(key) => {
-                let waits = self.transactions.get(key).is_some_and(|open| open.progress == Progress::Waiting);
+                let waits = self
+                    .transactions
+                    .get(key)
+                    .is_some_and(|open| open.progress == Progress::Waiting);
                 if waits {
                     self.transaction_expired(now, key);
                 }
@@ -48,7 +51,9 @@ impl Relay {
 
     /// TMR-05, CON-01.
     fn probation_over(&mut self, now: Instant, key: ConnectionKey) {
-        let Some(connection) = self.connections.get(key) else { return };
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         if connection.proven || connection.closing.is_some() {
             return;
         }
@@ -61,14 +66,22 @@ impl Relay {
 
     fn progress_due(&mut self, now: Instant, key: ConnectionKey) {
         let limits = &self.settings.limits;
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(since) = connection.unfinished_since else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(since) = connection.unfinished_since else {
+            return;
+        };
         if connection.paused_since.is_some() {
             // It is us who do not read.
             connection.unfinished_since = Some(now);
         }
         let in_head = matches!(connection.incoming, Incoming::Nothing);
-        let patience = if in_head { limits.head_timeout } else { limits.body_timeout };
+        let patience = if in_head {
+            limits.head_timeout
+        } else {
+            limits.body_timeout
+        };
         let due = connection.unfinished_since.unwrap_or(since) + patience;
         if due > now {
             self.timers.set(due, Timer::Progress(key));
@@ -80,8 +93,12 @@ impl Relay {
     /// TMR-08: the kernel took nothing for so long.
     fn stall_due(&mut self, now: Instant, key: ConnectionKey) {
         let patience = self.settings.limits.stall_timeout;
-        let Some(connection) = self.connections.get(key) else { return };
-        let Some(since) = connection.egress.waiting_since else { return };
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let Some(since) = connection.egress.waiting_since else {
+            return;
+        };
         if since + patience > now {
             self.timers.set(since + patience, Timer::Stall(key));
         } else {
@@ -92,11 +109,14 @@ impl Relay {
     /// CON-03, CON-04.
     fn idle_due(&mut self, now: Instant, key: ConnectionKey) {
         let patience = self.settings.idle_timeout;
-        let Some(connection) = self.connections.get(key) else { return };
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         let busy = !connection.is_unused() || !connection.egress.is_idle(&self.flows);
         let due = connection.used + patience;
         if busy || due > now {
-            self.timers.set(due.max(now + patience / 4), Timer::Idle(key));
+            self.timers
+                .set(due.max(now + patience / 4), Timer::Idle(key));
         } else {
             self.close(now, key, CloseReason::Idle);
         }
@@ -104,7 +124,9 @@ impl Relay {
 
     /// UPT-06.
     fn session_due(&mut self, now: Instant, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else { return };
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
         if session.expires > now {
             // It was prolonged, and that set a timer of its own.
             return;
@@ -121,12 +143,18 @@ impl Relay {
     }
 
     fn transaction_due(&mut self, now: Instant, key: TransactionKey) {
-        let Some(transaction) = self.transactions.get_mut(key) else { return };
+        let Some(transaction) = self.transactions.get_mut(key) else {
+            return;
+        };
         // While we do not read the connection, its answer may well be there.
-        let paused = self.connections.get(transaction.connection).is_some_and(|c| c.paused_since.is_some());
+        let paused = self
+            .connections
+            .get(transaction.connection)
+            .is_some_and(|c| c.paused_since.is_some());
         if paused && !std::mem::replace(&mut transaction.extended, true) {
             self.transactions.stand_still(key);
-            self.timers.set(now + TIMER_STANDSTILL, Timer::Transaction(key));
+            self.timers
+                .set(now + TIMER_STANDSTILL, Timer::Transaction(key));
             return;
         }
         self.transaction_expired(now, key);
@@ -135,10 +163,13 @@ impl Relay {
     /// No answer in time: 408 for Failure-Report yes, nothing for partial (RPT-02, RPT-03,
     /// D-11); an AUTH is answered, other requests are forgotten (TMR-06, D-33).
     fn transaction_expired(&mut self, now: Instant, key: TransactionKey) {
-        let Some(transaction) = self.transactions.get(key) else { return };
+        let Some(transaction) = self.transactions.get(key) else {
+            return;
+        };
         match &transaction.kind {
             Kind::Send(piece) if piece.failure_report == FailureReport::Yes => {
-                self.metrics.refusal(crate::metrics::RefusalReason::NextHopLost);
+                self.metrics
+                    .refusal(crate::metrics::RefusalReason::NextHopLost);
                 self.piece_failed(key, &Refusal::NEXT_HOP_LOST);
             }
             Kind::Send(_) => self.piece_ended(key, Fate::Released),

@@ -58,7 +58,9 @@ impl Timers {
 
     pub fn set(&mut self, at: Instant, timer: Timer) {
         let nanos = at.saturating_duration_since(self.origin).as_nanos();
-        let tick = u64::try_from(nanos.div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX).max(self.tick);
+        let tick = u64::try_from(nanos.div_ceil(TICK.as_nanos()))
+            .unwrap_or(u64::MAX)
+            .max(self.tick);
         if tick - self.tick >= SLOTS as u64 {
             self.far.push(Reverse((tick, timer)));
         } else {
@@ -107,7 +109,11 @@ impl Timers {
         let nanos = now.saturating_duration_since(self.origin).as_nanos();
         let until = u64::try_from(nanos / TICK.as_nanos()).unwrap_or(u64::MAX);
         loop {
-            while self.far.peek().is_some_and(|Reverse((tick, _))| *tick - self.tick < SLOTS as u64) {
+            while self
+                .far
+                .peek()
+                .is_some_and(|Reverse((tick, _))| *tick - self.tick < SLOTS as u64)
+            {
                 if let Some(Reverse((tick, timer))) = self.far.pop() {
                     self.put(tick, timer);
                 }
@@ -137,8 +143,8 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::slots::Key;
+    use super::*;
 
     fn probe(number: u32) -> Timer {
         Timer::Probation(ConnectionKey::new(number, 0))
@@ -158,7 +164,9 @@ mod tests {
             timers.due(at, &mut due);
             assert!(!due.is_empty(), "woken for nothing at {:?}", at - start);
             for timer in due {
-                let Timer::Probation(key) = timer else { unreachable!() };
+                let Timer::Probation(key) = timer else {
+                    unreachable!()
+                };
                 let wanted = start + Duration::from_millis(waits[key.slot()]);
                 assert!(at >= wanted && at - wanted <= TICK, "{:?}", at - wanted);
                 seen += 1;

@@ -112,7 +112,13 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
-    pub fn begin(&mut self, now: Instant, id: u128, connection: ConnectionKey, kind: Kind) -> TransactionKey {
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        id: u128,
+        connection: ConnectionKey,
+        kind: Kind,
+    ) -> TransactionKey {
         let key = self.by_key.insert(Transaction {
             id,
             connection,
@@ -171,7 +177,9 @@ impl Transactions {
     pub fn wait(&mut self, key: TransactionKey, now: Instant, patience: Duration) {
         self.unlist(key);
         let last = self.last;
-        let Some(transaction) = self.by_key.get_mut(key) else { return };
+        let Some(transaction) = self.by_key.get_mut(key) else {
+            return;
+        };
         transaction.progress = Progress::Waiting;
         transaction.sent_at.get_or_insert(now);
         transaction.deadline = now + patience;
@@ -202,7 +210,9 @@ impl Transactions {
     }
 
     fn unlist(&mut self, key: TransactionKey) {
-        let Some(transaction) = self.by_key.get_mut(key) else { return };
+        let Some(transaction) = self.by_key.get_mut(key) else {
+            return;
+        };
         if !std::mem::take(&mut transaction.listed) {
             return;
         }
