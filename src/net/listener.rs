@@ -1,0 +1,99 @@
+//! Listening sockets, one for each shard and address, and what every connected socket is set to.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections that may wait to be accepted; the kernel caps it (net.core.somaxconn).
+const BACKLOG: i32 = 4096;
+/// What may lie unsent in the kernel: more would only hide how slow a receiver is.
+const NOTSENT_LOWAT: u32 = 65_536;
+
+/// An address that cannot be listened on, and what to do.
+#[derive(Debug)]
+pub struct BindProblem {
+    pub address: SocketAddr,
+    pub error: io::Error,
+}
+
+impl fmt::Display for BindProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hint = match self.error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another process listens there (`ss -ltnp` shows which); stop it or choose another port"
+            }
+            io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
+            io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+            _ => "check the address",
+        };
+        write!(
+            f,
+            "cannot listen on {}: {}; {hint}",
+            self.address, self.error
+        )
+    }
+}
+
+impl std::error::Error for BindProblem {}
+
+/// Binds `address` once for each shard, all before the first accept. With port 0 the kernel
+/// chooses one, the same for all.
+pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<TcpListener>, BindProblem> {
+    let problem = |error| BindProblem { address, error };
+    // SO_REUSEPORT would let us join another process of the same user without a word.
+    probe(address).map_err(problem)?;
+    let first = bind_one(address).map_err(problem)?;
+    let address_bound = first.local_addr().map_err(problem)?;
+    let mut listeners = vec![first];
+    for _ in 1..shards {
+        listeners.push(bind_one(address_bound).map_err(problem)?);
+    }
+    for listener in &listeners {
+        SockRef::from(listener).listen(BACKLOG).map_err(problem)?;
+    }
+    Ok(listeners)
+}
+
+/// Whether the address could be bound, by nobody else.
+pub fn probe(address: SocketAddr) -> io::Result<()> {
+    let socket = socket(address)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        // Each family has its own listener: what an address means does not depend on sysctl.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Settings of a connected socket. A socket that refuses one works without it.
+pub fn tune(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(120))
+        .with_interval(Duration::from_secs(30));
+    let _ = socket.set_tcp_keepalive(&keepalive);
+}

@@ -1,0 +1,7 @@
+//! Sockets and their ring operations, TLS, listeners, names: octets, and no MSRP.
+
+pub mod address;
+pub mod dial;
+pub mod listener;
+pub mod tls;
+pub mod uring;

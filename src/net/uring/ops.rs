@@ -1,0 +1,106 @@
+//! Receive and send as operations with one completion. An operation owns its socket: entries
+//! reach the kernel when the thread parks, and a descriptor closed before that may by then be
+//! another client's.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use io_uring::{cqueue, opcode, squeue, types};
+use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
+
+use super::buffers::{Buffer, Buffers, GROUP};
+
+/// `IORING_RECVSEND_POLL_FIRST`.
+const POLL_FIRST: u16 = 1;
+
+struct Received;
+
+impl OneshotOutputTransform for Received {
+    type Output = io::Result<Option<Buffer>>;
+    type StoredData = (Rc<TcpStream>, Rc<Buffers>);
+
+    fn transform_oneshot_output(
+        self,
+        (_, buffers): Self::StoredData,
+        cqe: cqueue::Entry,
+    ) -> Self::Output {
+        let buffer = cqueue::buffer_select(cqe.flags());
+        let length = usize::try_from(cqe.result()).unwrap_or(0);
+        // A buffer may be named even where nothing came: it returns by being dropped.
+        let buffer = buffer.map(|id| buffers.take(id, length));
+        if cqe.result() < 0 {
+            return Err(io::Error::from_raw_os_error(-cqe.result()));
+        }
+        Ok(buffer.filter(|buffer| !buffer.is_empty()))
+    }
+}
+
+/// Reads at most `limit` octets into a buffer that the kernel picks. `None`: end of stream.
+/// `poll_first` spares the attempt where nothing is expected to be there yet. With all buffers
+/// lent the error is `ENOBUFS`.
+pub async fn receive(
+    socket: &Rc<TcpStream>,
+    buffers: &Rc<Buffers>,
+    limit: usize,
+    poll_first: bool,
+) -> io::Result<Option<Buffer>> {
+    let fd = types::Fd(socket.as_raw_fd());
+    let entry = opcode::Recv::new(fd, std::ptr::null_mut(), limit as u32)
+        .buf_group(GROUP)
+        .build();
+    let mut entry = entry.flags(squeue::Flags::BUFFER_SELECT);
+    if poll_first {
+        // SAFETY: the entry is the kernel's 64-octet record, whose u16 at offset 2 (`ioprio`)
+        // holds these flags for a receive; the crate has no setter for it.
+        unsafe {
+            let flags = (&raw mut entry).cast::<u8>().add(2).cast::<u16>();
+            flags.write_unaligned(flags.read_unaligned() | POLL_FIRST);
+        }
+    }
+    UnsubmittedOneshot::new((socket.clone(), buffers.clone()), Received, entry)
+        .submit()
+        .await
+}
+
+/// Octets on their way out. Comes back from each send, so that its memory is used again.
+pub struct Outgoing {
+    pub octets: Vec<u8>,
+    /// How many of them the kernel has taken.
+    pub taken: usize,
+}
+
+struct Sent;
+
+impl OneshotOutputTransform for Sent {
+    type Output = (io::Result<usize>, Outgoing);
+    type StoredData = (Rc<TcpStream>, Outgoing);
+
+    fn transform_oneshot_output(
+        self,
+        (_, mut outgoing): Self::StoredData,
+        cqe: cqueue::Entry,
+    ) -> Self::Output {
+        if cqe.result() < 0 {
+            return (Err(io::Error::from_raw_os_error(-cqe.result())), outgoing);
+        }
+        let taken = cqe.result() as usize;
+        outgoing.taken += taken;
+        (Ok(taken), outgoing)
+    }
+}
+
+/// Sends what the kernel has not taken yet; it may take less than all.
+pub async fn send(socket: &Rc<TcpStream>, outgoing: Outgoing) -> (io::Result<usize>, Outgoing) {
+    let rest = &outgoing.octets[outgoing.taken..];
+    let fd = types::Fd(socket.as_raw_fd());
+    // The octets live on the heap and move into the operation, which keeps them in place until
+    // its completion.
+    let entry = opcode::Send::new(fd, rest.as_ptr(), rest.len() as u32)
+        .flags(libc::MSG_NOSIGNAL)
+        .build();
+    UnsubmittedOneshot::new((socket.clone(), outgoing), Sent, entry)
+        .submit()
+        .await
+}
