@@ -1,0 +1,235 @@
+//! The follow-up of a batch: what other shards sent, what the machine commands, and for each
+//! connection with output one encryption and one send.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::net::uring::{self, Outgoing};
+use crate::relay::{CloseReason, Command, ConnectionKey, Loss};
+
+use super::mesh::ShardMessage;
+use super::socket::Socket;
+use super::{Shard, dialling, inbox, reader};
+
+/// Vectors kept for sends, and how large one may be to be kept.
+const SPARE_MAX: usize = 256;
+const SPARE_OCTETS_MAX: usize = 131_072;
+/// How long a closed connection is read on, so that its last octets are not reset.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Runs once after each batch of completions.
+pub(super) async fn run(shard: Rc<Shard>) {
+    loop {
+        shard.flush.notified().await;
+        shard.flush_asked.set(false);
+        shard.now();
+        inbox::empty(&shard);
+        follow(&shard);
+        finish_batch(&shard);
+    }
+}
+
+/// Follows the machine's commands until there are none.
+pub(super) fn follow(shard: &Rc<Shard>) {
+    loop {
+        let command = shard.relay.borrow_mut().poll_command();
+        let Some(command) = command else { break };
+        match command {
+            Command::Transmit(key) => transmit(shard, key),
+            Command::Resume(key) => {
+                if let Some(socket) = shard.socket(key) {
+                    socket.changed.notify_one();
+                }
+            }
+            Command::Close { connection, reason } => close(shard, connection, &reason),
+            Command::Abort { connection, reason } => abort(shard, connection, &reason),
+            Command::Dial {
+                connection,
+                target,
+                verify,
+            } => {
+                uring::spawn(dialling::dial(shard.clone(), connection, target, verify));
+            }
+            Command::Handoff { to, handoff } => {
+                let mesh = shard.mailbox.mesh();
+                shard
+                    .outbox
+                    .borrow_mut()
+                    .send(mesh, to, ShardMessage::Handoff(handoff));
+            }
+        }
+    }
+}
+
+fn finish_batch(shard: &Rc<Shard>) {
+    if let Some(began) = shard.batch_began.take() {
+        shard
+            .relay
+            .borrow_mut()
+            .metrics_mut()
+            .loop_duration
+            .record(began.elapsed());
+    }
+    shard.now.set(None);
+    if !shard.outbox.borrow().is_empty() && !shard.retrying.replace(true) {
+        uring::spawn(retry(shard.clone()));
+    }
+    let next = shard.relay.borrow().next_timeout();
+    if next.is_some_and(|next| shard.armed.get().is_none_or(|armed| next < armed)) {
+        shard.timer.notify_one();
+    }
+}
+
+/// Tries again what other shards had no room for.
+async fn retry(shard: Rc<Shard>) {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let empty = {
+        let mut outbox = shard.outbox.borrow_mut();
+        outbox.retry(shard.mailbox.mesh());
+        outbox.is_empty()
+    };
+    shard.retrying.set(false);
+    if empty {
+        shard.uncongested.notify_waiters();
+    }
+    shard.ask_flush();
+}
+
+/// Sends what the socket's handshake and the machine have to send, if no send is under way.
+pub(super) fn transmit(shard: &Rc<Shard>, key: ConnectionKey) {
+    let Some(socket) = shard.socket(key) else {
+        return;
+    };
+    flush_socket(shard, &socket);
+}
+
+pub(super) fn flush_socket(shard: &Rc<Shard>, socket: &Rc<Socket>) {
+    if socket.sending.get() || socket.dead.get() {
+        return;
+    }
+    let mut octets = shard.spare.borrow_mut().pop().unwrap_or_default();
+    let mut pending = socket.pending.borrow_mut();
+    octets.append(&mut pending);
+    *pending = Vec::new();
+    drop(pending);
+    let mut from_machine = false;
+    if socket.established.get()
+        && let Some(key) = socket.key.get()
+    {
+        let now = shard.now();
+        match &socket.tls {
+            None => {
+                let before = octets.len();
+                let mut relay = shard.relay.borrow_mut();
+                from_machine = relay.transmit(now, key, &mut octets);
+                relay.metrics_mut().octets_out += (octets.len() - before) as u64;
+            }
+            Some(tls) => {
+                let mut plain = shard.plain.borrow_mut();
+                plain.clear();
+                let mut relay = shard.relay.borrow_mut();
+                from_machine = relay.transmit(now, key, &mut plain);
+                relay.metrics_mut().octets_out += plain.len() as u64;
+                drop(relay);
+                if from_machine && let Err(error) = tls.borrow_mut().write(&plain, &mut octets) {
+                    reader::lost(shard, socket, Loss::Tls(error.to_string()));
+                    return;
+                }
+            }
+        }
+    }
+    if octets.is_empty() {
+        give_back(shard, octets);
+        if socket.closing.get() {
+            half_close(socket);
+        }
+        return;
+    }
+    socket.sending.set(true);
+    uring::spawn(send(shard.clone(), socket.clone(), octets, from_machine));
+}
+
+/// One send, however often the kernel takes only a part of it.
+async fn send(shard: Rc<Shard>, socket: Rc<Socket>, octets: Vec<u8>, from_machine: bool) {
+    let mut outgoing = Outgoing { octets, taken: 0 };
+    loop {
+        let (result, back) = uring::send(&socket.stream, outgoing).await;
+        outgoing = back;
+        if !matches!(result, Ok(1..)) {
+            socket.sending.set(false);
+            reader::lost(&shard, &socket, Loss::Closed);
+            return;
+        }
+        if outgoing.taken == outgoing.octets.len() {
+            break;
+        }
+        if from_machine && let Some(key) = socket.key.get() {
+            let now = shard.now();
+            shard.relay.borrow_mut().progress(now, key);
+        }
+        shard.ask_flush();
+    }
+    give_back(&shard, outgoing.octets);
+    socket.sending.set(false);
+    match socket.key.get() {
+        Some(key) => {
+            if from_machine {
+                let now = shard.now();
+                shard.relay.borrow_mut().sent(now, key);
+            }
+            if !socket.pending.borrow().is_empty() {
+                flush_socket(&shard, &socket);
+            }
+        }
+        None => flush_socket(&shard, &socket),
+    }
+    shard.ask_flush();
+}
+
+fn give_back(shard: &Shard, mut octets: Vec<u8>) {
+    let mut spare = shard.spare.borrow_mut();
+    if spare.len() < SPARE_MAX && octets.capacity() > 0 && octets.capacity() <= SPARE_OCTETS_MAX {
+        octets.clear();
+        spare.push(octets);
+    }
+}
+
+/// The machine has let go: close_notify, half-close, read on for a moment.
+fn close(shard: &Rc<Shard>, key: ConnectionKey, reason: &CloseReason) {
+    let Some(socket) = shard.take(key) else {
+        return;
+    };
+    tracing::debug!(remote = %socket.remote, %reason, "connection closed");
+    if let Some(tls) = &socket.tls {
+        tls.borrow_mut()
+            .close_notify(&mut socket.pending.borrow_mut());
+    }
+    socket.closing.set(true);
+    shard.closing.set(shard.closing.get() + 1);
+    flush_socket(shard, &socket);
+    socket.changed.notify_one();
+    uring::spawn(linger(socket));
+}
+
+async fn linger(socket: Rc<Socket>) {
+    tokio::time::sleep(LINGER).await;
+    socket.kill();
+}
+
+fn half_close(socket: &Socket) {
+    if !socket.half_closed.replace(true) {
+        let _ = socket.stream.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+fn abort(shard: &Rc<Shard>, key: ConnectionKey, reason: &CloseReason) {
+    let Some(socket) = shard.take(key) else {
+        return;
+    };
+    tracing::debug!(remote = %socket.remote, %reason, "connection ended");
+    if *reason == CloseReason::Stalled {
+        // What the other side does not take must not stay in the kernel either.
+        let _ = socket2::SockRef::from(&*socket.stream).set_linger(Some(Duration::ZERO));
+    }
+    socket.kill();
+}

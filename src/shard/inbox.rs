@@ -1,0 +1,63 @@
+//! What other shards and the control thread want.
+
+use std::rc::Rc;
+
+use super::mesh::{ShardMessage, Status};
+use super::{Shard, accept};
+
+/// Messages taken in one go: the sockets must have their turn too.
+const AT_ONCE: usize = 4096;
+
+/// Waits for messages and asks for a flush, which takes them.
+pub(super) async fn run(shard: Rc<Shard>) {
+    loop {
+        shard.mailbox.wait().await;
+        shard.ask_flush();
+        // The flush empties the inbox before this task looks again.
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(super) fn empty(shard: &Rc<Shard>) {
+    for _ in 0..AT_ONCE {
+        let Some(message) = shard.mailbox.try_receive() else {
+            return;
+        };
+        take(shard, message);
+    }
+    shard.ask_flush();
+}
+
+fn take(shard: &Rc<Shard>, message: ShardMessage) {
+    let now = shard.now();
+    match message {
+        ShardMessage::Handoff(handoff) => shard.relay.borrow_mut().handoff(now, handoff),
+        ShardMessage::Socket { stream, accepted } => accept::adopt(shard, stream, accepted),
+        ShardMessage::Scrape(reply) => {
+            let _ = reply.send(Box::new(shard.numbers()));
+        }
+        ShardMessage::Status(reply) => {
+            let relay = shard.relay.borrow();
+            let _ = reply.send(Status {
+                drained: relay.is_drained() && shard.outbox.borrow().is_empty(),
+                connections: relay.connections(),
+                closing: shard.closing.get(),
+                held: relay.metrics().ledger.held,
+            });
+        }
+        ShardMessage::Reload(settings) => {
+            shard
+                .relay
+                .borrow_mut()
+                .reconfigure(settings.relay.clone(), settings.users.clone());
+            *shard.settings.borrow_mut() = settings;
+        }
+        ShardMessage::Drain { deadline } => {
+            shard.draining.set(true);
+            shard.drain.notify_waiters();
+            shard.relay.borrow_mut().drain(now, deadline);
+        }
+        ShardMessage::CloseAll => shard.relay.borrow_mut().close_all(now),
+        ShardMessage::Stop => shard.stop.notify_one(),
+    }
+}

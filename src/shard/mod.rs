@@ -1,0 +1,125 @@
+//! One core: its ring, its relay, its sockets, its handoff queues. It turns completions into
+//! calls of the machine and the machine's output into submissions, and decides nothing about
+//! MSRP.
+//!
+//! Readers await their socket and feed the machine; whatever they caused is followed up once,
+//! after all readers of the batch have run: commands, encryption, one send for each
+//! connection (see [`flush`]).
+
+mod accept;
+mod dialling;
+mod flush;
+mod inbox;
+mod mesh;
+mod reader;
+mod socket;
+mod start;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+pub use mesh::{Mesh, ShardMessage, Status};
+pub use start::{ShardStart, Shards, start};
+
+use crate::auth::Users;
+use crate::net::address::DialPolicy;
+use crate::net::dial::Resolver;
+use crate::net::tls::TlsContext;
+use crate::net::uring::Buffers;
+use crate::relay::{self, ConnectionKey, Relay, ShardId};
+
+use mesh::{Mailbox, Outbox};
+use socket::Socket;
+
+/// What shards need to know besides the machine's settings; swapped as a whole on reload.
+#[derive(Clone)]
+pub struct Settings {
+    pub relay: Arc<relay::Settings>,
+    pub users: Arc<Users>,
+    pub tls: Option<TlsContext>,
+    pub dial: Arc<DialPolicy>,
+    /// Resolving, connecting and TLS together.
+    pub connect_timeout: Duration,
+    /// Connections of the whole process.
+    pub connections: usize,
+}
+
+/// State of one shard, shared by the tasks on its thread. No borrow lives over an await.
+struct Shard {
+    id: ShardId,
+    relay: RefCell<Relay>,
+    settings: RefCell<Arc<Settings>>,
+    /// By the machine's slot numbers.
+    sockets: RefCell<Vec<Option<Rc<Socket>>>>,
+    buffers: Rc<Buffers>,
+    mailbox: Mailbox,
+    outbox: RefCell<Outbox>,
+    resolver: Resolver,
+    /// Something happened in this batch that `flush` has to follow up.
+    flush: Notify,
+    flush_asked: Cell<bool>,
+    /// Wakes readers that wait for room in the outbox.
+    uncongested: Notify,
+    /// Wakes the timer task: the next deadline came nearer.
+    timer: Notify,
+    armed: Cell<Option<Instant>>,
+    /// The time of this batch; None: to be read again.
+    now: Cell<Option<Instant>>,
+    batch_began: Cell<Option<Instant>>,
+    /// Vectors for sends, used again.
+    spare: RefCell<Vec<Vec<u8>>>,
+    plain: RefCell<Vec<u8>>,
+    /// Sockets that the machine has let go of and that are not closed yet.
+    closing: Cell<usize>,
+    /// A task is trying the outbox again.
+    retrying: Cell<bool>,
+    draining: Cell<bool>,
+    drain: Notify,
+    stop: Notify,
+}
+
+impl Shard {
+    /// Read once for each batch of completions.
+    fn now(&self) -> Instant {
+        if let Some(now) = self.now.get() {
+            return now;
+        }
+        let now = Instant::now();
+        self.now.set(Some(now));
+        self.batch_began.set(Some(now));
+        now
+    }
+
+    /// Asks for a `flush` after the tasks that are ready now.
+    fn ask_flush(&self) {
+        if !self.flush_asked.replace(true) {
+            self.flush.notify_one();
+        }
+    }
+
+    fn socket(&self, key: ConnectionKey) -> Option<Rc<Socket>> {
+        let socket = self.sockets.borrow().get(key.slot())?.clone()?;
+        (socket.key.get() == Some(key)).then_some(socket)
+    }
+
+    fn insert(&self, key: ConnectionKey, socket: Rc<Socket>) {
+        socket.key.set(Some(key));
+        let mut sockets = self.sockets.borrow_mut();
+        if sockets.len() <= key.slot() {
+            sockets.resize_with(key.slot() + 1, || None);
+        }
+        sockets[key.slot()] = Some(socket);
+    }
+
+    /// The machine has let go of the key.
+    fn take(&self, key: ConnectionKey) -> Option<Rc<Socket>> {
+        let socket = self.socket(key)?;
+        socket.key.set(None);
+        self.sockets.borrow_mut()[key.slot()] = None;
+        Some(socket)
+    }
+}

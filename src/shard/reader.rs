@@ -1,0 +1,174 @@
+//! The one task of a connection: it awaits octets, decrypts them and feeds the machine.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::net::uring::{self, Buffer};
+use crate::relay::{ConnectionKey, Loss, VerifiedNames};
+
+use super::Shard;
+use super::socket::Socket;
+
+/// A read during the handshake, or after the machine has let go.
+const SMALL_READ: usize = 16_384;
+/// Below this a read has emptied the socket: the next one had better wait for more.
+const POLL_FIRST_BELOW: usize = 8192;
+
+/// Reads until the end of the stream.
+pub(super) async fn read(shard: Rc<Shard>, socket: Rc<Socket>) {
+    let mut poll_first = true;
+    loop {
+        if socket.dead.get() {
+            break;
+        }
+        if !shard.outbox.borrow().is_empty() {
+            shard.uncongested.notified().await;
+            continue;
+        }
+        let room = match socket.key.get() {
+            Some(key) if socket.established.get() => shard.relay.borrow().read_room(key),
+            _ => SMALL_READ,
+        };
+        if room == 0 {
+            socket.changed.notified().await;
+            continue;
+        }
+        match uring::receive(&socket.stream, &shard.buffers, room, poll_first).await {
+            Ok(Some(mut buffer)) => {
+                poll_first = buffer.len() < POLL_FIRST_BELOW;
+                octets(&shard, &socket, &mut buffer);
+            }
+            Ok(None) => {
+                end_of_stream(&shard, &socket);
+                break;
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                shard.buffers.available().await;
+                continue;
+            }
+            Err(_) => {
+                lost(&shard, &socket, Loss::Closed);
+                break;
+            }
+        }
+        shard.ask_flush();
+    }
+    shard.ask_flush();
+    finished(&shard, &socket);
+}
+
+fn octets(shard: &Shard, socket: &Socket, buffer: &mut Buffer) {
+    let Some(key) = socket.key.get() else { return };
+    let now = shard.now();
+    let Some(tls) = &socket.tls else {
+        let octets = Bytes::copy_from_slice(buffer.octets_mut());
+        let mut relay = shard.relay.borrow_mut();
+        relay.metrics_mut().octets_in += octets.len() as u64;
+        relay.receive(now, key, octets);
+        return;
+    };
+    let mut batch = Batch::default();
+    let outcome = {
+        let mut pending = socket.pending.borrow_mut();
+        tls.borrow_mut().read(
+            buffer.octets_mut(),
+            &mut |record| batch.record(record),
+            &mut pending,
+        )
+    };
+    batch.seal();
+    match outcome {
+        Ok(outcome) => {
+            if outcome.handshake_done_now {
+                established(shard, socket, key);
+            }
+            let mut relay = shard.relay.borrow_mut();
+            for octets in batch.sealed {
+                relay.metrics_mut().octets_in += octets.len() as u64;
+                relay.receive(now, key, octets);
+            }
+            if outcome.close_notify {
+                relay.end_of_stream(now, key);
+            }
+        }
+        Err(error) => lost(shard, socket, Loss::Tls(error.to_string())),
+    }
+}
+
+/// Decrypted records in memory of their own. Small ones share an allocation, but none is
+/// larger than a record: what a queued slice keeps alive stays honest.
+#[derive(Default)]
+struct Batch {
+    open: BytesMut,
+    sealed: Vec<Bytes>,
+}
+
+impl Batch {
+    const OCTETS_MAX: usize = 16_384;
+
+    fn record(&mut self, record: &[u8]) {
+        if self.open.len() + record.len() > Self::OCTETS_MAX {
+            self.seal();
+        }
+        self.open.extend_from_slice(record);
+    }
+
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            self.sealed.push(std::mem::take(&mut self.open).freeze());
+        }
+    }
+}
+
+/// The handshake is done: the machine may speak.
+fn established(shard: &Shard, socket: &Socket, key: ConnectionKey) {
+    socket.established.set(true);
+    let settings = shard.settings.borrow().clone();
+    let names = match (&socket.tls, &settings.tls) {
+        (Some(tls), Some(context)) => tls.borrow().verified_names(context),
+        _ => None,
+    };
+    let verified = names.map(|names| std::sync::Arc::new(VerifiedNames { names }));
+    let now = shard.now();
+    let mut relay = shard.relay.borrow_mut();
+    relay
+        .metrics_mut()
+        .handshake_duration
+        .record(now.saturating_duration_since(socket.begun));
+    relay.established(now, key, verified);
+    drop(relay);
+    socket.changed.notify_waiters();
+}
+
+fn end_of_stream(shard: &Shard, socket: &Socket) {
+    if let Some(key) = socket.key.get() {
+        let now = shard.now();
+        if socket.established.get() {
+            shard.relay.borrow_mut().end_of_stream(now, key);
+        } else {
+            lost(shard, socket, Loss::Closed);
+        }
+    }
+}
+
+/// The socket is of no more use.
+pub(super) fn lost(shard: &Shard, socket: &Socket, loss: Loss) {
+    if let Some(key) = socket.key.get() {
+        let now = shard.now();
+        shard.relay.borrow_mut().lost(now, key, loss);
+        shard.take(key);
+    }
+    socket.flush_alert();
+    socket.kill();
+    shard.ask_flush();
+}
+
+/// The reader is the last to leave a closing socket.
+fn finished(shard: &Shard, socket: &Socket) {
+    if socket.closing.replace(false) {
+        shard.closing.set(shard.closing.get() - 1);
+    }
+    shard.mailbox.mesh().left(shard.id);
+    socket.changed.notify_waiters();
+}

@@ -1,0 +1,76 @@
+//! One socket of the shard: its TLS, what waits to be sent below MSRP, and in which stage of
+//! its life it is.
+
+use std::cell::{Cell, RefCell};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::net::tls::TlsSession;
+use crate::relay::ConnectionKey;
+
+/// A connected socket. Its reader task, a send under way and the shard's table share it.
+pub(super) struct Socket {
+    pub stream: Rc<TcpStream>,
+    pub remote: SocketAddr,
+    /// Void once the machine has let go of it.
+    pub key: Cell<Option<ConnectionKey>>,
+    pub tls: Option<RefCell<TlsSession>>,
+    /// Handshake done (at once for TCP).
+    pub established: Cell<bool>,
+    /// When it was accepted or the connect began, for the handshake's duration.
+    pub begun: Instant,
+    /// Octets below MSRP: handshake, alerts.
+    pub pending: RefCell<Vec<u8>>,
+    pub sending: Cell<bool>,
+    /// Let go: close_notify and half-close once the send under way is done.
+    pub closing: Cell<bool>,
+    pub half_closed: Cell<bool>,
+    /// Nothing more is read or written.
+    pub dead: Cell<bool>,
+    /// Wakes its reader (room again, or the end) and who waits for its handshake.
+    pub changed: Notify,
+}
+
+impl Socket {
+    pub fn new(
+        stream: TcpStream,
+        remote: SocketAddr,
+        tls: Option<TlsSession>,
+        begun: Instant,
+    ) -> Self {
+        Self {
+            stream: Rc::new(stream),
+            remote,
+            key: Cell::new(None),
+            established: Cell::new(tls.is_none()),
+            tls: tls.map(RefCell::new),
+            begun,
+            pending: RefCell::new(Vec::new()),
+            sending: Cell::new(false),
+            closing: Cell::new(false),
+            half_closed: Cell::new(false),
+            dead: Cell::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Sends what waits below MSRP, an alert most likely, as far as the kernel takes it at once.
+    pub fn flush_alert(&self) {
+        let pending = std::mem::take(&mut *self.pending.borrow_mut());
+        if !pending.is_empty() && !self.sending.get() && !self.dead.get() {
+            let _ = socket2::SockRef::from(&*self.stream)
+                .send_with_flags(&pending, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        }
+    }
+
+    /// Ends it now: what is under way completes at once with an error.
+    pub fn kill(&self) {
+        self.dead.set(true);
+        self.key.set(None);
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.changed.notify_one();
+    }
+}

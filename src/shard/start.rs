@@ -1,0 +1,161 @@
+//! Threads: one for each core, each with its engine, its machine and its listeners.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use tokio::sync::Notify;
+
+use crate::metrics::ShardMetrics;
+use crate::net::dial::Resolver;
+use crate::net::uring::{self, Engine};
+use crate::relay::{self, Relay, ShardId};
+
+pub use super::accept::Listening;
+use super::mesh::{Mailbox, Mesh, Outbox, mesh};
+use super::{Settings, Shard, accept, flush, inbox};
+
+/// What one shard starts with.
+pub struct ShardStart {
+    pub relay: relay::Start,
+    pub listeners: Vec<Listening>,
+}
+
+/// The running shards.
+pub struct Shards {
+    pub mesh: Mesh,
+    pub threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts all shards, pinned to a core each where there are enough. All engines are up when
+/// this returns; the error of the first that could not start says what to do.
+pub fn start(
+    settings: Arc<Settings>,
+    resolver: Resolver,
+    starts: Vec<ShardStart>,
+) -> Result<Shards, String> {
+    let (mesh, mailboxes) = mesh(starts.len() as u16);
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let pin = starts.len() <= cores.len();
+    let mut threads = Vec::new();
+    // One after the other: each finds its own ring among the process's descriptors.
+    for (index, (start, mailbox)) in starts.into_iter().zip(mailboxes).enumerate() {
+        let (ready, is_ready) = mpsc::channel();
+        let core = pin.then(|| cores[index]);
+        let (settings, resolver) = (settings.clone(), resolver.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || {
+                let _fatal = EndProcessOnPanic;
+                if let Some(core) = core {
+                    core_affinity::set_for_current(core);
+                }
+                match Engine::start() {
+                    Ok(engine) => {
+                        let _ = ready.send(Ok(()));
+                        run(&engine, settings, resolver, start, mailbox);
+                    }
+                    Err(problem) => {
+                        let _ = ready.send(Err(problem));
+                    }
+                }
+            })
+            .map_err(|error| format!("cannot start a thread for shard {index}: {error}"))?;
+        is_ready
+            .recv()
+            .map_err(|_| format!("shard {index} ended while it started"))??;
+        threads.push(thread);
+    }
+    Ok(Shards { mesh, threads })
+}
+
+/// Half a relay is worse than none: a panic in a shard ends the process.
+struct EndProcessOnPanic;
+
+impl Drop for EndProcessOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+fn run(
+    engine: &Engine,
+    settings: Arc<Settings>,
+    resolver: Resolver,
+    start: ShardStart,
+    mailbox: Mailbox,
+) {
+    let shards = mailbox.mesh().shards();
+    let shard = Rc::new(Shard {
+        id: mailbox.shard(),
+        relay: RefCell::new(Relay::new(start.relay)),
+        settings: RefCell::new(settings),
+        sockets: RefCell::new(Vec::new()),
+        buffers: engine.buffers(),
+        mailbox,
+        outbox: RefCell::new(Outbox::new(shards)),
+        resolver,
+        flush: Notify::new(),
+        flush_asked: Cell::new(false),
+        uncongested: Notify::new(),
+        timer: Notify::new(),
+        armed: Cell::new(None),
+        now: Cell::new(None),
+        batch_began: Cell::new(None),
+        spare: RefCell::new(Vec::new()),
+        plain: RefCell::new(Vec::new()),
+        closing: Cell::new(0),
+        retrying: Cell::new(false),
+        draining: Cell::new(false),
+        drain: Notify::new(),
+        stop: Notify::new(),
+    });
+    engine.block_on(async {
+        uring::spawn(flush::run(shard.clone()));
+        uring::spawn(inbox::run(shard.clone()));
+        uring::spawn(timers(shard.clone()));
+        for listening in start.listeners {
+            uring::spawn(accept::run(shard.clone(), listening));
+        }
+        shard.stop.notified().await;
+    });
+}
+
+/// Wakes the machine when it wants to be woken.
+async fn timers(shard: Rc<Shard>) {
+    loop {
+        let next = shard.relay.borrow().next_timeout();
+        shard.armed.set(next);
+        match next {
+            None => shard.timer.notified().await,
+            Some(next) => tokio::select! {
+                () = tokio::time::sleep_until(next.into()) => {
+                    shard.now.set(None);
+                    let now = shard.now();
+                    shard.relay.borrow_mut().handle_timeout(now);
+                    shard.ask_flush();
+                }
+                () = shard.timer.notified() => {}
+            },
+        }
+    }
+}
+
+impl Shard {
+    /// A copy of the numbers, gauges brought up to date.
+    pub(super) fn numbers(&self) -> ShardMetrics {
+        let relay = self.relay.borrow();
+        let mut numbers = relay.metrics().clone();
+        relay.fill_gauges(&mut numbers);
+        numbers
+    }
+}
+
+/// The shard's number as the mesh counts.
+pub fn shard_ids(mesh: &Mesh) -> impl Iterator<Item = ShardId> {
+    (0..mesh.shards()).map(ShardId)
+}
