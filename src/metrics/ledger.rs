@@ -1,0 +1,40 @@
+//! The custody ledger: `taken = answered + reported + released + dropped + held`. The unit is
+//! the incoming chunk.
+
+use super::labels::DropReason;
+
+/// Sums of one shard, or of all.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Ledger {
+    /// Chunks whose 200 was due.
+    pub taken: u64,
+    /// All their pieces have a 2xx.
+    pub answered: u64,
+    /// A piece failed and a REPORT went out.
+    pub reported: u64,
+    /// No answer was due.
+    pub released: u64,
+    /// A failure that may not or cannot be told, by [`DropReason`].
+    pub dropped: [u64; DropReason::COUNT],
+    /// Not yet any of these.
+    pub held: u64,
+}
+
+impl Ledger {
+    /// Whether nothing was lost in silence.
+    pub fn balanced(&self) -> bool {
+        let dropped: u64 = self.dropped.iter().sum();
+        self.taken == self.answered + self.reported + self.released + dropped + self.held
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.taken += other.taken;
+        self.answered += other.answered;
+        self.reported += other.reported;
+        self.released += other.released;
+        for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
+            *sum += more;
+        }
+        self.held += other.held;
+    }
+}

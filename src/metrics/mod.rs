@@ -1,0 +1,81 @@
+//! Numbers as plain data, and their text: counters, gauges and histograms of one shard, merged
+//! at a scrape. Nothing here knows a thread or a clock.
+
+mod histogram;
+mod labels;
+mod ledger;
+mod render;
+
+pub use histogram::{Histogram, Quantiles};
+pub use labels::{
+    CloseReason, Direction, DropReason, MethodLabel, RefusalReason, ReportOrigin, RoleLabel,
+    TransportLabel,
+};
+pub use ledger::Ledger;
+pub use render::{ProcessMetrics, ShardSnapshot, forward_total, histograms_json, render};
+
+/// Response and status codes that have a label of their own; all others count as `other`.
+pub(crate) const CODES: [u16; 13] = [
+    200, 400, 401, 403, 408, 413, 415, 423, 425, 426, 481, 501, 506,
+];
+
+fn code_index(code: u16) -> usize {
+    CODES
+        .iter()
+        .position(|known| *known == code)
+        .unwrap_or(CODES.len())
+}
+
+/// The numbers of one shard.
+#[derive(Clone, Default)]
+pub struct ShardMetrics {
+    pub(crate) requests: [[u64; Direction::COUNT]; MethodLabel::COUNT],
+    pub(crate) responses: [[u64; Direction::COUNT]; CODES.len() + 1],
+    pub(crate) reports: [[u64; ReportOrigin::COUNT]; CODES.len() + 1],
+    pub(crate) refusals: [u64; RefusalReason::COUNT],
+    pub(crate) closed: [u64; CloseReason::COUNT],
+    /// Connections by transport and role, filled for a scrape.
+    pub connections: [[u64; RoleLabel::COUNT]; TransportLabel::COUNT],
+    /// The custody ledger.
+    pub ledger: Ledger,
+    /// MSRP octets received, decrypted.
+    pub octets_in: u64,
+    /// MSRP octets sent, before encryption.
+    pub octets_out: u64,
+    /// Messages handed to other shards.
+    pub handoffs: u64,
+    /// Live sessions.
+    pub sessions: u64,
+    /// Last octet of a chunk received to its last octet handed to the kernel.
+    pub forward_duration: Histogram,
+    /// The next hop's answer time.
+    pub transaction_duration: Histogram,
+    /// TCP accepted (or dialled) to TLS established.
+    pub handshake_duration: Histogram,
+    /// AUTH received to answered.
+    pub auth_duration: Histogram,
+    /// One batch of completions and its follow-up.
+    pub loop_duration: Histogram,
+}
+
+impl ShardMetrics {
+    pub fn request(&mut self, method: MethodLabel, direction: Direction) {
+        self.requests[method as usize][direction as usize] += 1;
+    }
+
+    pub fn response(&mut self, code: u16, direction: Direction) {
+        self.responses[code_index(code)][direction as usize] += 1;
+    }
+
+    pub fn report(&mut self, status: u16, origin: ReportOrigin) {
+        self.reports[code_index(status)][origin as usize] += 1;
+    }
+
+    pub fn refusal(&mut self, reason: RefusalReason) {
+        self.refusals[reason as usize] += 1;
+    }
+
+    pub fn closed(&mut self, reason: CloseReason) {
+        self.closed[reason as usize] += 1;
+    }
+}

@@ -1,0 +1,435 @@
+//! The text of a scrape (Prometheus exposition format 0.0.4), and `/histograms`.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::labels::{
+    CloseReason, Direction, DropReason, MethodLabel, RefusalReason, ReportOrigin, RoleLabel,
+    TransportLabel,
+};
+use super::{CODES, Histogram, Ledger, ShardMetrics};
+
+/// A shard's numbers, and whether it answered in time or these are its last ones.
+pub struct ShardSnapshot {
+    pub shard: u16,
+    pub up: bool,
+    pub numbers: Box<ShardMetrics>,
+}
+
+/// Numbers of the process as a whole.
+pub struct ProcessMetrics {
+    pub certificate_expiry: Option<SystemTime>,
+    /// Forward latency of the last 30 to 60 s.
+    pub recent_forward: Histogram,
+}
+
+/// 1-2.5-5 steps from 10 us to 30 s, in microseconds.
+const BOUNDS_MICROS: [u64; 21] = [
+    10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 30_000_000,
+];
+
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(
+            self.0,
+            "# HELP msrpd_{name} {help}\n# TYPE msrpd_{name} {kind}"
+        );
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let _ = match labels {
+            "" => writeln!(self.0, "msrpd_{name} {value}"),
+            labels => writeln!(self.0, "msrpd_{name}{{{labels}}} {value}"),
+        };
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+        self.head(name, kind, help);
+        self.line(name, "", value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.head(name, "histogram", help);
+        for bound in BOUNDS_MICROS {
+            let bound = Duration::from_micros(bound);
+            let label = format!("le=\"{}\"", bound.as_secs_f64());
+            self.line(
+                &format!("{name}_bucket"),
+                &label,
+                histogram.count_up_to(bound),
+            );
+        }
+        self.line(&format!("{name}_bucket"), "le=\"+Inf\"", histogram.count());
+        self.line(&format!("{name}_sum"), "", histogram.sum().as_secs_f64());
+        self.line(&format!("{name}_count"), "", histogram.count());
+    }
+}
+
+fn codes() -> impl Iterator<Item = (usize, String)> {
+    let known = CODES.iter().map(u16::to_string);
+    known.chain(["other".to_owned()]).enumerate()
+}
+
+type Pick = fn(&ShardMetrics) -> &Histogram;
+
+const HISTOGRAMS: [(&str, &str, Pick); 5] = [
+    (
+        "forward_duration_seconds",
+        "Last octet of a chunk received to its last octet handed to the kernel.",
+        |numbers| &numbers.forward_duration,
+    ),
+    (
+        "transaction_duration_seconds",
+        "Time until the next hop answered.",
+        |numbers| &numbers.transaction_duration,
+    ),
+    (
+        "handshake_duration_seconds",
+        "Connection accepted or dialled to TLS established.",
+        |numbers| &numbers.handshake_duration,
+    ),
+    (
+        "auth_duration_seconds",
+        "AUTH with credentials received to answered.",
+        |numbers| &numbers.auth_duration,
+    ),
+    (
+        "loop_duration_seconds",
+        "One batch of completions and its follow-up on a shard.",
+        |numbers| &numbers.loop_duration,
+    ),
+];
+
+fn merged(shards: &[ShardSnapshot], pick: Pick) -> Histogram {
+    let mut all = Histogram::default();
+    for shard in shards {
+        all.merge(pick(&shard.numbers));
+    }
+    all
+}
+
+/// Forward latency of all shards, for [`super::Quantiles`].
+pub fn forward_total(shards: &[ShardSnapshot]) -> Histogram {
+    merged(shards, |numbers| &numbers.forward_duration)
+}
+
+/// The whole text of `/metrics`.
+pub fn render(shards: &[ShardSnapshot], process: &ProcessMetrics) -> String {
+    let mut text = Text(String::with_capacity(32 * 1024));
+    for (name, help, pick) in HISTOGRAMS {
+        text.histogram(name, help, &merged(shards, pick));
+    }
+    text.head(
+        "forward_latency_seconds",
+        "gauge",
+        "Forward latency over the last 30 to 60 s.",
+    );
+    for (label, quantile) in [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.999)] {
+        let value = process.recent_forward.quantile(quantile).as_secs_f64();
+        text.line(
+            "forward_latency_seconds",
+            &format!("quantile=\"{label}\""),
+            value,
+        );
+    }
+    connections(&mut text, shards);
+    traffic(&mut text, shards);
+    ledger(&mut text, shards);
+    reasons(&mut text, shards);
+    if let Some(expiry) = process.certificate_expiry {
+        let seconds = expiry
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        text.one(
+            "tls_certificate_expiry_timestamp_seconds",
+            "gauge",
+            "When our certificate expires.",
+            seconds,
+        );
+    }
+    text.head("build_info", "gauge", "What runs here.");
+    text.line(
+        "build_info",
+        concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""),
+        1,
+    );
+    text.0
+}
+
+fn sum(shards: &[ShardSnapshot], pick: impl Fn(&ShardMetrics) -> u64) -> u64 {
+    shards.iter().map(|shard| pick(&shard.numbers)).sum()
+}
+
+fn connections(text: &mut Text, shards: &[ShardSnapshot]) {
+    text.head("connections", "gauge", "Open connections.");
+    for transport in TransportLabel::ALL {
+        for role in RoleLabel::ALL {
+            let labels = format!(
+                "transport=\"{}\",role=\"{}\"",
+                transport.text(),
+                role.text()
+            );
+            let value = sum(shards, |numbers| {
+                numbers.connections[transport as usize][role as usize]
+            });
+            text.line("connections", &labels, value);
+        }
+    }
+    text.head("shard_connections", "gauge", "Open connections of a shard.");
+    for shard in shards {
+        let value: u64 = shard.numbers.connections.iter().flatten().sum();
+        text.line(
+            "shard_connections",
+            &format!("shard=\"{}\"", shard.shard),
+            value,
+        );
+    }
+    text.head(
+        "shard_up",
+        "gauge",
+        "Whether a shard answered this scrape within 1 s.",
+    );
+    for shard in shards {
+        text.line(
+            "shard_up",
+            &format!("shard=\"{}\"", shard.shard),
+            u8::from(shard.up),
+        );
+    }
+    text.one(
+        "sessions",
+        "gauge",
+        "Live Use-Path URIs.",
+        sum(shards, |numbers| numbers.sessions),
+    );
+}
+
+fn traffic(text: &mut Text, shards: &[ShardSnapshot]) {
+    text.head("requests_total", "counter", "MSRP requests.");
+    for method in MethodLabel::ALL {
+        for direction in Direction::ALL {
+            let labels = format!(
+                "method=\"{}\",direction=\"{}\"",
+                method.text(),
+                direction.text()
+            );
+            let value = sum(shards, |numbers| {
+                numbers.requests[method as usize][direction as usize]
+            });
+            text.line("requests_total", &labels, value);
+        }
+    }
+    text.head("responses_total", "counter", "MSRP responses.");
+    for (index, code) in codes() {
+        for direction in Direction::ALL {
+            let labels = format!("code=\"{code}\",direction=\"{}\"", direction.text());
+            let value = sum(shards, |numbers| {
+                numbers.responses[index][direction as usize]
+            });
+            text.line("responses_total", &labels, value);
+        }
+    }
+    text.head("reports_total", "counter", "REPORTs sent, by status.");
+    for (index, code) in codes() {
+        for origin in ReportOrigin::ALL {
+            let labels = format!("status=\"{code}\",origin=\"{}\"", origin.text());
+            text.line(
+                "reports_total",
+                &labels,
+                sum(shards, |numbers| numbers.reports[index][origin as usize]),
+            );
+        }
+    }
+    text.head("octets_total", "counter", "MSRP octets, without TLS.");
+    text.line(
+        "octets_total",
+        "direction=\"in\"",
+        sum(shards, |numbers| numbers.octets_in),
+    );
+    text.line(
+        "octets_total",
+        "direction=\"out\"",
+        sum(shards, |numbers| numbers.octets_out),
+    );
+    text.one(
+        "handoffs_total",
+        "counter",
+        "Messages handed to another shard.",
+        sum(shards, |numbers| numbers.handoffs),
+    );
+}
+
+fn ledger(text: &mut Text, shards: &[ShardSnapshot]) {
+    let mut all = Ledger::default();
+    for shard in shards {
+        all.add(&shard.numbers.ledger);
+    }
+    text.one(
+        "chunks_taken_total",
+        "counter",
+        "Chunks that we took responsibility for.",
+        all.taken,
+    );
+    text.one(
+        "chunks_answered_total",
+        "counter",
+        "Chunks whose pieces all have a 2xx.",
+        all.answered,
+    );
+    text.one(
+        "chunks_reported_total",
+        "counter",
+        "Chunks that failed and were reported.",
+        all.reported,
+    );
+    text.one(
+        "chunks_released_total",
+        "counter",
+        "Chunks for which no answer was due.",
+        all.released,
+    );
+    text.head(
+        "chunks_dropped_total",
+        "counter",
+        "Chunks whose failure may not or cannot be told.",
+    );
+    for reason in DropReason::ALL {
+        let labels = format!("reason=\"{}\"", reason.text());
+        text.line(
+            "chunks_dropped_total",
+            &labels,
+            all.dropped[reason as usize],
+        );
+    }
+    text.one(
+        "chunks_held",
+        "gauge",
+        "Chunks taken and not yet resolved.",
+        all.held,
+    );
+}
+
+fn reasons(text: &mut Text, shards: &[ShardSnapshot]) {
+    text.head(
+        "refusals_total",
+        "counter",
+        "Requests refused, sources paused, transactions forgotten.",
+    );
+    for reason in RefusalReason::ALL {
+        let labels = format!("reason=\"{}\"", reason.text());
+        text.line(
+            "refusals_total",
+            &labels,
+            sum(shards, |numbers| numbers.refusals[reason as usize]),
+        );
+    }
+    text.head(
+        "connections_closed_total",
+        "counter",
+        "Connections that ended, by cause.",
+    );
+    for reason in CloseReason::ALL {
+        let labels = format!("reason=\"{}\"", reason.text());
+        text.line(
+            "connections_closed_total",
+            &labels,
+            sum(shards, |numbers| numbers.closed[reason as usize]),
+        );
+    }
+}
+
+/// `/histograms`: cumulative HdrHistograms (V2, base64). Two readings subtracted give any
+/// stretch exactly.
+pub fn histograms_json(shards: &[ShardSnapshot]) -> String {
+    let mut text = String::from("{");
+    for (index, (name, _, pick)) in HISTOGRAMS.into_iter().enumerate() {
+        let histogram = merged(shards, pick);
+        let comma = if index > 0 { "," } else { "" };
+        let encoded = STANDARD.encode(histogram.to_v2());
+        let _ = write!(
+            text,
+            "{comma}\"msrpd_{name}\":{{\"unit\":\"us\",\"count\":{},\"hdr_v2_base64\":\"{encoded}\"}}",
+            histogram.count()
+        );
+    }
+    text.push('}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> String {
+        let mut numbers = Box::new(ShardMetrics::default());
+        numbers.request(MethodLabel::Send, Direction::In);
+        numbers.response(599, Direction::Out);
+        numbers.forward_duration.record(Duration::from_micros(70));
+        let process = ProcessMetrics {
+            certificate_expiry: Some(UNIX_EPOCH),
+            recent_forward: Histogram::default(),
+        };
+        render(
+            &[ShardSnapshot {
+                shard: 0,
+                up: true,
+                numbers,
+            }],
+            &process,
+        )
+    }
+
+    #[test]
+    fn every_series_has_a_help_and_names_are_legal() {
+        let text = sample();
+        assert!(text.lines().filter(|line| !line.starts_with('#')).count() <= 500);
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().expect("a name");
+            assert!(
+                name.bytes()
+                    .all(|octet| octet.is_ascii_lowercase() || octet == b'_'),
+                "{name}"
+            );
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .unwrap_or(name);
+            assert!(text.contains(&format!("# HELP {base} ")), "{base}");
+        }
+        assert!(text.contains("msrpd_requests_total{method=\"SEND\",direction=\"in\"} 1"));
+        assert!(text.contains("msrpd_responses_total{code=\"other\",direction=\"out\"} 1"));
+    }
+
+    #[test]
+    fn promtool_accepts_the_text() {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        let started = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let Ok(mut promtool) = started else {
+            println!("promtool is not installed: not checked");
+            return;
+        };
+        promtool
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(sample().as_bytes())
+            .expect("promtool reads");
+        let output = promtool.wait_with_output().expect("promtool ends");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+    }
+}
