@@ -44,10 +44,8 @@ impl DialPolicy {
         if address.port() == 0 {
             return denied("port 0 leads nowhere");
         }
-        let opened = self
-            .allow
-            .iter()
-            .any(|range| range.contains(&ip) || range.contains(&address.ip()));
+        // Where an IPv4 address is inside, only a range of IPv4 opens it.
+        let opened = self.allow.iter().any(|range| range.contains(&ip));
         match special {
             Some(why) if !opened => denied(why),
             _ => Ok(()),
@@ -85,8 +83,6 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         | [0, 0, 0, 0, 0, 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x0064, 0xff9b, 0, 0, 0, 0, high, low]
-        // NAT64 with the local-use prefix, as /96.
-        | [0x0064, 0xff9b, 1, _, _, _, high, low]
         // 6to4.
         | [0x2002, high, low, ..] => Some(v4(high, low)),
         // Teredo: the client's address, inverted.
@@ -131,6 +127,8 @@ fn special_v6(ip: Ipv6Addr) -> Option<&'static str> {
         (0xfe80..=0xfebf, _) => "it is a link-local address",
         (0xfec0..=0xfeff, _) => "it is a site-local address",
         (0xfc00..=0xfdff, _) => "it is a private address",
+        // Local-use NAT64 puts the IPv4 address wherever its operator likes.
+        (0x0064, 0xff9b) => "it is a translated address",
         (0x2001, 0xdb8) | (0x3fff, 0..=0x0fff) => "it is a documentation address",
         (0x2001, 0x0000..=0x01ff) | (0x0100, 0) | (0x5f00, _) => "it is reserved for special use",
         (0x0000..=0x00ff, _) => "it is reserved for special use",
@@ -176,6 +174,7 @@ mod tests {
             "[::ffff:0:127.0.0.1]:1",
             "[64:ff9b::7f00:1]:1",
             "[64:ff9b:1::a00:1]:1",
+            "[64:ff9b:1:7f00:0:100:808:808]:1",
             "[2002:7f00:1::]:1",
             "[2002:c0a8:1::1]:1",
             "[2001:0:1:2:3:4:80ff:fffe]:1",
