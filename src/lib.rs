@@ -2,5 +2,7 @@
 
 pub mod auth;
 pub mod metrics;
+pub mod net;
 pub mod relay;
+pub mod shard;
 pub mod wire;

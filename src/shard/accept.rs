@@ -70,7 +70,9 @@ pub(super) async fn run(shard: Rc<Shard>, listening: Listening) {
                 Err(error) if is_shortage(&error) => {
                     // The connection waits in the queue; nobody spins.
                     tokio::time::sleep(RETRY).await;
-                    break;
+                    if !draining {
+                        break;
+                    }
                 }
                 Err(_) => {}
             }

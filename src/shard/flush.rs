@@ -1,7 +1,7 @@
 //! The follow-up of a batch: what other shards sent, what the machine commands, and for each
 //! connection with output one encryption and one send.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use crate::net::uring::{self, Outgoing};
@@ -177,7 +177,8 @@ async fn send(shard: Rc<Shard>, socket: Rc<Socket>, octets: Vec<u8>, from_machin
                 let now = shard.now();
                 shard.relay.borrow_mut().sent(now, key);
             }
-            if !socket.pending.borrow().is_empty() {
+            // What the machine asked for while something else was on its way was put off.
+            if !from_machine || !socket.pending.borrow().is_empty() {
                 flush_socket(&shard, &socket);
             }
         }
@@ -205,20 +206,28 @@ fn close(shard: &Rc<Shard>, key: ConnectionKey, reason: &CloseReason) {
             .close_notify(&mut socket.pending.borrow_mut());
     }
     socket.closing.set(true);
-    shard.closing.set(shard.closing.get() + 1);
+    if !socket.reader_gone.get() {
+        shard.closing.set(shard.closing.get() + 1);
+    }
     flush_socket(shard, &socket);
     socket.changed.notify_one();
-    uring::spawn(linger(socket));
+    // A send under way may take longer, but not for ever.
+    let patience = shard.settings.borrow().relay.limits.stall_timeout;
+    uring::spawn(linger(Rc::downgrade(&socket), patience));
 }
 
-async fn linger(socket: Rc<Socket>) {
-    tokio::time::sleep(LINGER).await;
-    socket.kill();
+/// Ends a closing socket if nobody else has by then.
+async fn linger(socket: Weak<Socket>, patience: Duration) {
+    tokio::time::sleep(patience).await;
+    if let Some(socket) = socket.upgrade() {
+        socket.kill();
+    }
 }
 
-fn half_close(socket: &Socket) {
+fn half_close(socket: &Rc<Socket>) {
     if !socket.half_closed.replace(true) {
         let _ = socket.stream.shutdown(std::net::Shutdown::Write);
+        uring::spawn(linger(Rc::downgrade(socket), LINGER));
     }
 }
 

@@ -122,7 +122,7 @@ impl Mesh {
             .map_err(|error| match error {
                 TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
             })?;
-        if inbox.sleeping.swap(false, Ordering::AcqRel) {
+        if inbox.sleeping.swap(false, Ordering::SeqCst) {
             inbox.wake.notify_one();
         }
         Ok(())
@@ -178,10 +178,12 @@ impl Mailbox {
     /// Returns once there may be something in the inbox.
     pub async fn wait(&self) {
         let inbox = &self.mesh.inboxes[usize::from(self.shard.0)];
-        inbox.sleeping.store(true, Ordering::Release);
+        // Not merely Release: the look into the inbox must not come before the flag.
+        inbox.sleeping.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
         // Who sent before the flag was up did not wake us.
         if !self.receiver.is_empty() {
-            inbox.sleeping.store(false, Ordering::Release);
+            inbox.sleeping.store(false, Ordering::SeqCst);
             return;
         }
         inbox.wake.notified().await;

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use crate::net::uring::{self, Buffer};
 use crate::relay::{ConnectionKey, Loss, VerifiedNames};
 
-use super::Shard;
 use super::socket::Socket;
+use super::{Shard, flush};
 
 /// A read during the handshake, or after the machine has let go.
 const SMALL_READ: usize = 16_384;
@@ -38,6 +38,9 @@ pub(super) async fn read(shard: Rc<Shard>, socket: Rc<Socket>) {
             Ok(Some(mut buffer)) => {
                 poll_first = buffer.len() < POLL_FIRST_BELOW;
                 octets(&shard, &socket, &mut buffer);
+                if !socket.pending.borrow().is_empty() {
+                    flush::flush_socket(&shard, &socket);
+                }
             }
             Ok(None) => {
                 end_of_stream(&shard, &socket);
@@ -78,21 +81,22 @@ fn octets(shard: &Shard, socket: &Socket, buffer: &mut Buffer) {
         )
     };
     batch.seal();
+    if matches!(&outcome, Ok(outcome) if outcome.handshake_done_now) {
+        established(shard, socket, key);
+    }
+    let mut relay = shard.relay.borrow_mut();
+    // What came before an error counts (CON-10).
+    for octets in batch.sealed {
+        relay.metrics_mut().octets_in += octets.len() as u64;
+        relay.receive(now, key, octets);
+    }
     match outcome {
-        Ok(outcome) => {
-            if outcome.handshake_done_now {
-                established(shard, socket, key);
-            }
-            let mut relay = shard.relay.borrow_mut();
-            for octets in batch.sealed {
-                relay.metrics_mut().octets_in += octets.len() as u64;
-                relay.receive(now, key, octets);
-            }
-            if outcome.close_notify {
-                relay.end_of_stream(now, key);
-            }
+        Ok(outcome) if outcome.close_notify => relay.end_of_stream(now, key),
+        Ok(_) => {}
+        Err(error) => {
+            drop(relay);
+            lost(shard, socket, Loss::Tls(error.to_string()));
         }
-        Err(error) => lost(shard, socket, Loss::Tls(error.to_string())),
     }
 }
 
@@ -126,7 +130,7 @@ fn established(shard: &Shard, socket: &Socket, key: ConnectionKey) {
     socket.established.set(true);
     let settings = shard.settings.borrow().clone();
     let names = match (&socket.tls, &settings.tls) {
-        (Some(tls), Some(context)) => tls.borrow().verified_names(context),
+        (Some(tls), Some(context)) if socket.judged => tls.borrow().verified_names(context),
         _ => None,
     };
     let verified = names.map(|names| std::sync::Arc::new(VerifiedNames { names }));
@@ -166,7 +170,9 @@ pub(super) fn lost(shard: &Shard, socket: &Socket, loss: Loss) {
 
 /// The reader is the last to leave a closing socket.
 fn finished(shard: &Shard, socket: &Socket) {
-    if socket.closing.replace(false) {
+    socket.reader_gone.set(true);
+    socket.dead.set(true);
+    if socket.closing.get() {
         shard.closing.set(shard.closing.get() - 1);
     }
     shard.mailbox.mesh().left(shard.id);

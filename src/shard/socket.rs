@@ -28,6 +28,10 @@ pub(super) struct Socket {
     /// Let go: close_notify and half-close once the send under way is done.
     pub closing: Cell<bool>,
     pub half_closed: Cell<bool>,
+    /// Its reader has ended.
+    pub reader_gone: Cell<bool>,
+    /// Whether its certificate may speak for a relay: not where we dialled without verifying.
+    pub judged: bool,
     /// Nothing more is read or written.
     pub dead: Cell<bool>,
     /// Wakes its reader (room again, or the end) and who waits for its handshake.
@@ -52,6 +56,8 @@ impl Socket {
             sending: Cell::new(false),
             closing: Cell::new(false),
             half_closed: Cell::new(false),
+            reader_gone: Cell::new(false),
+            judged: true,
             dead: Cell::new(false),
             changed: Notify::new(),
         }
