@@ -135,22 +135,19 @@ impl EndLineScan {
         let mut from = 0;
         while let Some(at) = CRLF_HYPHENS_FINDER.find(&input[from..]) {
             let at = from + at;
-            match self.match_at(&input[at..]) {
-                // The candidate is cut by the end of the input, or complete. Either way what lies before it is
-                // body, and the next look at it begins with it.
-                true if at > 0 => {
-                    self.matched = 0;
-                    return Found::Body(at);
-                }
-                true => {
-                    return match self.extend(input) {
-                        Extended::End(taken) => Found::End(taken, self.flag),
-                        _ => Found::NeedMore,
-                    };
-                }
+            if !self.could_be_end_line(&input[at..]) {
                 // The next CR cannot lie within the nine octets that matched.
-                false => from = at + CRLF_HYPHENS.len(),
+                from = at + CRLF_HYPHENS.len();
+                continue;
             }
+            // What lies before the candidate is body, and the next look at it begins with the candidate.
+            if at > 0 {
+                return Found::Body(at);
+            }
+            return match self.extend(input) {
+                Extended::End(taken) => Found::End(taken, self.flag),
+                _ => Found::NeedMore,
+            };
         }
         let tail = partial_suffix(&input[from..]);
         if tail == input.len() {
@@ -160,12 +157,18 @@ impl EndLineScan {
         Found::Body(input.len() - tail)
     }
 
-    /// Whether `input` begins with CRLF and end-line, or ends within them.
-    fn match_at(&mut self, input: &[u8]) -> bool {
-        self.matched = 0;
-        let matches = !matches!(self.extend(input), Extended::Mismatch);
-        self.matched = 0;
-        matches
+    /// Whether `input`, which begins with CRLF and hyphens, goes on as the end-line, or ends within it.
+    fn could_be_end_line(&self, input: &[u8]) -> bool {
+        let tid = &self.tid[..usize::from(self.tid_len)];
+        let after = &input[CRLF_HYPHENS.len()..];
+        match after.strip_prefix(tid) {
+            None => tid.starts_with(after),
+            Some([]) => true,
+            Some([flag, line_end @ ..]) => {
+                Flag::from_octet(*flag).is_some()
+                    && (line_end.starts_with(b"\r\n") || b"\r\n".starts_with(line_end))
+            }
+        }
     }
 
     /// Matches on from what is held. On a mismatch nothing changes.

@@ -12,7 +12,6 @@ use super::{
     error::{DecodeError, Excerpt, HeadFault},
     head::{Facts, Head, HeaderLine, Lines, parse_expires},
     header_name::HeaderName,
-    path::Path,
     report_headers::{FailureReport, Status, parse_success_report},
     start_line::{Kind, Method, PROTOCOL, START_LINE_OCTETS_MAX, StartLine},
     text::{TOKEN, all, is_control, is_printable_ascii, trimmed},
@@ -60,7 +59,8 @@ impl HeadParser {
             headers_at: 0,
             line_at: 0,
             scanned: 0,
-            lines: Lines::new(),
+            // What clients send has up to nine.
+            lines: Lines::with_capacity(10),
             facts: Facts {
                 fault: None,
                 byte_range: None,
@@ -210,10 +210,12 @@ impl HeadParser {
         let Some(colon) = memchr::memchr(b':', line) else {
             return self.fault(HeadFault::ColonMissing);
         };
-        if !line[0].is_ascii_alphabetic() || !all(&line[..colon], TOKEN) {
+        let name = HeaderName::classify(&line[..colon]);
+        // Names that are known are legal.
+        let is_name = || line[0].is_ascii_alphabetic() && all(&line[..colon], TOKEN);
+        if name.canonical().is_none() && !is_name() {
             return self.fault(HeadFault::NameIllegal);
         }
-        let name = HeaderName::classify(&line[..colon]);
         let (from, to) = trimmed(&line[colon + 1..]);
         let value = &line[colon + 1..][from..to];
         self.lines.push(HeaderLine {
@@ -294,23 +296,24 @@ impl HeadParser {
     }
 
     fn path(&mut self, name: HeaderName, value: &[u8], limits: &DecoderLimits) {
-        let separated = !value.is_empty()
-            && is_printable_ascii(value)
-            && !value.windows(2).any(|pair| pair == b"  ");
-        if !separated {
-            return self.fault(HeadFault::PathIllegal(name));
-        }
-        let path = Path::new(value);
-        if path.len() > limits.uris_per_path_max {
-            return self.fault(HeadFault::TooManyUris);
-        }
-        let parses = match path.uris().find_map(|uri| Uri::parse(uri).err()) {
-            None => true,
-            Some(error) => {
-                self.fault(HeadFault::UriIllegal(error));
-                false
+        let mut count = 0;
+        let mut error = None;
+        for uri in value.split(|&octet| octet == b' ') {
+            count += 1;
+            if count > limits.uris_per_path_max {
+                return self.fault(HeadFault::TooManyUris);
             }
-        };
+            if let Err(wrong) = Uri::parse(uri) {
+                if uri.is_empty() || !is_printable_ascii(uri) {
+                    return self.fault(HeadFault::PathIllegal(name));
+                }
+                error.get_or_insert(wrong);
+            }
+        }
+        if let Some(error) = error {
+            self.fault(HeadFault::UriIllegal(error));
+        }
+        let parses = error.is_none();
         match name {
             HeaderName::ToPath => self.to_path_splits = true,
             _ => self.from_path_parses = parses,

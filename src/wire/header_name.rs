@@ -75,7 +75,10 @@ impl HeaderName {
             _ => Self::Extension,
         };
         match candidate.canonical() {
-            Some(text) if name.eq_ignore_ascii_case(text.as_bytes()) => candidate,
+            // Nearly always the spelling is the RFC's, and equality is much cheaper.
+            Some(text) if name == text.as_bytes() || name.eq_ignore_ascii_case(text.as_bytes()) => {
+                candidate
+            }
             _ if name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-") => Self::OtherMime,
             _ => Self::Extension,
         }
