@@ -64,7 +64,7 @@ fn check_head(head: &Head) {
         Kind::Request(_) => check_forwarded(head),
         Kind::Response { .. } => {
             let mut out = Vec::new();
-            if response_forwarded(head, b"abcd", &mut out) {
+            if response_forwarded(head, 1, b"abcd", None, &mut out) {
                 let passed_on = decode(&out);
                 assert_eq!(passed_on.fault(), None);
                 assert_eq!(passed_on.kind(), head.kind());

@@ -206,11 +206,8 @@ fn responses_passed_on_are_reproduced_octet_by_octet() {
         let request = head(messages[request]);
         let mut out = Vec::new();
         let response = head(messages[incoming]);
-        assert!(response_forwarded(
-            &response,
-            request.transact_id(),
-            &mut out
-        ));
+        let tid = request.transact_id();
+        assert!(response_forwarded(&response, 1, tid, None, &mut out));
         assert_eq!(
             text(out),
             text(messages[outgoing].to_vec()),
@@ -231,15 +228,36 @@ fn a_response_whose_to_path_names_only_us_is_passed_on_to_the_path_given() {
     );
     let response = head(response);
     let mut out = Vec::new();
-    assert!(!response_forwarded(
-        &response,
-        request.transact_id(),
+    let tid = request.transact_id();
+    assert!(!response_forwarded(&response, 1, tid, None, &mut out));
+    assert!(out.is_empty());
+    let path = request.from_path().text();
+    assert!(response_forwarded(&response, 1, tid, Some(path), &mut out));
+    assert_eq!(text(out), text(messages[3].to_vec()));
+}
+
+/// RSP-05, URI-11: the way back of a request that took two of our URIs in one go.
+#[test]
+fn a_response_moves_past_two_own_uris_at_once() {
+    let report = head(example("W-18")[4]);
+    let path = str::from_utf8(report.to_path().text()).unwrap();
+    let octets = format!(
+        "MSRP abcd 200 OK\r\nTo-Path: {path}\r\nFrom-Path: msrp://c:1/c;tcp\r\n-------abcd$\r\n"
+    );
+    let mut out = Vec::new();
+    assert!(response_forwarded(
+        &head(octets),
+        2,
+        b"efgh",
+        None,
         &mut out
     ));
-    assert!(out.is_empty());
-    let path = request.from_path();
-    response_forwarded_to(&response, request.transact_id(), path.text(), &mut out);
-    assert_eq!(text(out), text(messages[3].to_vec()));
+    let response = head(&out);
+    assert_eq!(response.transact_id(), b"efgh");
+    assert_eq!(response.to_path().len(), 1);
+    let from: Vec<_> = response.from_path().uris().collect();
+    let to: Vec<_> = report.to_path().uris().collect();
+    assert_eq!(from, [to[1], to[0], b"msrp://c:1/c;tcp"]);
 }
 
 #[test]
