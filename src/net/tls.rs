@@ -1,8 +1,11 @@
 //! TLS: who we are, whom we believe, and sessions that turn records into octets and back
 //! without buffers of their own (`rustls::unbuffered`). The one door to rustls.
 
+mod error;
 mod load;
 mod session;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::fmt;
@@ -13,8 +16,9 @@ use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+pub use error::TlsError;
 pub use load::TlsProblem;
-pub use session::{ReadOutcome, TlsError, TlsSession};
+pub use session::{ReadOutcome, TlsSession};
 
 /// How far the server that we dialled must prove whom we reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,16 +56,20 @@ impl TlsContext {
         TlsSession::server(self.0.server.clone())
     }
 
-    /// For a connection to `host`, a name (sent as SNI) or an address (which needs an iPAddress
-    /// in the certificate).
+    /// For a connection to `host`, as it stands in a URI: a name (sent as SNI) or an address,
+    /// IPv6 in brackets or not (which needs an iPAddress in the certificate).
     pub fn client(&self, host: &str, verify: ClientVerify) -> Result<TlsSession, TlsError> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| TlsError::new(format!("{host} is neither a name nor an address")))?;
-        let config = match verify {
-            ClientVerify::Full => &self.0.client,
-            ClientVerify::Unverified => &self.0.unverified,
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
+        let name = ServerName::try_from(bare.to_owned())
+            .map_err(|_| TlsError::NotAHost(host.to_owned()))?;
+        let (config, roots) = match verify {
+            ClientVerify::Full => (&self.0.client, Some(self.0.roots.clone())),
+            ClientVerify::Unverified => (&self.0.unverified, None),
         };
-        TlsSession::client(config.clone(), name)
+        TlsSession::client(config.clone(), name, roots)
     }
 
     /// The dNSNames of a certificate whose chain verifies now (RFC 4976 §6.3, TLS-07). To be

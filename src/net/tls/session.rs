@@ -1,50 +1,36 @@
-//! One TLS connection: ciphertext in, octets out, and the other way round, in the caller's
-//! buffers. Between messages it holds no buffer.
+//! One TLS connection as a pure transformer of octets, over rustls' unbuffered interface.
+//!
+//! Records are decrypted where they lie in the caller's read buffer. Only what cannot be processed
+//! yet is copied: a record that the end of the buffer cuts, or (rare) a handshake message spread
+//! over several records, which rustls wants to see again from its first record on.
 
-use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
-use rustls::server::UnbufferedServerConnection;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
 };
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{
+    ClientConfig, CommonState, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
+};
 
 use super::TlsContext;
+use super::error::TlsError;
+use super::verify;
 
-/// TLS failed; the text says how.
-#[derive(Debug)]
-pub struct TlsError(String);
-
-impl TlsError {
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TlsError {}
-
-impl From<rustls::Error> for TlsError {
-    fn from(error: rustls::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-/// What a read brought besides octets.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct ReadOutcome {
-    /// The handshake was completed by it.
-    pub handshake_done_now: bool,
-    /// The other side will send nothing more.
-    pub close_notify: bool,
+/// One connection's TLS, server or client side.
+///
+/// After an error every call fails with [`TlsError::Ended`]; what was appended to `out` by then
+/// (an alert, usually) should still be sent.
+pub struct TlsSession {
+    side: Side,
+    /// Octets that could not be processed yet; freed when it is empty.
+    carry: Vec<u8>,
+    state: State,
+    /// Whom a resumed handshake has to be verified for again: rustls calls no verifier there.
+    recheck: Option<Box<(Arc<RootCertStore>, ServerName<'static>)>>,
 }
 
 enum Side {
@@ -52,308 +38,501 @@ enum Side {
     Client(Box<UnbufferedClientConnection>),
 }
 
-/// A TLS connection, accepted or dialled.
-pub struct TlsSession {
-    side: Side,
-    established: bool,
-    close_notify: bool,
-    /// A record that was cut by the end of a read, and before the handshake is done all that
-    /// was not consumed.
-    cut: Vec<u8>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Handshake,
+    Established,
+    /// The other side said close_notify; we may still write.
+    HalfClosed,
+    /// We said close_notify; we may still read.
+    Closing,
+    /// Both said it.
+    Closed,
+    Failed,
 }
 
-/// Header of a record.
-const RECORD_HEADER: usize = 5;
-/// What one record takes beyond its octets, in either version.
-const RECORD_OVERHEAD: usize = 64;
-const RECORD_OCTETS: usize = 16_384;
+/// What came out of a [`TlsSession::read`] besides octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadOutcome {
+    /// The handshake was completed by this call: ask for
+    /// [`verified_names`](TlsSession::verified_names) now, and write.
+    pub handshake_done_now: bool,
+    /// The other side has said, by now, that nothing more follows. An end of the stream without it
+    /// is a truncation.
+    pub close_notify: bool,
+}
 
 impl TlsSession {
     pub(super) fn server(config: Arc<ServerConfig>) -> Self {
         let connection = UnbufferedServerConnection::new(config)
             .expect("the configuration was built for a server");
-        Self::new(Side::Server(Box::new(connection)))
+        Self::new(Side::Server(Box::new(connection)), None)
     }
 
+    /// With `roots`, whoever answers must verify against them as `name`, resumed or not.
     pub(super) fn client(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
+        roots: Option<Arc<RootCertStore>>,
     ) -> Result<Self, TlsError> {
-        Ok(Self::new(Side::Client(Box::new(
-            UnbufferedClientConnection::new(config, name)?,
-        ))))
+        let recheck = roots.map(|roots| Box::new((roots, name.clone())));
+        let connection = UnbufferedClientConnection::new(config, name)?;
+        Ok(Self::new(Side::Client(Box::new(connection)), recheck))
     }
 
-    fn new(side: Side) -> Self {
+    fn new(side: Side, recheck: Option<Box<(Arc<RootCertStore>, ServerName<'static>)>>) -> Self {
         Self {
             side,
-            established: false,
-            close_notify: false,
-            cut: Vec::new(),
+            carry: Vec::new(),
+            state: State::Handshake,
+            recheck,
         }
     }
 
-    pub fn is_established(&self) -> bool {
-        self.established
-    }
-
-    /// A client's first flight.
+    /// Appends the first flight of a client. Does nothing on a server.
     pub fn start(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
-        self.process(&mut [], &mut |_| {}, out).map(|_| ())
+        self.read(&mut [], &mut |_| {}, out).map(|_| ())
     }
 
-    /// Consumes ciphertext, decrypting in place; each record's octets go to `plain`, what must
-    /// be answered below MSRP is appended to `out`. On an error `out` may hold an alert.
+    /// Takes all of `input`, which it overwrites; hands the plaintext to `plain`, record by record
+    /// and never empty; appends what is to be sent (handshake, key update, alert) to `out`.
     pub fn read(
         &mut self,
         input: &mut [u8],
         plain: &mut dyn FnMut(&[u8]),
         out: &mut Vec<u8>,
     ) -> Result<ReadOutcome, TlsError> {
-        let was = (self.established, self.close_notify);
-        let mut rest = input;
-        if !self.cut.is_empty() {
-            // Only the cut record is completed here, the others stay where they are. A
-            // handshake message may span records, so until it is done all are kept together.
-            let wanted = if self.established {
-                self.missing()
-            } else {
-                rest.len()
-            };
-            let (head, tail) = rest.split_at_mut(wanted.min(rest.len()));
-            self.cut.extend_from_slice(head);
-            rest = tail;
-            if self.established && self.missing() > 0 && rest.is_empty() {
-                return Ok(self.outcome(was));
+        match self.state {
+            State::Failed => return Err(TlsError::Ended),
+            // What follows a close_notify is ignored (RFC 8446 §6.1).
+            State::HalfClosed | State::Closed => {
+                return Ok(ReadOutcome {
+                    handshake_done_now: false,
+                    close_notify: true,
+                });
             }
-            self.process_cut(plain, out)?;
-            if !self.cut.is_empty() && !rest.is_empty() {
-                self.cut.extend_from_slice(rest);
-                self.process_cut(plain, out)?;
-                return Ok(self.outcome(was));
-            }
+            State::Handshake | State::Established | State::Closing => {}
         }
-        if !rest.is_empty() {
-            let used = self.process(rest, plain, out)?;
-            if used < rest.len() {
-                self.cut.extend_from_slice(&rest[used..]);
+        let fed = self.feed(input, plain, out).and_then(|close_notify| {
+            let handshake_done_now =
+                self.state == State::Handshake && !self.common().is_handshaking();
+            if handshake_done_now {
+                self.state = State::Established;
+                self.verify_resumed(out)?;
             }
+            if close_notify {
+                self.carry = Vec::new();
+                self.state = match self.state {
+                    State::Closing => State::Closed,
+                    _ => State::HalfClosed,
+                };
+            }
+            Ok(ReadOutcome {
+                handshake_done_now,
+                close_notify,
+            })
+        });
+        if fed.is_err() {
+            self.fail();
         }
-        Ok(self.outcome(was))
+        fed
     }
 
-    fn outcome(&self, (established, close_notify): (bool, bool)) -> ReadOutcome {
-        ReadOutcome {
-            handshake_done_now: self.established && !established,
-            close_notify: self.close_notify && !close_notify,
-        }
+    /// The handshake is done and nobody has ended the session for writing.
+    pub fn is_established(&self) -> bool {
+        matches!(self.state, State::Established | State::HalfClosed)
     }
 
-    /// Octets that the cut record wants, as far as its header tells.
-    fn missing(&self) -> usize {
-        match self.cut.get(3..RECORD_HEADER) {
-            Some(length) => {
-                let whole = RECORD_HEADER + usize::from(u16::from_be_bytes([length[0], length[1]]));
-                whole.saturating_sub(self.cut.len())
+    /// Encrypts all of `plain` into records of 16 KiB at most, appended to `out`, behind a key
+    /// update if one is due. Only while [`is_established`](Self::is_established).
+    pub fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        match self.state {
+            State::Established | State::HalfClosed => {}
+            State::Handshake => return Err(TlsError::NotEstablished),
+            State::Closing | State::Closed | State::Failed => return Err(TlsError::Ended),
+        }
+        if plain.is_empty() {
+            return Ok(());
+        }
+        let room = plain.len() + plain.len().div_ceil(RECORD_OCTETS_MAX) * RECORD_OVERHEAD;
+        let written = match &mut self.side {
+            Side::Server(connection) => {
+                connection.seal(&mut self.carry, Seal::Plain(plain), room, out)
             }
-            None => RECORD_HEADER - self.cut.len(),
+            Side::Client(connection) => {
+                connection.seal(&mut self.carry, Seal::Plain(plain), room, out)
+            }
+        };
+        if written.is_err() {
+            self.fail();
+        }
+        written
+    }
+
+    /// Says that nothing more follows from us; reading goes on. Does nothing before the handshake
+    /// is done, after an error and the second time.
+    pub fn close_notify(&mut self, out: &mut Vec<u8>) {
+        let next = match self.state {
+            State::Established => State::Closing,
+            State::HalfClosed => State::Closed,
+            _ => return,
+        };
+        let said = match &mut self.side {
+            Side::Server(connection) => {
+                connection.seal(&mut self.carry, Seal::CloseNotify, ALERT_ROOM, out)
+            }
+            Side::Client(connection) => {
+                connection.seal(&mut self.carry, Seal::CloseNotify, ALERT_ROOM, out)
+            }
+        };
+        match said {
+            Ok(()) => self.state = next,
+            Err(_) => self.fail(),
         }
     }
 
-    fn process_cut(
+    /// The names that the other side has proved, judged by `context` now: those of the chain it
+    /// presented in this handshake or in the one that this one resumed. `None`: no certificate, or
+    /// none that verifies, or no handshake yet.
+    pub fn verified_names(&self, context: &TlsContext) -> Option<Vec<String>> {
+        match self.state {
+            State::Handshake | State::Failed => None,
+            _ => context.judge(self.common().peer_certificates()?),
+        }
+    }
+
+    /// `TLSv1.2` or `TLSv1.3`, once agreed; for logs.
+    pub fn version(&self) -> Option<&'static str> {
+        match self.common().protocol_version()? {
+            ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+            ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+            _ => None,
+        }
+    }
+
+    /// The handshake was a resumption.
+    pub fn is_resumed(&self) -> bool {
+        self.common().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Memory held for what could not be processed yet.
+    pub fn held_octets(&self) -> usize {
+        self.carry.capacity()
+    }
+
+    /// Makes the next write() renew the keys first, as rustls does when they are used up.
+    #[cfg(test)]
+    pub(super) fn request_key_update(&mut self) {
+        let Side::Client(connection) = &mut self.side else {
+            panic!("a client's test");
+        };
+        match connection.process_tls_records(&mut self.carry).state {
+            Ok(ConnectionState::WriteTraffic(traffic)) => traffic.refresh_traffic_keys().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Says whether a close_notify arrived.
+    fn feed(
         &mut self,
+        mut input: &mut [u8],
         plain: &mut dyn FnMut(&[u8]),
         out: &mut Vec<u8>,
-    ) -> Result<(), TlsError> {
-        let mut cut = std::mem::take(&mut self.cut);
-        let used = self.process(&mut cut, plain, out)?;
-        if used < cut.len() {
-            cut.drain(..used);
-            self.cut = cut;
+    ) -> Result<bool, TlsError> {
+        while !self.carry.is_empty() {
+            if input.is_empty() {
+                return Ok(false);
+            }
+            // A handshake message in parts needs everything behind it in one piece.
+            let take = cut_record(&self.carry)
+                .map_or(input.len(), |cut| cut.missing)
+                .min(input.len());
+            let (taken, rest) = input.split_at_mut(take);
+            self.carry.extend_from_slice(taken);
+            input = rest;
+            // A header alone is shown to rustls at once, for it may be no TLS at all; after that
+            // only a whole record is of use.
+            if self.carry.len() != HEADER_OCTETS && cut_record(&self.carry).is_some() {
+                continue;
+            }
+            let pumped = match &mut self.side {
+                Side::Server(connection) => connection.pump(&mut self.carry, plain, out),
+                Side::Client(connection) => connection.pump(&mut self.carry, plain, out),
+            }?;
+            if pumped.close_notify {
+                return Ok(true);
+            }
+            if pumped.consumed == self.carry.len() {
+                self.carry = Vec::new();
+            } else {
+                self.carry.drain(..pumped.consumed);
+            }
+            if self.carry.len() > CARRY_OCTETS_MAX {
+                return Err(TlsError::HandshakeTooLong);
+            }
         }
-        Ok(())
+        let pumped = match &mut self.side {
+            Side::Server(connection) => connection.pump(input, plain, out),
+            Side::Client(connection) => connection.pump(input, plain, out),
+        }?;
+        let rest = &input[pumped.consumed..];
+        if !pumped.close_notify && !rest.is_empty() {
+            if rest.len() > CARRY_OCTETS_MAX {
+                return Err(TlsError::HandshakeTooLong);
+            }
+            let room = cut_record(rest).map_or(rest.len(), |cut| cut.total);
+            self.carry.reserve_exact(room);
+            self.carry.extend_from_slice(rest);
+        }
+        Ok(pumped.close_notify)
     }
 
-    fn process(
+    /// TLS-08 for a session that we resumed as client: its chain may have expired since.
+    fn verify_resumed(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let Some(recheck) = self.recheck.take() else {
+            return Ok(());
+        };
+        if !self.is_resumed() {
+            return Ok(());
+        }
+        let (roots, name) = *recheck;
+        let chain = self.common().peer_certificates().unwrap_or_default();
+        verify::server(chain, &name, &roots, UnixTime::now()).map_err(|error| {
+            self.close_notify(out);
+            TlsError::from(error)
+        })
+    }
+
+    fn fail(&mut self) {
+        self.state = State::Failed;
+        self.carry = Vec::new();
+    }
+
+    fn common(&self) -> &CommonState {
+        match &self.side {
+            Side::Server(connection) => connection,
+            Side::Client(connection) => connection,
+        }
+    }
+}
+
+/// A record of which only the front is there.
+struct CutRecord {
+    missing: usize,
+    /// The whole record, or its header while the length is not known.
+    total: usize,
+}
+
+/// `None`: the front of `octets` is a whole record, so rustls kept it for a handshake message that
+/// goes on in the next one.
+fn cut_record(octets: &[u8]) -> Option<CutRecord> {
+    let total = match octets {
+        [_, _, _, high, low, ..] => HEADER_OCTETS + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => HEADER_OCTETS,
+    };
+    (octets.len() < total).then(|| CutRecord {
+        missing: total - octets.len(),
+        total,
+    })
+}
+
+struct Pumped {
+    consumed: usize,
+    close_notify: bool,
+}
+
+enum Seal<'a> {
+    Plain(&'a [u8]),
+    CloseNotify,
+}
+
+/// What rustls' two connection types share but offer by different methods.
+trait Connection {
+    type Data;
+
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// An alert or a handshake message waits to be sent.
+    fn has_output(&self) -> bool;
+
+    /// Runs rustls' machine until it needs more input.
+    fn pump(
         &mut self,
         input: &mut [u8],
         plain: &mut dyn FnMut(&[u8]),
         out: &mut Vec<u8>,
-    ) -> Result<usize, TlsError> {
-        let mut used = 0;
+    ) -> Result<Pumped, TlsError> {
+        let mut pumped = Pumped {
+            consumed: 0,
+            close_notify: false,
+        };
         loop {
-            let (consumed, next) = match &mut self.side {
-                Side::Server(connection) => step(
-                    connection.process_tls_records(&mut input[used..]),
-                    plain,
-                    out,
-                ),
-                Side::Client(connection) => step(
-                    connection.process_tls_records(&mut input[used..]),
-                    plain,
-                    out,
-                ),
-            };
-            used += consumed;
-            match next {
-                Ok(Next::Again) => {}
-                Ok(Next::PeerClosed) => self.close_notify = true,
-                Ok(Next::Blocked) => break,
-                Err(error) => {
-                    self.alert(out);
-                    return Err(error.into());
+            let status = self.process(&mut input[pumped.consumed..]);
+            let mut discard = status.discard;
+            let mut error = None;
+            let mut blocked = false;
+            match status.state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        match record {
+                            Ok(record) => {
+                                discard += record.discard;
+                                if !record.payload.is_empty() {
+                                    plain(record.payload);
+                                }
+                            }
+                            Err(cause) => {
+                                error = Some(cause);
+                                break;
+                            }
+                        }
+                    }
                 }
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out)?,
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => pumped.close_notify = true,
+                Ok(
+                    ConnectionState::BlockedHandshake
+                    | ConnectionState::WriteTraffic(_)
+                    | ConnectionState::Closed,
+                ) => blocked = true,
+                // Early data is off; no other state exists in this version.
+                Ok(_) => return Err(TlsError::Internal("unexpected state".into())),
+                Err(cause) => error = Some(cause),
+            }
+            pumped.consumed += discard;
+            if let Some(error) = error {
+                self.flush_alert(&mut input[pumped.consumed..], out);
+                return Err(error.into());
+            }
+            if blocked {
+                return Ok(pumped);
             }
         }
-        self.established |= !match &self.side {
-            Side::Server(connection) => connection.is_handshaking(),
-            Side::Client(connection) => connection.is_handshaking(),
-        };
-        Ok(used)
     }
 
-    /// After an error: what rustls wants to say about it.
-    fn alert(&mut self, out: &mut Vec<u8>) {
-        for _ in 0..4 {
-            let (_, next) = match &mut self.side {
-                Side::Server(connection) => {
-                    step(connection.process_tls_records(&mut []), &mut |_| {}, out)
-                }
-                Side::Client(connection) => {
-                    step(connection.process_tls_records(&mut []), &mut |_| {}, out)
-                }
+    /// After an error rustls still gives out what it queued, before it looks at the input again.
+    fn flush_alert(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
+        while self.has_output() {
+            let Ok(ConnectionState::EncodeTlsData(data)) = self.process(rest).state else {
+                return;
             };
-            if !matches!(next, Ok(Next::Again)) {
+            if encode(data, out).is_err() {
                 return;
             }
         }
     }
 
-    /// Encrypts all of `plain` and appends the records.
-    pub fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
-        match &mut self.side {
-            Side::Server(connection) => {
-                encrypt(|| connection.process_tls_records(&mut []), plain, out)
-            }
-            Side::Client(connection) => {
-                encrypt(|| connection.process_tls_records(&mut []), plain, out)
-            }
-        }
-    }
-
-    /// Says that nothing more will come from us.
-    pub fn close_notify(&mut self, out: &mut Vec<u8>) {
-        if !self.established {
-            return;
-        }
-        let begin = out.len();
-        out.resize(begin + RECORD_OVERHEAD, 0);
-        let mut written = 0;
-        macro_rules! close {
-            ($connection:expr) => {
-                match $connection.process_tls_records(&mut []).state {
-                    Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                        written = traffic.queue_close_notify(&mut out[begin..]).unwrap_or(0);
-                    }
-                    _ => {}
+    /// Appends records of ours, after whatever rustls wants sent before them. `carry` is what
+    /// rustls has seen and not consumed; it counts positions in it.
+    fn seal(
+        &mut self,
+        carry: &mut [u8],
+        what: Seal<'_>,
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TlsError> {
+        loop {
+            let status = self.process(carry);
+            debug_assert_eq!(status.discard, 0, "read() has processed the carry");
+            match status.state {
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out)?,
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    return append(out, room, |free| match what {
+                        Seal::Plain(plain) => traffic.encrypt(plain, free),
+                        Seal::CloseNotify => traffic.queue_close_notify(free),
+                    });
                 }
-            };
+                Ok(_) => return Err(TlsError::Ended),
+                Err(error) => return Err(error.into()),
+            }
         }
-        match &mut self.side {
-            Side::Server(connection) => close!(connection),
-            Side::Client(connection) => close!(connection),
-        }
-        out.truncate(begin + written);
-    }
-
-    /// The names of the other side's certificate if it verifies now.
-    pub fn verified_names(&self, context: &TlsContext) -> Option<Vec<String>> {
-        let chain = match &self.side {
-            Side::Server(connection) => connection.peer_certificates(),
-            Side::Client(connection) => connection.peer_certificates(),
-        }?;
-        context.judge(chain)
     }
 }
 
-enum Next {
-    Again,
-    PeerClosed,
-    Blocked,
+impl Connection for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+
+    fn has_output(&self) -> bool {
+        self.wants_write()
+    }
 }
 
-/// Handles one state of the connection; says how much input it has consumed.
-fn step<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    plain: &mut dyn FnMut(&[u8]),
+impl Connection for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+
+    fn has_output(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+/// Lets `encrypt` write behind the end of `out`, with `room` octets or as many as it then asks for.
+fn append(
     out: &mut Vec<u8>,
-) -> (usize, Result<Next, rustls::Error>) {
-    let UnbufferedStatus {
-        mut discard, state, ..
-    } = status;
-    let next = match state {
-        Err(error) => Err(error),
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-            match traffic.next_record() {
-                None => break Ok(Next::Again),
-                Some(Err(error)) => break Err(error),
-                Some(Ok(record)) => {
-                    discard += record.discard;
-                    plain(record.payload);
-                }
-            }
-        },
-        Ok(ConnectionState::EncodeTlsData(mut data)) => {
-            let begin = out.len();
-            let mut size = 4096;
-            loop {
-                out.resize(begin + size, 0);
-                match data.encode(&mut out[begin..]) {
-                    Ok(written) => {
-                        out.truncate(begin + written);
-                        break Ok(Next::Again);
-                    }
-                    Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
-                        size = required_size
-                    }
-                    Err(EncodeError::AlreadyEncoded) => {
-                        out.truncate(begin);
-                        break Ok(Next::Again);
-                    }
-                }
-            }
-        }
-        Ok(ConnectionState::TransmitTlsData(data)) => {
-            data.done();
-            Ok(Next::Again)
-        }
-        Ok(ConnectionState::PeerClosed) => Ok(Next::PeerClosed),
-        Ok(_) => Ok(Next::Blocked),
-    };
-    (discard, next)
-}
-
-fn encrypt<'a, Data: 'a>(
-    status: impl FnOnce() -> UnbufferedStatus<'a, 'a, Data>,
-    plain: &[u8],
-    out: &mut Vec<u8>,
+    mut room: usize,
+    mut encrypt: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
 ) -> Result<(), TlsError> {
-    let begin = out.len();
-    let mut size = plain.len() + (plain.len() / RECORD_OCTETS + 2) * RECORD_OVERHEAD;
-    match status().state? {
-        ConnectionState::WriteTraffic(mut traffic) => loop {
-            out.resize(begin + size, 0);
-            match traffic.encrypt(plain, &mut out[begin..]) {
-                Ok(written) => {
-                    out.truncate(begin + written);
-                    return Ok(());
-                }
-                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
-                    size = required_size
-                }
-                Err(error) => return Err(TlsError::new(error.to_string())),
+    let start = out.len();
+    loop {
+        out.resize(start + room, 0);
+        match encrypt(&mut out[start..]) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
             }
-        },
-        _ => Err(TlsError::new("the connection cannot be written to")),
+            // A key update goes first and was not in the estimate.
+            Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
+                room = size.required_size;
+            }
+            Err(_) => {
+                out.truncate(start);
+                return Err(TlsError::KeysExhausted);
+            }
+        }
     }
 }
+
+fn encode<D>(mut data: EncodeTlsData<'_, D>, out: &mut Vec<u8>) -> Result<(), TlsError> {
+    let start = out.len();
+    let mut room = 0;
+    loop {
+        out.resize(start + room, 0);
+        match data.encode(&mut out[start..]) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(size)) if size.required_size > room => {
+                room = size.required_size;
+            }
+            Err(error) => {
+                out.truncate(start);
+                return Err(TlsError::Internal(error.to_string()));
+            }
+        }
+    }
+}
+
+/// Content type, version, length (RFC 8446 §5.1).
+const HEADER_OCTETS: usize = 5;
+
+const RECORD_OCTETS_MAX: usize = 16_384;
+
+/// Header, explicit nonce and tag of TLS 1.2 with AES-GCM, the longest of the suites we know.
+const RECORD_OVERHEAD: usize = HEADER_OCTETS + 8 + 16;
+
+/// A close_notify in any suite.
+const ALERT_ROOM: usize = 2 + RECORD_OVERHEAD;
+
+/// A handshake message of 64 KiB (rustls' own limit) and a cut record behind it. Who splits such a
+/// message into tiny records gets less.
+const CARRY_OCTETS_MAX: usize = 96 * 1024;

@@ -4,10 +4,12 @@
 use std::fmt;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use webpki::{EndEntityCert, KeyUsage};
@@ -44,6 +46,20 @@ pub(super) fn judge(
             .map(str::to_ascii_lowercase)
             .collect(),
     )
+}
+
+/// The chain of a server that we dialled leads to a root now and has its name.
+pub(super) fn server(
+    chain: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+    roots: &RootCertStore,
+    now: UnixTime,
+) -> Result<(), Error> {
+    let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+    let leaf = ParsedCertificate::try_from(leaf)?;
+    let algorithms = super::provider().signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&leaf, roots, intermediates, now, algorithms)?;
+    verify_server_name(&leaf, name)
 }
 
 /// Asks for a certificate, names no authorities, accepts any or none; only the handshake's
