@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use mesh::{Mesh, ShardMessage, Status};
-pub use start::{ShardStart, Shards, start};
+pub use start::{Listening, ShardStart, Shards, start};
 
 use crate::auth::Users;
 use crate::net::address::DialPolicy;
