@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::listener;
+
 /// What the operator opens, and what is never opened.
 #[derive(Clone, Debug, Default)]
 pub struct DialPolicy {
@@ -31,13 +33,23 @@ impl fmt::Display for Denied {
 impl DialPolicy {
     /// Whether this very address may be dialled.
     pub fn permits(&self, address: SocketAddr) -> Result<(), Denied> {
+        self.permits_on(address, &listener::is_local)
+    }
+
+    /// `is_local`: whether the host has this address, asked only for the port of a listener on
+    /// the unspecified one.
+    fn permits_on(
+        &self,
+        address: SocketAddr,
+        is_local: &dyn Fn(IpAddr) -> bool,
+    ) -> Result<(), Denied> {
         let denied = |why| Err(Denied { address, why });
         let ip = canonical(address.ip());
         let special = special(ip);
         if self
             .own
             .iter()
-            .any(|own| is_own(*own, ip, address.port(), special))
+            .any(|own| is_own(*own, ip, address.port(), is_local))
         {
             return denied("it is one of our own listeners");
         }
@@ -53,13 +65,13 @@ impl DialPolicy {
     }
 }
 
-/// A listener on the unspecified address has the port on every local one. Which addresses are
-/// local beyond loopback is not known here, so a special address with that port counts too.
-fn is_own(own: SocketAddr, ip: IpAddr, port: u16, special: Option<&'static str>) -> bool {
+/// A listener on the unspecified address has the port on every local one, and on no other: all
+/// relays of a private network use port 2855.
+fn is_own(own: SocketAddr, ip: IpAddr, port: u16, is_local: &dyn Fn(IpAddr) -> bool) -> bool {
     own.port() == port
         && (canonical(own.ip()) == ip
             || ip.is_unspecified()
-            || (own.ip().is_unspecified() && special.is_some()))
+            || (own.ip().is_unspecified() && (ip.is_loopback() || is_local(ip))))
 }
 
 /// The IPv4 address inside an IPv6 one, in all forms in which a host would unwrap it.
@@ -215,5 +227,29 @@ mod tests {
         assert!(!permits(&policy, "0.0.0.0:9855"));
         assert!(!permits(&policy, "10.0.0.1:7000"));
         assert!(permits(&policy, "127.0.0.2:9855"));
+    }
+    #[test]
+    fn sec_03_a_listener_on_all_addresses_covers_those_of_this_host_only() {
+        let policy = DialPolicy {
+            allow: vec!["10.0.0.0/8".parse().expect("a range")],
+            own: vec!["0.0.0.0:2855".parse().expect("an address")],
+        };
+        let host: [IpAddr; 2] = ["10.0.0.5", "8.8.4.4"].map(|ip| ip.parse().expect("an address"));
+        let denied = |text: &str| {
+            policy
+                .permits_on(text.parse().expect("an address"), &|ip| host.contains(&ip))
+                .is_err()
+        };
+        for own in [
+            "10.0.0.5:2855",
+            "8.8.4.4:2855",
+            "[::ffff:8.8.4.4]:2855",
+            "[64:ff9b::a00:5]:2855",
+        ] {
+            assert!(denied(own), "{own}");
+        }
+        // The next relay of the farm.
+        assert!(!denied("10.0.0.6:2855"));
+        assert!(!denied("10.0.0.5:2856"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -87,6 +87,14 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Whether this host has the address: only then can a socket be bound to it. When in doubt, yes.
+pub(super) fn is_local(ip: IpAddr) -> bool {
+    match UdpSocket::bind((ip, 0)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
+    }
+}
+
 /// Settings of a connected socket. A socket that refuses one works without it.
 pub fn tune(stream: &TcpStream) {
     let socket = SockRef::from(stream);
@@ -96,4 +104,80 @@ pub fn tune(stream: &TcpStream) {
         .with_time(Duration::from_secs(120))
         .with_interval(Duration::from_secs(30));
     let _ = socket.set_tcp_keepalive(&keepalive);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    fn address(listeners: &[TcpListener]) -> SocketAddr {
+        listeners[0].local_addr().expect("it is bound")
+    }
+
+    #[test]
+    fn all_shards_share_one_port() {
+        let listeners = bind(loopback(), 3).expect("a free port");
+        assert_eq!(listeners.len(), 3);
+        for listener in &listeners {
+            assert_eq!(
+                listener.local_addr().expect("it is bound"),
+                address(&listeners)
+            );
+        }
+    }
+
+    #[test]
+    fn a_second_relay_is_refused_although_it_could_join() {
+        let listeners = bind(loopback(), 2).expect("a free port");
+        let problem = bind(address(&listeners), 1).expect_err("it is taken");
+        assert_eq!(problem.error.kind(), io::ErrorKind::AddrInUse);
+        assert!(
+            problem
+                .to_string()
+                .contains(&address(&listeners).to_string())
+        );
+        assert!(probe(address(&listeners)).is_err());
+    }
+
+    #[test]
+    fn an_address_can_be_taken_again_after_its_connections_ended() {
+        let listeners = bind(loopback(), 1).expect("a free port");
+        let address = address(&listeners);
+        let client = TcpStream::connect(address).expect("it listens");
+        listeners[0].set_nonblocking(false).expect("a socket");
+        let (server, _) = listeners[0].accept().expect("it connected");
+        // The side that closes first stays in TIME_WAIT.
+        drop(server);
+        drop(client);
+        drop(listeners);
+        bind(address, 2).expect("it is free again");
+    }
+
+    #[test]
+    fn a_foreign_address_is_told_from_our_own() {
+        // A documentation address: nobody has it, nothing is sent to it.
+        let foreign = SocketAddr::from(([192, 0, 2, 1], 2855));
+        let problem = bind(foreign, 1).expect_err("it is not ours");
+        assert!(problem.to_string().contains("no interface"));
+        assert!(!is_local(foreign.ip()));
+        assert!(is_local(loopback().ip()));
+    }
+
+    #[test]
+    fn connections_are_tuned() {
+        let listeners = bind(loopback(), 1).expect("a free port");
+        let client = TcpStream::connect(address(&listeners)).expect("it listens");
+        tune(&client);
+        let socket = SockRef::from(&client);
+        assert!(socket.tcp_nodelay().expect("an option"));
+        assert!(socket.keepalive().expect("an option"));
+        assert_eq!(
+            socket.tcp_notsent_lowat().expect("an option"),
+            NOTSENT_LOWAT
+        );
+    }
 }
