@@ -1,0 +1,192 @@
+//! `[limits]`: every bound, its default, and the sentence that says why it is there.
+
+use std::time::Duration;
+
+use super::visit::Visitor;
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub connections: u32,
+    pub unauthenticated: usize,
+    pub probation: Duration,
+    pub auth_failures: u32,
+    pub probation_failures: u32,
+    pub sessions_per_connection: usize,
+    pub routes_per_connection: usize,
+    pub queued_octets_per_session: usize,
+    pub queued_octets_shared: usize,
+    pub queued_octets_total: usize,
+    pub control_octets: usize,
+    pub shared_pause: Duration,
+    pub stall_timeout: Duration,
+    pub transactions_per_session: usize,
+    pub head_octets: usize,
+    pub header_lines: usize,
+    pub uris_per_path: usize,
+    pub head_timeout: Duration,
+    pub body_timeout: Duration,
+    pub nonces: usize,
+    pub uris_per_connection: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 0,
+            unauthenticated: 4096,
+            probation: Duration::from_secs(30),
+            auth_failures: 3,
+            probation_failures: 3,
+            sessions_per_connection: 131_072,
+            routes_per_connection: 16_384,
+            queued_octets_per_session: 65_536,
+            queued_octets_shared: 1_048_576,
+            queued_octets_total: 1_073_741_824,
+            control_octets: 1_048_576,
+            shared_pause: Duration::from_millis(250),
+            stall_timeout: Duration::from_secs(30),
+            transactions_per_session: 16_384,
+            head_octets: 32_768,
+            header_lines: 128,
+            uris_per_path: 32,
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(300),
+            nonces: 1_048_576,
+            uris_per_connection: 1024,
+        }
+    }
+}
+
+impl Limits {
+    pub(super) fn visit<V: Visitor>(&mut self, v: &mut V) {
+        let second = Duration::from_secs(1);
+        let mebi = 1_048_576;
+        v.bounded(
+            "connections",
+            "connections in all; 0 is the hard limit of file descriptors less 256; a number that does not fit ends start-up",
+            &mut self.connections,
+            0..=100_000_000,
+        );
+        v.bounded(
+            "unauthenticated",
+            "connections without a first success; beyond it the oldest goes, so that strangers cannot take all",
+            &mut self.unauthenticated,
+            1..=10_000_000,
+        );
+        v.bounded(
+            "probation",
+            "from the TCP accept to the first success (RFC 4976, 6.1)",
+            &mut self.probation,
+            second..=second * 600,
+        );
+        v.bounded(
+            "auth_failures",
+            "failed AUTHs before a client's connection is closed; guessing passwords must cost a handshake",
+            &mut self.auth_failures,
+            1..=1000,
+        );
+        v.bounded(
+            "probation_failures",
+            "failed requests before a connection without a first success is closed",
+            &mut self.probation_failures,
+            1..=1000,
+        );
+        v.bounded(
+            "sessions_per_connection",
+            "Use-Path URIs that one connection may hold; another relay needs one for each of its clients'",
+            &mut self.sessions_per_connection,
+            1..=16 * mebi,
+        );
+        v.bounded(
+            "routes_per_connection",
+            "next hops that one connection may have in use at once",
+            &mut self.routes_per_connection,
+            1..=16 * mebi,
+        );
+        v.bounded(
+            "queued_octets_per_session",
+            "what one session may hold in memory; beyond it its source is not read",
+            &mut self.queued_octets_per_session,
+            16_384..=64 * mebi,
+        );
+        v.bounded(
+            "queued_octets_shared",
+            "the same where the source carries other sessions too, which must not stop",
+            &mut self.queued_octets_shared,
+            16_384..=1024 * mebi,
+        );
+        v.bounded(
+            "queued_octets_total",
+            "all queued octets together; beyond it every session has its private bound only",
+            &mut self.queued_octets_total,
+            mebi..=1 << 46,
+        );
+        v.bounded(
+            "control_octets",
+            "responses and REPORTs that wait for one connection; beyond it that connection is not read",
+            &mut self.control_octets,
+            65_536..=1024 * mebi,
+        );
+        v.bounded(
+            "shared_pause",
+            "how long one session may pause a source that others share, in any 10 s; then its message gets 413",
+            &mut self.shared_pause,
+            Duration::ZERO..=second * 5,
+        );
+        v.bounded(
+            "stall_timeout",
+            "output waits and the other side takes no octet for so long: the connection is lost",
+            &mut self.stall_timeout,
+            second..=second * 3600,
+        );
+        v.bounded(
+            "transactions_per_session",
+            "chunks of one session that wait for an answer; beyond it a chunk gets 413",
+            &mut self.transactions_per_session,
+            16..=16 * mebi,
+        );
+        v.bounded(
+            "head_octets",
+            "start line and headers of one message",
+            &mut self.head_octets,
+            16_384..=mebi,
+        );
+        v.bounded(
+            "header_lines",
+            "header lines of one message",
+            &mut self.header_lines,
+            64..=65_536,
+        );
+        v.bounded(
+            "uris_per_path",
+            "URIs in one To-Path or From-Path",
+            &mut self.uris_per_path,
+            16..=1024,
+        );
+        v.bounded(
+            "head_timeout",
+            "a message that was begun must show its whole head within this; slow senders hold memory",
+            &mut self.head_timeout,
+            second..=second * 3600,
+        );
+        v.bounded(
+            "body_timeout",
+            "a body that was begun must go on within this, unless it is the relay that does not read",
+            &mut self.body_timeout,
+            second..=second * 86_400,
+        );
+        v.bounded(
+            "nonces",
+            "answered challenges that one shard remembers, so that none is answered twice",
+            &mut self.nonces,
+            1024..=64 * mebi,
+        );
+        v.bounded(
+            "uris_per_connection",
+            "URIs of foreign clients that one incoming connection is remembered for",
+            &mut self.uris_per_connection,
+            1..=mebi,
+        );
+    }
+}

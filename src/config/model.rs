@@ -1,0 +1,455 @@
+//! The operator's settings as plain typed values: section by section as they stand in the file, with their defaults.
+//!
+//! `visit` names each key once, with the sentence that `msrpd config` and `docs/configuration.md` show.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::limits::Limits;
+use super::setting::{DnsName, Nameserver, TextSetting, Word};
+use super::visit::Visitor;
+
+/// Everything that the operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub relay: Relay,
+    pub listen: Vec<Listen>,
+    pub tls: Tls,
+    pub peers: Peers,
+    pub auth: Auth,
+    pub dns: Dns,
+    pub dial: Dial,
+    pub limits: Limits,
+    pub admin: Admin,
+    pub log: Log,
+}
+
+/// `[relay]`
+#[derive(Clone, Debug)]
+pub struct Relay {
+    pub hosts: Vec<DnsName>,
+    pub domains: Vec<DnsName>,
+    pub workers: u16,
+    pub drain_timeout: Duration,
+    pub block_unknown_methods: bool,
+    pub signed_content_only: bool,
+}
+
+/// `[[listen]]`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub address: SocketAddr,
+    pub transport: Transport,
+    pub advertise_port: Option<u16>,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Tls,
+    Tcp,
+    Wss,
+    Ws,
+}
+
+impl Transport {
+    /// Whether a listener of this kind needs `[tls]`.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Wss)
+    }
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub peer_ca: Option<PathBuf>,
+}
+
+/// `[peers]`
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    pub allow: Vec<DnsName>,
+    pub block: Vec<DnsName>,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug)]
+pub struct Auth {
+    pub realm: Option<Word>,
+    pub realms: BTreeMap<DnsName, Word>,
+    pub htdigest: Option<PathBuf>,
+    pub disabled: Vec<Word>,
+    pub expires_min: u32,
+    pub expires_max: u32,
+    pub expires_default: u32,
+    pub algorithms: Vec<Algorithm>,
+    pub nonce_lifetime: Duration,
+}
+
+/// A digest algorithm that challenges offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    Md5,
+    Sha256,
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, Default)]
+pub struct Dns {
+    pub nameservers: Vec<Nameserver>,
+}
+
+/// `[dial]`
+#[derive(Clone, Debug)]
+pub struct Dial {
+    pub allow: Vec<IpNet>,
+    pub last_hop_tcp: bool,
+    pub last_hop_unverified: bool,
+    pub connect_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub links_per_next_hop: u32,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub address: AdminAddress,
+}
+
+/// Where metrics and probes are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    At(SocketAddr),
+    Off,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text if stderr is a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+/// What is worth a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            relay: Relay {
+                hosts: Vec::new(),
+                domains: Vec::new(),
+                workers: 0,
+                drain_timeout: Duration::from_secs(30),
+                block_unknown_methods: false,
+                signed_content_only: false,
+            },
+            listen: vec![Listen::default()],
+            tls: Tls::default(),
+            peers: Peers::default(),
+            auth: Auth {
+                realm: None,
+                realms: BTreeMap::new(),
+                htdigest: None,
+                disabled: Vec::new(),
+                expires_min: 60,
+                expires_max: 86_400,
+                expires_default: 86_400,
+                algorithms: vec![Algorithm::Md5],
+                nonce_lifetime: Duration::from_secs(300),
+            },
+            dns: Dns::default(),
+            dial: Dial {
+                allow: Vec::new(),
+                last_hop_tcp: false,
+                last_hop_unverified: false,
+                connect_timeout: Duration::from_secs(5),
+                idle_timeout: Duration::from_secs(3600),
+                links_per_next_hop: 2,
+            },
+            limits: Limits::default(),
+            admin: Admin {
+                address: AdminAddress::At(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9855)),
+            },
+            log: Log {
+                format: LogFormat::Auto,
+                level: LogLevel::Info,
+            },
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Listen {
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 2855),
+            transport: Transport::Tls,
+            advertise_port: None,
+        }
+    }
+}
+
+impl Config {
+    /// Shows every section and key to `v`, in the order of the sample file.
+    pub fn visit<V: Visitor>(&mut self, v: &mut V) {
+        let second = Duration::from_secs(1);
+        let relay = &mut self.relay;
+        v.section("relay", "Who this relay is.", |v| {
+            v.required(
+                "hosts",
+                "names of this relay in MSRP URIs and AUTH To-Paths; the first goes into Use-Path",
+                &mut relay.hosts,
+            );
+            v.key("domains", "SIP domains served: also accepted in a one-URI AUTH To-Path", &mut relay.domains);
+            v.bounded("workers", "shards, one thread each; 0 is one per available core", &mut relay.workers, 0..=256);
+            v.bounded(
+                "drain_timeout",
+                "how long a shutdown waits for what is held; chunks that have begun may take half of it",
+                &mut relay.drain_timeout,
+                second..=second * 3600,
+            );
+            v.key(
+                "block_unknown_methods",
+                "answer 501 to methods that no RFC names, instead of forwarding them (RFC 4976, 6.4.2)",
+                &mut relay.block_unknown_methods,
+            );
+            v.key(
+                "signed_content_only",
+                "answer 415 to bodies whose type is not multipart/signed (RFC 4976, 9.4)",
+                &mut relay.signed_content_only,
+            );
+        });
+        v.sections(
+            "listen",
+            "Where clients and other relays connect; one for each address.",
+            &mut self.listen,
+            |v, listen| {
+                v.required(
+                    "address",
+                    "IP address and port to listen on",
+                    &mut listen.address,
+                );
+                v.key(
+                    "transport",
+                    "tls | tcp | wss | ws; AUTH is possible with tls and wss only",
+                    &mut listen.transport,
+                );
+                v.key(
+                    "advertise_port",
+                    "port for Use-Path where it differs from the address (NAT, balancer)",
+                    &mut listen.advertise_port,
+                );
+            },
+        );
+        let tls = &mut self.tls;
+        v.section("tls", "The relay's certificate, and whom it believes.", |v| {
+            v.key("certificate", "PEM file with the chain, leaf first; its SAN must name all hosts", &mut tls.certificate);
+            v.key("key", "PEM file with the leaf's private key", &mut tls.key);
+            v.key(
+                "peer_ca",
+                "PEM file with the authorities for other relays and next hops; absent: the system's roots",
+                &mut tls.peer_ca,
+            );
+        });
+        let peers = &mut self.peers;
+        v.section(
+            "peers",
+            "Other relays, by the name in their certificate.",
+            |v| {
+                v.key(
+                    "allow",
+                    "relays that may use this one; empty: every one whose certificate verifies",
+                    &mut peers.allow,
+                );
+                v.key("block", "relays that may not", &mut peers.block);
+            },
+        );
+        let auth = &mut self.auth;
+        v.section("auth", "Who may AUTH, and for how long.", |v| {
+            v.key("realm", "realm of every challenge; absent: the name that the client addressed", &mut auth.realm);
+            v.key("realms", "realm by addressed name, before `realm`", &mut auth.realms);
+            v.key("htdigest", "users' file, lines of user:realm:MD5(user:realm:password); see msrpd passwd", &mut auth.htdigest);
+            v.key("disabled", "users that are refused with 403 although they are in the users' file", &mut auth.disabled);
+            v.bounded("expires_min", "shortest life of a session that a client may ask for, in seconds", &mut auth.expires_min, 1..=31_536_000);
+            v.bounded("expires_max", "longest life of a session that a client may ask for, in seconds", &mut auth.expires_max, 1..=31_536_000);
+            v.bounded("expires_default", "life of a session whose client asks for none, in seconds", &mut auth.expires_default, 1..=31_536_000);
+            v.key("algorithms", "digest algorithms offered, strongest first: \"SHA-256\", \"MD5\"", &mut auth.algorithms);
+            v.bounded(
+                "nonce_lifetime",
+                "how long a challenge may be answered; afterwards the client gets a new one (stale)",
+                &mut auth.nonce_lifetime,
+                second * 10..=second * 86_400,
+            );
+        });
+        let dns = &mut self.dns;
+        v.section("dns", "How names of next hops are resolved.", |v| {
+            v.key(
+                "nameservers",
+                "name servers to ask; empty: the system's",
+                &mut dns.nameservers,
+            );
+        });
+        let dial = &mut self.dial;
+        v.section("dial", "Connections that the relay opens.", |v| {
+            v.key(
+                "allow",
+                "networks that may be dialled although they are private, loopback, link-local or the like",
+                &mut dial.allow,
+            );
+            v.key("last_hop_tcp", "may plain TCP be opened to a foreign client that is the last hop?", &mut dial.last_hop_tcp);
+            v.key(
+                "last_hop_unverified",
+                "may such a client's certificate be one that cannot be verified?",
+                &mut dial.last_hop_unverified,
+            );
+            v.bounded(
+                "connect_timeout",
+                "resolving, connecting and TLS together",
+                &mut dial.connect_timeout,
+                second / 10..=second * 30,
+            );
+            v.bounded(
+                "idle_timeout",
+                "a connection without sessions that was not used for so long is closed",
+                &mut dial.idle_timeout,
+                second..=second * 604_800,
+            );
+            v.bounded(
+                "links_per_next_hop",
+                "connections to one other relay; the second is for films only",
+                &mut dial.links_per_next_hop,
+                1..=2,
+            );
+        });
+        let limits = &mut self.limits;
+        v.section("limits", "Every bound; sizes are octets.", |v| {
+            limits.visit(v)
+        });
+        let admin = &mut self.admin;
+        v.section(
+            "admin",
+            "Metrics and probes: GET /metrics, /histograms, /healthz, /readyz.",
+            |v| {
+                v.key(
+                    "address",
+                    "IP address and port, or \"off\"; there is no access control, keep it private",
+                    &mut admin.address,
+                );
+            },
+        );
+        let log = &mut self.log;
+        v.section("log", "Log lines on stderr.", |v| {
+            v.key(
+                "format",
+                "auto | text | json; auto is text on a terminal and JSON elsewhere",
+                &mut log.format,
+            );
+            v.key(
+                "level",
+                "error | warn | info | debug | trace",
+                &mut log.level,
+            );
+        });
+    }
+
+    /// The port that Use-Path names for sessions of clients on listener `index`: its own if it is `tls`, else the first
+    /// `tls` listener's.
+    pub fn use_path_listener(&self, index: usize) -> Option<usize> {
+        match self.listen[index].transport {
+            Transport::Tls => Some(index),
+            _ => self
+                .listen
+                .iter()
+                .position(|listen| listen.transport == Transport::Tls),
+        }
+    }
+}
+
+/// A setting that is one of a few words.
+macro_rules! words {
+    ($type:ty, $expected:literal, $($variant:ident = $word:literal),+) => {
+        impl TextSetting for $type {
+            const EXPECTED: &'static str = $expected;
+            fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(format!("`{text}` is none of the words that can stand here")),
+                }
+            }
+            fn text(&self) -> String {
+                match self {
+                    $(Self::$variant => $word.to_owned(),)+
+                }
+            }
+        }
+    };
+}
+words!(
+    Transport,
+    "\"tls\", \"tcp\", \"wss\" or \"ws\"",
+    Tls = "tls",
+    Tcp = "tcp",
+    Wss = "wss",
+    Ws = "ws"
+);
+words!(
+    Algorithm,
+    "\"MD5\" or \"SHA-256\"",
+    Md5 = "MD5",
+    Sha256 = "SHA-256"
+);
+words!(
+    LogFormat,
+    "\"auto\", \"text\" or \"json\"",
+    Auto = "auto",
+    Text = "text",
+    Json = "json"
+);
+words!(
+    LogLevel,
+    "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+    Error = "error",
+    Warn = "warn",
+    Info = "info",
+    Debug = "debug",
+    Trace = "trace"
+);
+
+impl TextSetting for AdminAddress {
+    const EXPECTED: &'static str =
+        "an IP address and a port, such as \"127.0.0.1:9855\", or \"off\"";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(AdminAddress::Off),
+            _ => SocketAddr::parse(text).map(AdminAddress::At),
+        }
+    }
+    fn text(&self) -> String {
+        match self {
+            AdminAddress::At(address) => address.to_string(),
+            AdminAddress::Off => "off".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The operator's settings as the rooms want them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::model::{Algorithm, Config};
+use crate::net::address::DialPolicy;
+use crate::{auth, relay};
+
+impl Config {
+    /// For the machine of each of `workers` shards. `ports`: those bound and those advertised.
+    pub fn relay_settings(&self, ports: Vec<u16>, workers: usize) -> relay::Settings {
+        let names = |names: &[super::DnsName]| {
+            names
+                .iter()
+                .map(|name| name.as_str().to_owned())
+                .collect::<Vec<_>>()
+        };
+        relay::Settings {
+            hosts: names(&self.relay.hosts),
+            domains: names(&self.relay.domains),
+            ports,
+            block_unknown_methods: self.relay.block_unknown_methods,
+            signed_content_only: self.relay.signed_content_only,
+            last_hop_tcp: self.dial.last_hop_tcp,
+            last_hop_unverified: self.dial.last_hop_unverified,
+            peers_allow: names(&self.peers.allow),
+            peers_block: names(&self.peers.block),
+            expires_min: self.auth.expires_min,
+            expires_max: self.auth.expires_max,
+            expires_default: self.auth.expires_default,
+            idle_timeout: self.dial.idle_timeout,
+            limits: self.relay_limits(workers),
+        }
+    }
+
+    fn relay_limits(&self, workers: usize) -> relay::Limits {
+        let limits = &self.limits;
+        let workers = workers.max(1);
+        relay::Limits {
+            // Sums of the process: each shard keeps its share, and counts nothing together with the others.
+            unauthenticated: limits.unauthenticated.div_ceil(workers),
+            queued_octets_total: limits.queued_octets_total.div_ceil(workers),
+            probation: limits.probation,
+            auth_failures: limits.auth_failures,
+            probation_failures: limits.probation_failures,
+            queued_octets_per_session: limits.queued_octets_per_session,
+            queued_octets_shared: limits.queued_octets_shared,
+            shared_pause: limits.shared_pause,
+            stall_timeout: limits.stall_timeout,
+            transactions_per_session: limits.transactions_per_session,
+            control_octets: limits.control_octets,
+            head_octets: limits.head_octets,
+            header_lines: limits.header_lines,
+            uris_per_path: limits.uris_per_path,
+            sessions_per_connection: limits.sessions_per_connection,
+            routes_per_connection: limits.routes_per_connection,
+            head_timeout: limits.head_timeout,
+            body_timeout: limits.body_timeout,
+            nonces: limits.nonces,
+            uris_per_connection: limits.uris_per_connection,
+            ..relay::Limits::default()
+        }
+    }
+
+    /// For Digest.
+    pub fn auth_settings(&self) -> auth::Settings {
+        auth::Settings {
+            realm: self
+                .auth
+                .realm
+                .as_ref()
+                .map(|realm| realm.as_str().to_owned()),
+            realms: self
+                .auth
+                .realms
+                .iter()
+                .map(|(name, realm)| (name.as_str().to_owned(), realm.as_str().to_owned()))
+                .collect(),
+            algorithms: self
+                .auth
+                .algorithms
+                .iter()
+                .map(|algorithm| (*algorithm).into())
+                .collect(),
+            nonce_lifetime: self.auth.nonce_lifetime,
+            disabled: self
+                .auth
+                .disabled
+                .iter()
+                .map(|user| user.as_str().to_owned())
+                .collect(),
+        }
+    }
+
+    /// For dialling; `own` are the addresses that were bound.
+    pub fn dial_policy(&self, own: Vec<SocketAddr>) -> DialPolicy {
+        DialPolicy {
+            allow: self.dial.allow.clone(),
+            own,
+        }
+    }
+
+    /// Name servers to ask; empty: the system's.
+    pub fn nameservers(&self) -> Vec<SocketAddr> {
+        self.dns.nameservers.iter().map(|server| server.0).collect()
+    }
+
+    /// Names of this relay, for its certificate.
+    pub fn hosts(&self) -> Vec<String> {
+        self.relay
+            .hosts
+            .iter()
+            .map(|host| host.as_str().to_owned())
+            .collect()
+    }
+
+    /// How long a drain may take until connections are closed; the rest is for closing them.
+    pub fn drain_time(&self) -> Duration {
+        self.relay.drain_timeout - Duration::from_millis(200)
+    }
+}
+
+impl From<Algorithm> for auth::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Md5 => auth::Algorithm::Md5,
+            Algorithm::Sha256 => auth::Algorithm::Sha256,
+        }
+    }
+}

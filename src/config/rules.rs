@@ -1,0 +1,322 @@
+//! Settings that contradict each other: each may stand in a file, together they cannot be meant.
+
+use std::time::Duration;
+
+use super::model::{AdminAddress, Algorithm, Config, Transport};
+use super::problem::Problems;
+use super::reader::Places;
+use super::setting::DnsName;
+
+/// Notes every contradiction in `config`.
+pub fn judge(config: &Config, places: &Places, problems: &mut Problems) {
+    names(config, places, problems);
+    listeners(config, places, problems);
+    tls(config, places, problems);
+    auth(config, places, problems);
+    peers(config, places, problems);
+    limits(config, places, problems);
+    admin(config, places, problems);
+}
+
+fn names(config: &Config, places: &Places, problems: &mut Problems) {
+    let hosts = &config.relay.hosts;
+    let place = places.of("relay.hosts");
+    if hosts.is_empty() && places.has("relay.hosts") {
+        problems.error(
+            place,
+            "relay.hosts: empty",
+            "name at least one host: Use-Path URIs need it",
+        );
+    }
+    if let Some(twice) = repeated(hosts) {
+        problems.error(
+            place,
+            format!("relay.hosts: `{twice}` stands there twice"),
+            "remove one",
+        );
+    }
+    for (index, host) in hosts.iter().enumerate() {
+        if host.as_str() == "localhost" {
+            if index > 0 {
+                continue;
+            }
+            let help = "whoever resolves this name reaches itself, not this relay; good for trying things out only";
+            problems.warning(
+                place,
+                "relay.hosts: `localhost` in Use-Path cannot be reached from elsewhere",
+                help,
+            );
+        } else if !host.as_str().contains('.') {
+            let what = format!("relay.hosts: `{host}` has no dot");
+            problems.error(
+                place,
+                what,
+                "write the fully qualified name: it goes into Use-Path (RFC 4976, 4.2)",
+            );
+        }
+    }
+    let place = places.of("relay.domains");
+    if let Some(twice) = repeated(&config.relay.domains) {
+        problems.error(
+            place,
+            format!("relay.domains: `{twice}` stands there twice"),
+            "remove one",
+        );
+    }
+    if let Some(both) = config
+        .relay
+        .domains
+        .iter()
+        .find(|domain| hosts.contains(domain))
+    {
+        let help = "a host is accepted in AUTH anyway; remove it from domains";
+        problems.warning(
+            place,
+            format!("relay.domains: `{both}` is among hosts too"),
+            help,
+        );
+    }
+}
+
+fn listeners(config: &Config, places: &Places, problems: &mut Problems) {
+    for (index, listen) in config.listen.iter().enumerate() {
+        let place = places.of(&format!("listen[{index}].address"));
+        for earlier in &config.listen[..index] {
+            if earlier.address == listen.address && listen.address.port() != 0 {
+                let what = format!(
+                    "listen[{index}].address: {} is listened on already",
+                    listen.address
+                );
+                problems.error(
+                    place,
+                    what,
+                    "remove one of the two [[listen]], or change its port",
+                );
+            } else if earlier.address.port() == listen.address.port()
+                && earlier.address.is_ipv4() == listen.address.is_ipv4()
+                && earlier.address.ip().is_unspecified() != listen.address.ip().is_unspecified()
+                && earlier.transport != listen.transport
+            {
+                let what = format!(
+                    "listen[{index}].address: {} and {} overlap",
+                    earlier.address, listen.address
+                );
+                problems.error(
+                    place,
+                    what,
+                    "two transports cannot share a port; change one of them",
+                );
+            }
+        }
+        let place = places.of(&format!("listen[{index}].advertise_port"));
+        match listen.advertise_port {
+            Some(0) => {
+                problems.error(
+                    place,
+                    format!("listen[{index}].advertise_port: 0 is no port"),
+                    "name the port that clients reach",
+                );
+            }
+            Some(_) if listen.transport != Transport::Tls => {
+                let help = "only the port of a tls listener goes into Use-Path; remove it here";
+                problems.warning(
+                    place,
+                    format!("listen[{index}].advertise_port: has no effect"),
+                    help,
+                );
+            }
+            _ => {}
+        }
+    }
+    if !config
+        .listen
+        .iter()
+        .any(|listen| listen.transport == Transport::Tls)
+    {
+        let help = "add a [[listen]] with transport = \"tls\": Use-Path URIs lead to it, and AUTH needs TLS (RFC 4976, 9.2)";
+        problems.error(places.of("listen"), "listen: no tls listener", help);
+    }
+}
+
+fn tls(config: &Config, places: &Places, problems: &mut Problems) {
+    let tls = &config.tls;
+    match (&tls.certificate, &tls.key) {
+        (Some(_), None) => problems.error(
+            places.of("tls.certificate"),
+            "tls.key: missing although there is a certificate",
+            "add key = \"...\" below [tls]: the PEM file with the private key",
+        ),
+        (None, Some(_)) => problems.error(
+            places.of("tls.key"),
+            "tls.certificate: missing although there is a key",
+            "add certificate = \"...\" below [tls]: the PEM file with the chain, leaf first",
+        ),
+        (None, None) if config.listen.iter().any(|listen| listen.transport.is_encrypted()) => problems.error(
+            places.of("tls"),
+            "tls: a tls listener needs a certificate and a key",
+            "add [tls] with certificate = \"...\" and key = \"...\"; `msrpd dev` makes a set for trying things out",
+        ),
+        _ => {}
+    }
+}
+
+fn auth(config: &Config, places: &Places, problems: &mut Problems) {
+    let auth = &config.auth;
+    if auth.expires_min > auth.expires_max {
+        let what = format!(
+            "auth.expires_min: {} is more than expires_max, {}",
+            auth.expires_min, auth.expires_max
+        );
+        problems.error(
+            places.of("auth.expires_min"),
+            what,
+            "no Expires could be granted; lower it or raise expires_max",
+        );
+    } else if !(auth.expires_min..=auth.expires_max).contains(&auth.expires_default) {
+        let what = format!(
+            "auth.expires_default: {} is not between expires_min, {}, and expires_max, {}",
+            auth.expires_default, auth.expires_min, auth.expires_max
+        );
+        problems.error(
+            places.of("auth.expires_default"),
+            what,
+            "choose a value between the two",
+        );
+    }
+    let place = places.of("auth.algorithms");
+    match auth.algorithms.as_slice() {
+        [] => problems.error(
+            place,
+            "auth.algorithms: empty",
+            "offer at least one: [\"MD5\"] is what clients know",
+        ),
+        [Algorithm::Md5, Algorithm::Sha256] => problems.error(
+            place,
+            "auth.algorithms: MD5 stands before SHA-256",
+            "write [\"SHA-256\", \"MD5\"]: clients take the first that they know (RFC 8760, 2.3)",
+        ),
+        [first, second] if first == second => {
+            problems.error(place, "auth.algorithms: the same one twice", "remove one");
+        }
+        [_, _, _, ..] => problems.error(
+            place,
+            "auth.algorithms: there are only two",
+            "write [\"SHA-256\", \"MD5\"]",
+        ),
+        _ => {}
+    }
+    for name in auth.realms.keys() {
+        if !config.relay.hosts.contains(name) && !config.relay.domains.contains(name) {
+            let what =
+                format!("auth.realms: `{name}` is neither in relay.hosts nor in relay.domains");
+            problems.error(
+                places.of("auth.realms"),
+                what,
+                "no client can address it; add it there or remove it here",
+            );
+        }
+    }
+    if auth.htdigest.is_none() {
+        let help = "add htdigest = \"users.htdigest\" below [auth]; `msrpd passwd FILE REALM USER` writes it";
+        problems.warning(
+            places.of("auth"),
+            "auth.htdigest: no users' file, so nobody can AUTH",
+            help,
+        );
+    }
+}
+
+fn peers(config: &Config, places: &Places, problems: &mut Problems) {
+    if let Some(both) = config
+        .peers
+        .allow
+        .iter()
+        .find(|name| config.peers.block.contains(name))
+    {
+        let what = format!("peers.block: `{both}` is in peers.allow too");
+        problems.error(
+            places.of("peers.block"),
+            what,
+            "remove it from one of the two",
+        );
+    }
+}
+
+fn limits(config: &Config, places: &Places, problems: &mut Problems) {
+    let limits = &config.limits;
+    if limits.queued_octets_per_session > limits.queued_octets_shared {
+        let what = format!(
+            "limits.queued_octets_per_session: {} is more than queued_octets_shared, {}",
+            limits.queued_octets_per_session, limits.queued_octets_shared
+        );
+        let help = "a session on a shared source may hold at least what one alone may";
+        problems.error(places.of("limits.queued_octets_per_session"), what, help);
+    }
+    if limits.queued_octets_shared > limits.queued_octets_total {
+        let what = format!(
+            "limits.queued_octets_shared: {} is more than queued_octets_total, {}",
+            limits.queued_octets_shared, limits.queued_octets_total
+        );
+        problems.error(
+            places.of("limits.queued_octets_shared"),
+            what,
+            "lower it, or raise queued_octets_total",
+        );
+    }
+    if limits.connections != 0 && limits.unauthenticated as u64 > u64::from(limits.connections) {
+        let what = format!(
+            "limits.unauthenticated: {} is more than connections, {}",
+            limits.unauthenticated, limits.connections
+        );
+        let help = "strangers could take every connection; lower it";
+        problems.error(
+            places
+                .of("limits.unauthenticated")
+                .or(places.of("limits.connections")),
+            what,
+            help,
+        );
+    }
+    if config.dial.connect_timeout > Duration::from_secs(25) {
+        let help = "the previous hop gives up after 30 s (RFC 4975, 7.2)";
+        problems.warning(
+            places.of("dial.connect_timeout"),
+            "dial.connect_timeout: close to the hop timer",
+            help,
+        );
+    }
+}
+
+fn admin(config: &Config, places: &Places, problems: &mut Problems) {
+    let AdminAddress::At(address) = config.admin.address else {
+        return;
+    };
+    let place = places.of("admin.address");
+    if let Some(listen) = config
+        .listen
+        .iter()
+        .find(|listen| listen.address == address && address.port() != 0)
+    {
+        let what = format!(
+            "admin.address: {} is a [[listen]] address too",
+            listen.address
+        );
+        problems.error(place, what, "choose another port for one of them");
+    }
+    if !address.ip().is_loopback() {
+        let help = "anyone who reaches it can read the metrics; prefer 127.0.0.1, or see to it with a firewall";
+        problems.warning(
+            place,
+            format!("admin.address: {address} is not a loopback address"),
+            help,
+        );
+    }
+}
+
+fn repeated(names: &[DnsName]) -> Option<&DnsName> {
+    names
+        .iter()
+        .enumerate()
+        .find(|(index, name)| names[..*index].contains(name))
+        .map(|(_, name)| name)
+}
