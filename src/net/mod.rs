@@ -3,5 +3,6 @@
 pub mod address;
 pub mod dial;
 pub mod listener;
+pub mod names;
 pub mod tls;
 pub mod uring;
