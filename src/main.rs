@@ -1,4 +1,127 @@
-//! The msrpd binary.
+//! The msrpd binary: its commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use msrpd::server;
+
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
-fn main() {}
+
+/// An MSRP relay (RFC 4975, RFC 4976).
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the relay.
+    #[command(after_help = RUN)]
+    Run {
+        /// The operator's file; msrpd.sample.toml explains every key.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Look for everything that would end start-up, without starting.
+    #[command(after_help = CHECK)]
+    Check {
+        /// The operator's file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The relay is running: it holds the addresses, do not try to listen on them.
+        #[arg(long)]
+        running: bool,
+    },
+    /// Print the settings in force, defaults included and without secrets; `check` accepts the output.
+    Config {
+        /// The operator's file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Make certificates, users and a configuration for trying things out, and run the relay with them.
+    #[command(after_help = DEV)]
+    Dev {
+        /// Where to make them; what is there is kept.
+        #[arg(long, value_name = "DIR", default_value = "msrpd-dev")]
+        dir: PathBuf,
+    },
+    /// Add a user to an htdigest file, or change the password of one.
+    #[command(after_help = PASSWD)]
+    Passwd {
+        /// The users' file that [auth] htdigest names; made if it is not there.
+        file: PathBuf,
+        /// The realm of the challenge: [auth] realm, or the relay's host name.
+        realm: String,
+        /// The user's name.
+        user: String,
+        /// Write the SHA-256 hash beside the MD5 one, for [auth] algorithms = ["SHA-256", "MD5"].
+        #[arg(long)]
+        sha256: bool,
+    },
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  msrpd dev                                    try it out on this machine
+  msrpd check --config /etc/msrpd/msrpd.toml   is the configuration good?
+  msrpd run --config /etc/msrpd/msrpd.toml     serve";
+
+const RUN: &str = "\
+Signals:
+  SIGTERM, SIGINT   drain: finish or report what is held, close connections in order, exit;
+                    a second one ends at once
+  SIGHUP            read the file, certificates and users again
+
+Exit codes:
+  0  drained
+  1  something has to be mended first; stderr says what, where, and what to do
+  3  ended by a second signal before the drain was over
+
+Example:
+  msrpd run --config /etc/msrpd/msrpd.toml";
+
+const CHECK: &str = "\
+Reports all problems at once, each with its file, line, column and what to do.
+
+Exit codes:
+  0  good, maybe with warnings
+  1  at least one error
+
+Examples:
+  msrpd check --config /etc/msrpd/msrpd.toml
+  msrpd check --running --config /etc/msrpd/msrpd.toml && systemctl reload msrpd";
+
+const DEV: &str = "\
+The folder then holds ca.pem, relay.pem, relay.key, users.htdigest, msrpd.toml, and dev.toml with
+the users' passwords, which `msrpload --dev` reads.
+
+Examples:
+  msrpd dev
+  msrpd dev --dir /tmp/relay";
+
+const PASSWD: &str = "\
+Asks for the password twice, or reads one line from stdin where that is no terminal.
+A running relay takes the change up with SIGHUP.
+
+Examples:
+  msrpd passwd /etc/msrpd/users.htdigest example.com alice
+  pwgen 20 1 | msrpd passwd /etc/msrpd/users.htdigest example.com alice";
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => server::run(&config),
+        Command::Check { config, running } => server::check(&config, running),
+        Command::Config { config } => server::show(&config),
+        Command::Dev { dir } => server::dev(&dir),
+        Command::Passwd {
+            file,
+            realm,
+            user,
+            sha256,
+        } => server::passwd(&file, &realm, &user, sha256),
+    }
+}

@@ -1,0 +1,236 @@
+//! From the operator's file to running shards.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::auth::{Authenticator, NonceKeys};
+use crate::config::{self, AdminAddress, Config, Loaded, Problems, Transport};
+use crate::net::dial::Resolver;
+use crate::net::listener;
+use crate::net::names::Names;
+use crate::relay::{self, ShardId};
+use crate::shard::{self, Listening, ShardStart, Shards};
+
+use super::check::{self, Prepared, unix_now};
+use super::{descriptors, log};
+
+/// A relay that serves.
+pub struct Booted {
+    pub path: PathBuf,
+    pub config: Config,
+    /// What was bound, in the order of the file; port 0 has become a real one.
+    pub bound: Vec<SocketAddr>,
+    pub settings: Arc<shard::Settings>,
+    pub shards: Shards,
+    pub names: Names,
+    pub admin: Option<TcpListener>,
+    pub level: log::Level,
+    pub runtime: tokio::runtime::Runtime,
+}
+
+/// Starts everything, or says all that is in the way.
+pub fn boot(path: &Path) -> Result<Booted, Problems> {
+    let mut loaded = config::load(path);
+    let Some(prepared) = check::prepare(&mut loaded) else {
+        return Err(loaded.problems);
+    };
+    let Loaded {
+        config,
+        places,
+        mut problems,
+    } = loaded;
+    descriptors::raise();
+    let level = log::start(&config.log);
+    let workers = workers(&config);
+    let mut refuse = |key: &str, problem: String| {
+        let (what, help) = problem.split_once("; ").unwrap_or((&problem, ""));
+        problems.error(places.of(key), format!("{key}: {what}"), help);
+    };
+    // All bound before the first accept.
+    let mut listeners = Vec::new();
+    for (index, listen) in config.listen.iter().enumerate() {
+        match listener::bind(listen.address, workers) {
+            Ok(bound) => listeners.push(bound),
+            Err(problem) => refuse(&format!("listen[{index}].address"), problem.to_string()),
+        }
+    }
+    let admin = match config.admin.address {
+        AdminAddress::Off => None,
+        AdminAddress::At(address) => match listener::bind(address, 1) {
+            Ok(mut bound) => bound.pop(),
+            Err(problem) => {
+                refuse("admin.address", problem.to_string());
+                None
+            }
+        },
+    };
+    if problems.has_errors() {
+        problems.sort();
+        return Err(problems);
+    }
+    for problem in problems.iter() {
+        tracing::warn!("{problem}");
+    }
+    let bound: Vec<SocketAddr> = listeners
+        .iter()
+        .zip(&config.listen)
+        .map(|(bound, listen)| address_of(&bound[0], listen.address))
+        .collect();
+    let admin_address = admin
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
+    let settings = Arc::new(shard_settings(
+        &config,
+        &prepared,
+        &bound,
+        admin_address,
+        workers,
+    ));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            with(
+                &problems,
+                format!("cannot start the control thread: {error}"),
+            )
+        })?;
+    let (resolver, names) = runtime.block_on(async { Names::new(&config.nameservers()) });
+    let shards = start_shards(&config, &settings, resolver, listeners, &bound)
+        .map_err(|problem| with(&problems, problem))?;
+    Ok(Booted {
+        path: path.to_owned(),
+        config,
+        bound,
+        settings,
+        shards,
+        names,
+        admin,
+        level,
+        runtime,
+    })
+}
+
+fn address_of(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(configured)
+}
+
+/// Shards: as configured, or one for each core that this process may use.
+pub fn workers(config: &Config) -> usize {
+    match usize::from(config.relay.workers) {
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(256),
+        workers => workers,
+    }
+}
+
+/// What shards start with, and what a reload gives them anew.
+pub fn shard_settings(
+    config: &Config,
+    prepared: &Prepared,
+    bound: &[SocketAddr],
+    admin: Option<SocketAddr>,
+    workers: usize,
+) -> shard::Settings {
+    let mut ports: Vec<u16> = bound.iter().map(SocketAddr::port).collect();
+    ports.extend(
+        config
+            .listen
+            .iter()
+            .filter_map(|listen| listen.advertise_port),
+    );
+    ports.sort_unstable();
+    ports.dedup();
+    let own = bound.iter().copied().chain(admin).collect();
+    shard::Settings {
+        relay: Arc::new(config.relay_settings(ports, workers)),
+        users: prepared.users.clone(),
+        tls: prepared.tls.clone(),
+        dial: Arc::new(config.dial_policy(own)),
+        connect_timeout: config.dial.connect_timeout,
+        connections: prepared.connections,
+    }
+}
+
+fn start_shards(
+    config: &Config,
+    settings: &Arc<shard::Settings>,
+    resolver: Resolver,
+    listeners: Vec<Vec<TcpListener>>,
+    bound: &[SocketAddr],
+) -> Result<Shards, String> {
+    let workers = workers(config);
+    let now = Instant::now();
+    let keys = Arc::new(NonceKeys::new(
+        vec![random()?],
+        now,
+        Duration::from_secs(unix_now()),
+    ));
+    let auth = Authenticator::new(
+        Arc::new(config.auth_settings()),
+        settings.users.clone(),
+        keys,
+    );
+    let mut starts = Vec::new();
+    for shard in 0..workers {
+        starts.push(ShardStart {
+            relay: relay::Start {
+                settings: settings.relay.clone(),
+                auth: auth.clone(),
+                shard: ShardId(shard as u16),
+                workers: workers as u16,
+                seed: random()?,
+                now,
+            },
+            listeners: Vec::new(),
+        });
+    }
+    for (index, of_one_address) in listeners.into_iter().enumerate() {
+        let use_path_port = use_path_port(config, bound, index);
+        for (start, listener) in starts.iter_mut().zip(of_one_address) {
+            let transport = transport(config.listen[index].transport);
+            start.listeners.push(Listening {
+                listener,
+                transport,
+                use_path_port,
+            });
+        }
+    }
+    shard::start(settings.clone(), resolver, starts)
+}
+
+/// Sessions of a listener's clients are reached at its own port, or at the first `tls` listener's (WSK-11).
+fn use_path_port(config: &Config, bound: &[SocketAddr], index: usize) -> u16 {
+    let index = config
+        .use_path_listener(index)
+        .expect("the rules of the configuration demand a tls listener");
+    config.listen[index]
+        .advertise_port
+        .unwrap_or(bound[index].port())
+}
+
+fn transport(transport: Transport) -> relay::Transport {
+    match transport {
+        Transport::Tls => relay::Transport::Tls,
+        Transport::Tcp => relay::Transport::Tcp,
+        Transport::Wss => relay::Transport::Wss,
+        Transport::Ws => relay::Transport::Ws,
+    }
+}
+
+fn random() -> Result<[u8; 32], String> {
+    let mut octets = [0; 32];
+    getrandom::fill(&mut octets)
+        .map_err(|error| format!("the system gives no random octets: {error}"))?;
+    Ok(octets)
+}
+
+fn with(problems: &Problems, problem: String) -> Problems {
+    let mut problems = problems.clone();
+    let (what, help) = problem.split_once(". ").unwrap_or((&problem, ""));
+    problems.error(None, what, help);
+    problems
+}

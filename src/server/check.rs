@@ -1,0 +1,199 @@
+//! What the operator's file names, looked at: certificates, users, descriptors, addresses.
+//!
+//! `msrpd check` and start-up go through the same door, so that what passes the one does not fail in the other. Every
+//! problem is noted; the first does not hide the second.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::auth::Users;
+use crate::config::{AdminAddress, Config, Loaded, Place, Places, Problems, Transport};
+use crate::net::listener;
+use crate::net::tls::{TlsContext, TlsProblem};
+
+use super::descriptors;
+
+/// What the file names, read and found good.
+pub struct Prepared {
+    pub tls: Option<TlsContext>,
+    pub users: Arc<Users>,
+    /// Connections that fit.
+    pub connections: usize,
+}
+
+/// A certificate that ends within this time deserves a word.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 86_400);
+
+/// Reads the files that `loaded` names and notes what is wrong with them. `None` if anything is.
+pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
+    let Loaded {
+        config,
+        places,
+        problems,
+    } = loaded;
+    let tls = certificates(config, places, problems);
+    let users = users(config, places, problems);
+    for (index, listen) in config.listen.iter().enumerate() {
+        if matches!(listen.transport, Transport::Wss | Transport::Ws) {
+            let what =
+                format!("listen[{index}].transport: WebSocket is not served by this version");
+            problems.error(
+                places.of(&format!("listen[{index}].transport")),
+                what,
+                "remove this [[listen]]",
+            );
+        }
+    }
+    let connections = descriptors::connections(config, descriptors::hard_limit());
+    if let Err((what, help)) = &connections {
+        problems.error(places.of("limits.connections"), what, help);
+    }
+    problems.sort();
+    if problems.has_errors() {
+        return None;
+    }
+    Some(Prepared {
+        tls,
+        users: users?,
+        connections: connections.ok()?,
+    })
+}
+
+fn certificates(config: &Config, places: &Places, problems: &mut Problems) -> Option<TlsContext> {
+    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
+        return None;
+    };
+    let context = match TlsContext::load(
+        certificate,
+        key,
+        config.tls.peer_ca.as_deref(),
+        &config.hosts(),
+    ) {
+        Ok(context) => context,
+        Err(found) => {
+            for problem in found {
+                let key = tls_key(&problem, config);
+                let text = problem.what;
+                let (what, help) = text.split_once("; ").unwrap_or((&text, ""));
+                let file = problem.file.display();
+                problems.error(places.of(key), format!("{key}: {file}: {what}"), help);
+            }
+            return None;
+        }
+    };
+    let left = context
+        .not_after()
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    if left < EXPIRY_NOTICE {
+        let days = left.as_secs() / 86_400;
+        let what = format!("tls.certificate: expires in {days} days");
+        problems.warning(
+            places.of("tls.certificate"),
+            what,
+            "renew it, then send SIGHUP",
+        );
+    }
+    Some(context)
+}
+
+/// The key that names the file in question.
+fn tls_key(problem: &TlsProblem, config: &Config) -> &'static str {
+    let is = |path: &Option<std::path::PathBuf>| path.as_ref() == Some(&problem.file);
+    if is(&config.tls.certificate) {
+        "tls.certificate"
+    } else if is(&config.tls.key) {
+        "tls.key"
+    } else if is(&config.tls.peer_ca) {
+        "tls.peer_ca"
+    } else {
+        "tls"
+    }
+}
+
+fn users(config: &Config, places: &Places, problems: &mut Problems) -> Option<Arc<Users>> {
+    let Some(path) = &config.auth.htdigest else {
+        return Some(Arc::new(Users::default()));
+    };
+    let place = places.of("auth.htdigest");
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let what = format!("auth.htdigest: cannot read {}: {error}", path.display());
+            problems.error(
+                place,
+                what,
+                "`msrpd passwd FILE REALM USER` makes such a file",
+            );
+            return None;
+        }
+    };
+    readable_by_others(path, place, problems);
+    match Users::parse(&text) {
+        Ok(users) => Some(Arc::new(users)),
+        Err(errors) => {
+            for error in errors {
+                let line = Place {
+                    line: u32::try_from(error.line).unwrap_or(u32::MAX),
+                    column: 1,
+                };
+                let help = "a line is user:realm:HEX, 32 hex digits for MD5 or 64 for SHA-256; `msrpd passwd` writes it";
+                problems.error_in(path, Some(line), error.what, help);
+            }
+            None
+        }
+    }
+}
+
+/// H(A1) is as good as the password for this relay (SEC-05).
+fn readable_by_others(path: &Path, place: Option<Place>, problems: &mut Problems) {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
+        let what = format!(
+            "auth.htdigest: everybody on this machine can read {}",
+            path.display()
+        );
+        problems.warning(
+            place,
+            what,
+            "its hashes are as good as passwords: chmod o-r",
+        );
+    }
+}
+
+/// Notes the addresses that cannot be listened on now.
+pub fn addresses(loaded: &mut Loaded) {
+    let Loaded {
+        config,
+        places,
+        problems,
+    } = loaded;
+    let listen = config
+        .listen
+        .iter()
+        .enumerate()
+        .map(|(index, listen)| (format!("listen[{index}].address"), listen.address));
+    let admin = match config.admin.address {
+        AdminAddress::At(address) => Some(("admin.address".to_owned(), address)),
+        AdminAddress::Off => None,
+    };
+    let all: Vec<(String, SocketAddr)> = listen.chain(admin).collect();
+    for (key, address) in all {
+        if let Err(error) = listener::probe(address) {
+            let problem = listener::BindProblem { address, error }.to_string();
+            let (what, help) = problem.split_once("; ").unwrap_or((&problem, ""));
+            problems.error(places.of(&key), format!("{key}: {what}"), help);
+        }
+    }
+    problems.sort();
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}

@@ -1,0 +1,155 @@
+//! The control thread: signals, metrics, probes, names.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin;
+use crate::config::Config;
+use crate::net::names::Names;
+
+use super::boot::{self, Booted};
+use super::scrape::Scraper;
+use super::{CUT_SHORT, OK, WRONG, drain, reload};
+
+/// Serves until a signal ends it; returns the process's exit code.
+pub fn serve(booted: Booted) -> u8 {
+    let Booted {
+        path,
+        config,
+        bound,
+        settings,
+        shards,
+        names,
+        admin,
+        level,
+        runtime,
+    } = booted;
+    let mesh = shards.mesh.clone();
+    let code = runtime.block_on(async {
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "cannot wait for signals");
+                return WRONG;
+            }
+        };
+        let (readiness, ready) = watch::channel(true);
+        let (scrapes, requests) = mpsc::channel(8);
+        let admin_address = admin
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
+        let (expiry, certificate_expiry) =
+            watch::channel(settings.tls.as_ref().map(|tls| tls.not_after()));
+        tokio::task::spawn(Scraper::new(mesh.clone()).run(requests));
+        if let Some(listener) = admin {
+            tokio::task::spawn(admin::serve(
+                listener,
+                admin::State::new(scrapes, ready, certificate_expiry),
+            ));
+        }
+        let mut reloader = reload::Reloader {
+            path,
+            config: config.clone(),
+            bound: bound.clone(),
+            admin: admin_address,
+            level,
+            expiry,
+        };
+        let work = async {
+            announce(&config, &bound, admin_address, boot::workers(&config));
+            loop {
+                match signals.next().await {
+                    Wish::Reload => reloader.reload(&mesh).await,
+                    Wish::End(name) => break tracing::info!(signal = name, "draining"),
+                }
+            }
+            let _ = readiness.send(false);
+            tokio::select! {
+                () = drain::drain(&mesh, reloader.config.relay.drain_timeout) => OK,
+                () = signals.end() => {
+                    tracing::warn!("a second signal: ending now, what was held is lost");
+                    CUT_SHORT
+                }
+            }
+        };
+        tokio::select! {
+            code = work => code,
+            code = until_the_shards_end(names) => code,
+        }
+    });
+    if code == OK {
+        drain::join(shards);
+        tracing::info!("ended");
+    }
+    code
+}
+
+/// Shards hold the way to the names, so it ends with them.
+async fn until_the_shards_end(names: Names) -> u8 {
+    names.run().await;
+    std::future::pending().await
+}
+
+fn announce(
+    config: &Config,
+    bound: &[std::net::SocketAddr],
+    admin: Option<std::net::SocketAddr>,
+    workers: usize,
+) {
+    use crate::config::TextSetting;
+    let listen: Vec<String> = config
+        .listen
+        .iter()
+        .zip(bound)
+        .map(|(listen, bound)| format!("{} {bound}", listen.transport.text()))
+        .collect();
+    let hosts: Vec<&str> = config
+        .relay
+        .hosts
+        .iter()
+        .map(|host| host.as_str())
+        .collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        hosts = hosts.join(" "),
+        listen = listen.join(", "),
+        admin = admin.map_or("off".to_owned(), |address| address.to_string()),
+        workers,
+        "ready"
+    );
+}
+
+enum Wish {
+    Reload,
+    End(&'static str),
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::End("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::End("SIGINT"),
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+
+    async fn end(&mut self) {
+        while let Wish::Reload = self.next().await {
+            tracing::warn!("SIGHUP: not reloading while draining");
+        }
+    }
+}
