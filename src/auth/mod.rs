@@ -1,20 +1,28 @@
 //! Digest authentication as RFC 4976 §9.1 profiles RFC 2617, with RFC 7616's SHA-256 beside
-//! MD5: challenges, nonces, verdicts. Pure: time and random octets come in.
+//! MD5: challenges, nonces, verdicts (D-04, D-15 to D-18). Pure: time and random octets come in,
+//! and passwords are never known, only H(A1).
+//!
+//! [`Authenticator::judge`] says what credentials are worth; a [`Judgement::Proved`] becomes a
+//! 200 only after the [`NonceLedger`] of the shard that keeps the nonce took the claim, and after
+//! Expires was looked at (AUT-18), which is the relay's part.
 
 mod authorization;
 mod digest;
 mod nonce;
+mod nonce_ledger;
 mod users;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 
-pub use authorization::Authorization;
+pub use authorization::{Authorization, IllFormed};
 pub use digest::{Algorithm, response};
-pub use nonce::{NonceKeys, NonceLedger};
+pub use nonce::NonceKeys;
+pub use nonce_ledger::NonceLedger;
 pub use users::{Ha1, Users, UsersError, check_name};
 
 use crate::wire::Uri;
@@ -26,10 +34,11 @@ use nonce::Age;
 pub struct Settings {
     /// One realm for all names. None: the addressed name is the realm (D-04).
     pub realm: Option<String>,
-    /// Realms of single names (AUT-06).
+    /// Realms of single names, which come first (AUT-06).
     pub realms: BTreeMap<String, String>,
-    /// Offered in this order, MD5 last (D-17).
+    /// Those offered, strongest first whatever the order here (D-17).
     pub algorithms: Vec<Algorithm>,
+    /// How long a nonce may be used; generous, because deployed clients retry once only (D-16).
     pub nonce_lifetime: Duration,
     /// Users that are known and may not use this relay (AUT-17).
     pub disabled: Vec<String>,
@@ -73,20 +82,34 @@ pub enum Judgement {
 }
 
 /// Credentials that were right, and what the answer needs of them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Proof {
+    /// Who.
     pub user: Arc<str>,
+    /// Where.
     pub realm: Arc<str>,
     /// Names the nonce; random bits of ours.
     pub nonce_id: u128,
+    /// The nonce's count, at least 1.
     pub nc: u32,
+    /// The same for each use of the nonce.
     pub nonce_expires: Instant,
     cnonce: Box<str>,
     nc_text: Box<str>,
     rspauth: Box<str>,
 }
 
+/// What proves stays out of logs (SEC-04).
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut proof = f.debug_struct("Proof");
+        proof.field("user", &self.user).field("realm", &self.realm);
+        proof.finish_non_exhaustive()
+    }
+}
+
 impl Authenticator {
+    /// Settings, users and keys are the same for all shards.
     pub fn new(settings: Arc<Settings>, users: Arc<Users>, keys: Arc<NonceKeys>) -> Self {
         Self {
             settings,
@@ -102,15 +125,16 @@ impl Authenticator {
 
     /// The realm of an addressed name.
     pub fn realm<'a>(&'a self, host: &'a str) -> &'a str {
-        self.settings
-            .realms
-            .get(host)
-            .map(String::as_str)
+        let mut realms = self.settings.realms.iter();
+        realms
+            .find(|(name, _)| name.eq_ignore_ascii_case(host))
+            .map(|(_, realm)| realm.as_str())
             .or(self.settings.realm.as_deref())
             .unwrap_or(host)
     }
 
-    /// Values of the WWW-Authenticate headers, strongest first, MD5 last (AUT-04, AUT-07).
+    /// Values of the WWW-Authenticate headers for the addressed name `host`, strongest first,
+    /// MD5 last (AUT-04, AUT-07). `random` must come from a CSPRNG and not be used again.
     pub fn challenge(
         &self,
         now: Instant,
@@ -118,19 +142,21 @@ impl Authenticator {
         host: &str,
         stale: bool,
     ) -> Vec<String> {
-        let realm = self.realm(host);
+        let realm = quotable(self.realm(host));
         let nonce = self.keys.mint(now, &random);
+        // Nobody reads it again, but deployed clients fail without it (D-17).
         let opaque = hex(&random[16..]);
-        let several = self.settings.algorithms.len() > 1;
-        self.settings
-            .algorithms
-            .iter()
+        let offered = &self.settings.algorithms;
+        // Absent means MD5; deployed clients ignore the parameter or never saw it.
+        let named = *offered != [Algorithm::Md5];
+        Algorithm::STRONGEST_FIRST
+            .into_iter()
+            .filter(|algorithm| offered.contains(algorithm))
             .map(|algorithm| {
                 let mut value = format!(
                     "Digest realm=\"{realm}\", nonce=\"{nonce}\", opaque=\"{opaque}\", qop=\"auth\""
                 );
-                // Absent means MD5; deployed clients ignore the parameter or never saw it.
-                if several || *algorithm != Algorithm::Md5 {
+                if named {
                     value.push_str(", algorithm=");
                     value.push_str(algorithm.name());
                 }
@@ -143,47 +169,40 @@ impl Authenticator {
     }
 
     /// Judges an Authorization for the name `host`; `uri` is the rightmost To-Path URI as text.
+    ///
+    /// First the form, then the digest, then the nonce, then the user: `stale=true` and 403 are
+    /// for those only who know the password (AUT-13, AUT-17).
     pub fn judge(&self, now: Instant, host: &str, authorization: &[u8], uri: &[u8]) -> Judgement {
         let realm = self.realm(host);
         let credentials = match Authorization::parse(authorization) {
             Ok(Some(credentials)) => credentials,
             Ok(None) => return Judgement::Missing,
-            Err(()) => return Judgement::Malformed,
+            Err(IllFormed) => return Judgement::Malformed,
         };
         if credentials.realm != realm {
             return Judgement::Missing;
         }
-        let Some(algorithm) = self.algorithm(&credentials) else {
-            return Judgement::Wrong;
-        };
         let Some(hashed_uri) = digest_uri(&credentials, uri) else {
             return Judgement::Malformed;
         };
+        let Some(algorithm) = self.algorithm(&credentials) else {
+            return Judgement::Wrong;
+        };
 
-        // An unknown user costs what a known one does, down to the last comparison (AUT-12).
+        // An unknown user takes the way of a known one, down to the last comparison (AUT-12).
         let known = self.users.lookup(&credentials.username, realm, algorithm);
-        let ha1 = known.map_or_else(
-            || algorithm.hash(&[&self.keys.decoy(&credentials.username)]),
-            Ha1::text,
-        );
-        let expected = response(
-            algorithm,
-            &ha1,
-            &credentials.nonce,
-            &credentials.nc,
-            &credentials.cnonce,
-            b"AUTH",
-            hashed_uri,
-        );
-        let right = bool::from(
-            expected
-                .as_bytes()
-                .ct_eq(credentials.response.to_ascii_lowercase().as_bytes()),
-        );
-        let age = self
-            .keys
-            .age(now, &credentials.nonce, self.settings.nonce_lifetime);
-        if !right || known.is_none() {
+        let ha1 = known.map_or(DECOY_HA1, Ha1::text);
+        let digest = |method| {
+            let Authorization {
+                nonce, nc, cnonce, ..
+            } = credentials;
+            response(algorithm, ha1, nonce, nc, cnonce, method, hashed_uri)
+        };
+        let given = credentials.response.to_ascii_lowercase();
+        let right = digest(b"AUTH").as_bytes().ct_eq(given.as_bytes());
+        let lifetime = self.settings.nonce_lifetime;
+        let age = self.keys.age(now, credentials.nonce, lifetime);
+        if !bool::from(right) || known.is_none() {
             return Judgement::Wrong;
         }
         let (nonce_id, nonce_expires) = match age {
@@ -191,33 +210,29 @@ impl Authenticator {
             Age::Old => return Judgement::Stale,
             Age::Fresh { id, expires } => (id, expires),
         };
-        if self.settings.disabled.contains(&credentials.username) {
+        if self
+            .settings
+            .disabled
+            .iter()
+            .any(|user| *user == credentials.username)
+        {
             return Judgement::Forbidden;
         }
-        let rspauth = response(
-            algorithm,
-            &ha1,
-            &credentials.nonce,
-            &credentials.nc,
-            &credentials.cnonce,
-            b"",
-            hashed_uri,
-        );
         Judgement::Proved(Proof {
+            rspauth: digest(b"").into(),
             user: credentials.username.into(),
             realm: realm.into(),
             nonce_id,
-            nc: u32::from_str_radix(&credentials.nc, 16).unwrap_or(0),
+            nc: credentials.count,
             nonce_expires,
             cnonce: credentials.cnonce.into(),
             nc_text: credentials.nc.into(),
-            rspauth: rspauth.into(),
         })
     }
 
     /// Absent means MD5; one that was not offered fails (AUT-07).
-    fn algorithm(&self, credentials: &Authorization) -> Option<Algorithm> {
-        let algorithm = match &credentials.algorithm {
+    fn algorithm(&self, credentials: &Authorization<'_>) -> Option<Algorithm> {
+        let algorithm = match credentials.algorithm {
             None => Algorithm::Md5,
             Some(name) => Algorithm::from_name(name)?,
         };
@@ -241,15 +256,29 @@ impl Authenticator {
 
 /// The text that goes into H(A2): the rightmost To-Path URI as received, or the `uri`
 /// parameter if it is equivalent but spelled otherwise (AUT-08, AUT-09, D-15).
-fn digest_uri<'a>(credentials: &'a Authorization, to_path: &'a [u8]) -> Option<&'a [u8]> {
-    let Some(given) = &credentials.uri else {
+fn digest_uri<'a>(credentials: &Authorization<'a>, to_path: &'a [u8]) -> Option<&'a [u8]> {
+    let Some(given) = credentials.uri else {
         return Some(to_path);
     };
-    let (given_uri, addressed) = (
-        Uri::parse(given.as_bytes()).ok()?,
-        Uri::parse(to_path).ok()?,
-    );
+    let given_uri = Uri::parse(given.as_bytes()).ok()?;
+    let addressed = Uri::parse(to_path).ok()?;
     given_uri.equivalent(&addressed).then_some(given.as_bytes())
+}
+
+/// What stands for the H(A1) of a user who is not known; it never decides.
+const DECOY_HA1: &str = "00000000000000000000000000000000";
+
+/// A realm as it stands between quotes. [`check_name`] lets none pass that needs this; a header
+/// must not depend on that (SEC-09).
+fn quotable(realm: &str) -> String {
+    let mut quoted = String::with_capacity(realm.len());
+    for character in realm.chars().filter(|c| !c.is_control()) {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted
 }
 
 fn hex(octets: &[u8]) -> String {

@@ -1,7 +1,6 @@
-//! Nonces (D-18): time and random bits under a key, so that their age is checked without a
-//! table; and a record of the highest count that each was used with, so that none is used twice.
+//! Nonces (D-18): time and random bits under a key, so that authenticity and age are checked
+//! without a table. That none is used twice is the [`super::NonceLedger`]'s part.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -15,7 +14,10 @@ const RANDOM: usize = 16;
 const CODE: usize = 12;
 const OCTETS: usize = TIME + RANDOM + CODE;
 
-/// Keys of nonces. The first one mints, all verify.
+/// How far another node's clock may be ahead of ours.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// Keys of nonces, shared by all shards. The first one mints, all verify.
 pub struct NonceKeys {
     keys: Vec<[u8; 32]>,
     origin: Instant,
@@ -24,6 +26,7 @@ pub struct NonceKeys {
 }
 
 /// What a nonce turns out to be.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Age {
     NotOurs,
     Old,
@@ -32,6 +35,9 @@ pub(super) enum Age {
 
 impl NonceKeys {
     /// `unix_now` is the wall clock at `now`, so that nodes which share keys agree on ages.
+    ///
+    /// # Panics
+    /// Without a key.
     pub fn new(keys: Vec<[u8; 32]>, now: Instant, unix_now: Duration) -> Self {
         assert!(!keys.is_empty(), "a nonce needs a key");
         Self {
@@ -39,10 +45,6 @@ impl NonceKeys {
             origin: now,
             origin_millis: unix_now.as_millis() as u64,
         }
-    }
-
-    fn millis(&self, now: Instant) -> u64 {
-        self.origin_millis + now.saturating_duration_since(self.origin).as_millis() as u64
     }
 
     pub(super) fn mint(&self, now: Instant, random: &[u8; 24]) -> String {
@@ -60,32 +62,30 @@ impl NonceKeys {
             return Age::NotOurs;
         }
         let (content, given) = octets.split_at(TIME + RANDOM);
-        if !self
-            .keys
-            .iter()
-            .any(|key| bool::from(code(key, content).ct_eq(given)))
-        {
+        let is_of = |key: &[u8; 32]| bool::from(code(key, content).ct_eq(given));
+        if !self.keys.iter().any(is_of) {
             return Age::NotOurs;
         }
         let minted = u64::from_be_bytes(content[..TIME].try_into().expect("eight octets"));
         let id = u128::from_be_bytes(content[TIME..].try_into().expect("sixteen octets"));
-        let age = Duration::from_millis(self.millis(now).saturating_sub(minted));
-        match lifetime.checked_sub(age) {
-            Some(left) if !left.is_zero() => Age::Fresh {
-                id,
-                expires: now + left,
-            },
-            _ => Age::Old,
+        let now = self.millis(now);
+        // By its own time alone, so that each shard and each use finds the same end of its life:
+        // until then the ledger must remember it.
+        let expires = minted.saturating_add(lifetime.as_millis() as u64);
+        if expires <= now || minted > now.saturating_add(SKEW.as_millis() as u64) {
+            return Age::Old;
         }
+        let expires = self.origin + Duration::from_millis(expires - self.origin_millis);
+        Age::Fresh { id, expires }
     }
 
-    /// What stands for the password of a user who is not known: it costs the same.
-    pub(super) fn decoy(&self, user: &str) -> [u8; CODE] {
-        code(&self.keys[0], user.as_bytes())
+    fn millis(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.origin);
+        self.origin_millis.saturating_add(since.as_millis() as u64)
     }
 }
 
-/// HMAC-SHA-256, cut.
+/// HMAC-SHA-256 (RFC 2104), cut to 96 bits.
 fn code(key: &[u8; 32], content: &[u8]) -> [u8; CODE] {
     let pad = |byte: u8| {
         let mut block = [byte; 64];
@@ -105,54 +105,130 @@ fn code(key: &[u8; 32], content: &[u8]) -> [u8; CODE] {
     outer[..CODE].try_into().expect("a hash is longer")
 }
 
-/// Highest count of each nonce in use, kept by the shard that the nonce's bits name.
-pub struct NonceLedger {
-    highest: HashMap<u128, u32>,
-    /// In order of first use; a nonce lives as long as any other, so nearly in order of expiry.
-    expiry: VecDeque<(Instant, u128)>,
-    bound: usize,
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
 
-impl NonceLedger {
-    pub fn new(bound: usize) -> Self {
-        Self {
-            highest: HashMap::new(),
-            expiry: VecDeque::new(),
-            bound,
+    use super::*;
+
+    const LIFETIME: Duration = Duration::from_secs(300);
+    const UNIX_NOW: Duration = Duration::from_secs(1_700_000_000);
+
+    fn random(n: u64) -> [u8; 24] {
+        let mut random = [0xa5; 24];
+        random[..8].copy_from_slice(&n.to_be_bytes());
+        random
+    }
+
+    /// RFC 4231 §4.3 has a key shorter than ours; padded with zeros it is the same key.
+    #[test]
+    fn the_code_is_hmac_sha_256() {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        let expected = [
+            0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e, 0x6a, 0x04, 0x24, 0x26,
+        ];
+        assert_eq!(code(&key, b"what do ya want for nothing?"), expected);
+    }
+
+    /// AUT-14
+    #[test]
+    fn nonces_are_distinct_of_one_length_and_legal_bare_or_quoted() {
+        let now = Instant::now();
+        let keys = NonceKeys::new(vec![[7; 32]], now, UNIX_NOW);
+        let nonces: HashSet<_> = (0..10_000).map(|n| keys.mint(now, &random(n))).collect();
+        assert_eq!(nonces.len(), 10_000);
+        for nonce in nonces {
+            assert_eq!(nonce.len(), 48);
+            assert!(
+                nonce
+                    .bytes()
+                    .all(|o| o.is_ascii_alphanumeric() || b"+/".contains(&o))
+            );
         }
     }
 
-    /// Whether this use is the first with so high a count. At the bound a nonce that is not
-    /// known is refused, which makes it stale: forgetting a live one would allow a replay.
-    pub fn claim(&mut self, now: Instant, id: u128, nc: u32, expires: Instant) -> bool {
-        while let Some((until, old)) = self.expiry.front().copied() {
-            if until > now {
-                break;
-            }
-            self.expiry.pop_front();
-            self.highest.remove(&old);
+    /// AUT-13, AUT-14
+    #[test]
+    fn a_nonce_is_fresh_for_its_lifetime_and_ends_at_one_moment() {
+        let start = Instant::now();
+        let keys = NonceKeys::new(vec![[7; 32]], start, UNIX_NOW);
+        let minted = start + Duration::from_millis(12_345);
+        let nonce = keys.mint(minted, &random(1));
+        let expires = minted + LIFETIME;
+        for later in [0, 1, 1500, 299_999] {
+            let Age::Fresh { id, expires: told } =
+                keys.age(minted + Duration::from_millis(later), &nonce, LIFETIME)
+            else {
+                panic!("not fresh after {later} ms");
+            };
+            assert_eq!(id, u128::from_be_bytes(random(1)[..16].try_into().unwrap()));
+            assert_eq!(told, expires);
         }
-        if nc == 0 {
-            return false;
+        for later in [300_000, 300_001, 1_000_000_000] {
+            let age = keys.age(minted + Duration::from_millis(later), &nonce, LIFETIME);
+            assert_eq!(age, Age::Old, "after {later} ms");
         }
-        let full = self.highest.len() >= self.bound;
-        match self.highest.get_mut(&id) {
-            Some(highest) if nc > *highest => {
-                *highest = nc;
-                true
-            }
-            Some(_) => false,
-            None if full => false,
-            None => {
-                self.highest.insert(id, nc);
-                // Never forgotten before it has expired, whatever the order of first uses.
-                let until = self
-                    .expiry
-                    .back()
-                    .map_or(expires, |(last, _)| expires.max(*last));
-                self.expiry.push_back((until, id));
-                true
-            }
+    }
+
+    /// AUT-12
+    #[test]
+    fn a_nonce_with_another_octet_is_not_ours() {
+        let now = Instant::now();
+        let keys = NonceKeys::new(vec![[7; 32]], now, UNIX_NOW);
+        let nonce = keys.mint(now, &random(1));
+        for index in 0..nonce.len() {
+            let mut other = nonce.clone().into_bytes();
+            other[index] = if other[index] == b'A' { b'B' } else { b'A' };
+            let other = String::from_utf8(other).unwrap();
+            assert_eq!(keys.age(now, &other, LIFETIME), Age::NotOurs, "{index}");
         }
+        for other in [
+            "",
+            "A",
+            "Z2uLuEznJn3VIN7KSBHI8QpT5jY1LwaY",
+            &nonce[1..],
+            &format!("{nonce}A"),
+            &"=".repeat(48),
+        ] {
+            assert_eq!(keys.age(now, other, LIFETIME), Age::NotOurs, "{other}");
+        }
+    }
+
+    #[test]
+    fn keys_are_replaced_without_breaking_what_the_old_one_minted() {
+        let now = Instant::now();
+        let of =
+            |keys: &[u8]| NonceKeys::new(keys.iter().map(|k| [*k; 32]).collect(), now, UNIX_NOW);
+        let nonce = of(&[1]).mint(now, &random(1));
+        assert!(matches!(
+            of(&[2, 1]).age(now, &nonce, LIFETIME),
+            Age::Fresh { .. }
+        ));
+        assert_eq!(of(&[2]).age(now, &nonce, LIFETIME), Age::NotOurs);
+        let nonce = of(&[2, 1]).mint(now, &random(1));
+        assert_eq!(of(&[1]).age(now, &nonce, LIFETIME), Age::NotOurs);
+    }
+
+    /// Another node that shares the key started at another time, and its clock is off.
+    #[test]
+    fn nodes_that_share_a_key_agree_on_ages() {
+        let start = Instant::now();
+        let node = |unix_now| NonceKeys::new(vec![[7; 32]], start, unix_now);
+        let nonce = node(UNIX_NOW).mint(start, &random(1));
+        let age = |unix_now| node(unix_now).age(start, &nonce, LIFETIME);
+        let second = Duration::from_secs(1);
+        assert!(
+            matches!(age(UNIX_NOW + 299 * second), Age::Fresh { expires, .. } if expires == start + second)
+        );
+        assert_eq!(age(UNIX_NOW + 300 * second), Age::Old);
+        assert!(
+            matches!(age(UNIX_NOW - 59 * second), Age::Fresh { expires, .. } if expires == start + 359 * second)
+        );
+        assert_eq!(
+            age(UNIX_NOW - 61 * second),
+            Age::Old,
+            "no nonce lives for years because a clock was set back"
+        );
     }
 }
