@@ -58,7 +58,11 @@ pub use limits::Limits;
 pub use route::{Down, Request};
 pub use settings::{Settings, Start, VerifiedNames};
 
-use crate::auth::{Authenticator, NonceLedger, Users};
+// In what a shard hands to the machine, or gets from it: it needs no other room for them.
+pub use crate::auth::Users;
+pub use crate::wire::Authority;
+
+use crate::auth::{Authenticator, NonceLedger};
 use crate::metrics::ShardMetrics;
 
 use auth_request::PendingAuth;

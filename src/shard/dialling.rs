@@ -11,8 +11,7 @@ use crate::net::dial::{ResolveRequest, Resolved};
 use crate::net::listener;
 use crate::net::tls::{ClientVerify, TlsSession};
 use crate::net::uring;
-use crate::relay::{ConnectionKey, Loss, Verify};
-use crate::wire::Authority;
+use crate::relay::{Authority, ConnectionKey, Loss, Verify};
 
 use super::socket::Socket;
 use super::{Settings, Shard, flush, reader};

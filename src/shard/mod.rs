@@ -25,12 +25,11 @@ use tokio::sync::Notify;
 pub use mesh::{Mesh, ShardMessage, Status};
 pub use start::{Listening, ShardStart, Shards, start};
 
-use crate::auth::Users;
 use crate::net::address::DialPolicy;
 use crate::net::dial::Resolver;
 use crate::net::tls::TlsContext;
 use crate::net::uring::Buffers;
-use crate::relay::{self, ConnectionKey, Relay, ShardId};
+use crate::relay::{self, ConnectionKey, Relay, ShardId, Users};
 
 use mesh::{Mailbox, Outbox};
 use socket::Socket;
