@@ -23,10 +23,15 @@ macro_rules! labels {
 labels!(
     /// MSRP method.
     MethodLabel {
+        /// `SEND`
         Send = "SEND",
+        /// `AUTH`
         Auth = "AUTH",
+        /// `REPORT`
         Report = "REPORT",
+        /// `NICKNAME`
         Nickname = "NICKNAME",
+        /// Any other.
         Other = "other",
     }
 );
@@ -34,7 +39,9 @@ labels!(
 labels!(
     /// As seen from the relay.
     Direction {
+        /// Received.
         In = "in",
+        /// Sent.
         Out = "out",
     }
 );
@@ -52,9 +59,13 @@ labels!(
 labels!(
     /// How octets travel.
     TransportLabel {
+        /// TLS
         Tls = "tls",
+        /// Plain TCP
         Tcp = "tcp",
+        /// WebSocket over TLS
         Wss = "wss",
+        /// WebSocket in clear
         Ws = "ws",
     }
 );
@@ -62,9 +73,13 @@ labels!(
 labels!(
     /// What the other side of a connection is.
     RoleLabel {
+        /// No successful request yet.
         Probation = "probation",
+        /// Holds a session.
         Client = "client",
+        /// Someone else's client: proven by a request that it got through, or dialled.
         Foreign = "foreign",
+        /// A relay, by a verified certificate.
         Relay = "relay",
     }
 );
@@ -72,7 +87,9 @@ labels!(
 labels!(
     /// Why a failure was not told.
     DropReason {
+        /// The sender asked not to hear of it.
         FailureReportNo = "failure_report_no",
+        /// The connection that it would be told on is gone.
         SourceGone = "source_gone",
     }
 );
@@ -80,21 +97,37 @@ labels!(
 labels!(
     /// Why a request was refused, a source paused or a transaction forgotten.
     RefusalReason {
+        /// A head that breaks the grammar.
         Malformed = "malformed",
+        /// An unknown, expired or misused token.
         NoSession = "no_session",
+        /// The session's client is gone.
         ClientGone = "client_gone",
+        /// The relay is shutting down.
         Draining = "draining",
+        /// User, relay or target are not allowed.
         Forbidden = "forbidden",
+        /// No answer in time, or no connection to the next hop.
         NextHopLost = "next_hop_lost",
+        /// A bound of custody reached (413).
         Overload = "overload",
+        /// A content type that policy refuses (415).
         Content = "content",
+        /// A method that policy refuses (501).
         Method = "method",
+        /// What the next hop said, passed on.
         Downstream = "downstream",
+        /// A To-Path that does not begin with us.
         NotOurs = "not_ours",
+        /// Credentials that prove nothing.
         Credentials = "credentials",
+        /// Expires outside the limits (423).
         Expires = "expires",
+        /// A `Failure-Report: partial` transaction forgotten at its bound.
         PartialForgotten = "partial_forgotten",
+        /// A source paused because of what it is owed.
         Paused = "paused",
+        /// No room for one more connection.
         TooManyConnections = "too_many_connections",
     }
 );
@@ -102,22 +135,39 @@ labels!(
 labels!(
     /// Why a connection ended.
     CloseReason {
+        /// No success within the probation time.
         Probation = "probation",
+        /// The oldest on probation made room.
         Crowded = "crowded",
+        /// Several failed requests, none successful.
         Failures = "failures",
+        /// Several failed AUTHs.
         AuthFailures = "auth_failures",
+        /// A request for somebody else.
         NotOurs = "not_ours",
+        /// Framing lost.
         Framing = "framing",
+        /// Too long a body in a request other than SEND.
         BodyTooLong = "body_too_long",
+        /// AUTH without TLS.
         PlainAuth = "plain_auth",
+        /// A message begun did not go on.
         TooSlow = "too_slow",
+        /// Unused for too long.
         Idle = "idle",
+        /// The other side ended it in good order.
         EndOfStream = "end_of_stream",
+        /// Took nothing for too long.
         Stalled = "stalled",
+        /// The relay is shutting down.
         Drain = "drain",
+        /// Reset or lost.
         Lost = "lost",
+        /// TLS failed.
         Tls = "tls",
+        /// The dial failed.
         DialFailed = "dial_failed",
+        /// The dial led to an address that is not allowed.
         DialDenied = "dial_denied",
     }
 );

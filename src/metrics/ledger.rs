@@ -27,6 +27,7 @@ impl Ledger {
         self.taken == self.answered + self.reported + self.released + dropped + self.held
     }
 
+    /// Takes in another shard's sums.
     pub fn add(&mut self, other: &Self) {
         self.taken += other.taken;
         self.answered += other.answered;
@@ -36,5 +37,30 @@ impl Ledger {
             *sum += more;
         }
         self.held += other.held;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_that_vanishes_unbalances_the_ledger() {
+        let mut ledger = Ledger {
+            taken: 6,
+            answered: 1,
+            reported: 1,
+            released: 1,
+            held: 1,
+            ..Ledger::default()
+        };
+        ledger.dropped[DropReason::SourceGone as usize] = 1;
+        ledger.dropped[DropReason::FailureReportNo as usize] = 1;
+        assert!(ledger.balanced());
+        let mut both = ledger.clone();
+        both.add(&ledger);
+        assert!(both.balanced());
+        ledger.held -= 1;
+        assert!(!ledger.balanced());
     }
 }

@@ -27,7 +27,7 @@ pub struct ProcessMetrics {
 }
 
 /// 1-2.5-5 steps from 10 us to 30 s, in microseconds.
-const BOUNDS_MICROS: [u64; 21] = [
+const EDGES_MICROS: [u64; 21] = [
     10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 30_000_000,
 ];
@@ -56,14 +56,10 @@ impl Text {
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.head(name, "histogram", help);
-        for bound in BOUNDS_MICROS {
-            let bound = Duration::from_micros(bound);
-            let label = format!("le=\"{}\"", bound.as_secs_f64());
-            self.line(
-                &format!("{name}_bucket"),
-                &label,
-                histogram.count_up_to(bound),
-            );
+        let edges = EDGES_MICROS.map(Duration::from_micros);
+        for (edge, count) in edges.iter().zip(histogram.counts_up_to(&edges)) {
+            let label = format!("le=\"{}\"", edge.as_secs_f64());
+            self.line(&format!("{name}_bucket"), &label, count);
         }
         self.line(&format!("{name}_bucket"), "le=\"+Inf\"", histogram.count());
         self.line(&format!("{name}_sum"), "", histogram.sum().as_secs_f64());
@@ -344,8 +340,8 @@ fn reasons(text: &mut Text, shards: &[ShardSnapshot]) {
     }
 }
 
-/// `/histograms`: cumulative HdrHistograms (V2, base64). Two readings subtracted give any
-/// stretch exactly.
+/// `/histograms`: cumulative HdrHistograms (V2, base64) of all shards together, values in
+/// nanoseconds. Two readings subtracted give any stretch exactly.
 pub fn histograms_json(shards: &[ShardSnapshot]) -> String {
     let mut text = String::from("{");
     for (index, (name, _, pick)) in HISTOGRAMS.into_iter().enumerate() {
@@ -354,7 +350,7 @@ pub fn histograms_json(shards: &[ShardSnapshot]) -> String {
         let encoded = STANDARD.encode(histogram.to_v2());
         let _ = write!(
             text,
-            "{comma}\"msrpd_{name}\":{{\"unit\":\"us\",\"count\":{},\"hdr_v2_base64\":\"{encoded}\"}}",
+            "{comma}\"msrpd_{name}\":{{\"unit\":\"ns\",\"count\":{},\"hdr_v2_base64\":\"{encoded}\"}}",
             histogram.count()
         );
     }
@@ -363,73 +359,5 @@ pub fn histograms_json(shards: &[ShardSnapshot]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> String {
-        let mut numbers = Box::new(ShardMetrics::default());
-        numbers.request(MethodLabel::Send, Direction::In);
-        numbers.response(599, Direction::Out);
-        numbers.forward_duration.record(Duration::from_micros(70));
-        let process = ProcessMetrics {
-            certificate_expiry: Some(UNIX_EPOCH),
-            recent_forward: Histogram::default(),
-        };
-        render(
-            &[ShardSnapshot {
-                shard: 0,
-                up: true,
-                numbers,
-            }],
-            &process,
-        )
-    }
-
-    #[test]
-    fn every_series_has_a_help_and_names_are_legal() {
-        let text = sample();
-        assert!(text.lines().filter(|line| !line.starts_with('#')).count() <= 500);
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let name = line.split(['{', ' ']).next().expect("a name");
-            assert!(
-                name.bytes()
-                    .all(|octet| octet.is_ascii_lowercase() || octet == b'_'),
-                "{name}"
-            );
-            let base = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|suffix| name.strip_suffix(suffix))
-                .unwrap_or(name);
-            assert!(text.contains(&format!("# HELP {base} ")), "{base}");
-        }
-        assert!(text.contains("msrpd_requests_total{method=\"SEND\",direction=\"in\"} 1"));
-        assert!(text.contains("msrpd_responses_total{code=\"other\",direction=\"out\"} 1"));
-    }
-
-    #[test]
-    fn promtool_accepts_the_text() {
-        use std::io::Write as _;
-        use std::process::{Command, Stdio};
-        let started = Command::new("promtool")
-            .args(["check", "metrics"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let Ok(mut promtool) = started else {
-            println!("promtool is not installed: not checked");
-            return;
-        };
-        promtool
-            .stdin
-            .take()
-            .expect("piped")
-            .write_all(sample().as_bytes())
-            .expect("promtool reads");
-        let output = promtool.wait_with_output().expect("promtool ends");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-    }
-}
+#[path = "render_tests.rs"]
+mod tests;
