@@ -24,7 +24,6 @@ use super::passwd::replace;
 const HOSTS: [&str; 2] = ["relay.localhost", "localhost"];
 const REALM: &str = "relay.localhost";
 const USERS: [&str; 2] = ["alice", "bob"];
-const ADMIN: &str = "127.0.0.1:9855";
 
 /// Makes what is missing in `folder` and runs it.
 pub fn dev(folder: &Path) -> ExitCode {
@@ -54,27 +53,32 @@ fn introduce(folder: &Path) {
             folder.display()
         ),
     };
-    let passwords = fs::read_to_string(folder.join("dev.toml"))
-        .ok()
-        .and_then(|text| text.parse::<toml::Table>().ok())
-        .and_then(|dev| {
-            let users = dev.get("users")?.as_array()?.clone();
-            let one = |user: &toml::Value| {
-                Some(format!(
-                    "{} (password {})",
-                    user.get("name")?.as_str()?,
-                    user.get("password")?.as_str()?
-                ))
-            };
-            users.iter().map(one).collect::<Option<Vec<_>>>()
+    let dev = fs::read_to_string(folder.join("dev.toml")).unwrap_or_default();
+    let dev: toml::Table = dev.parse().unwrap_or_default();
+    let word = |table: &toml::Table, key: &str| {
+        let word = table.get(key).and_then(toml::Value::as_str);
+        word.unwrap_or("?").to_owned()
+    };
+    let users = dev.get("users").and_then(toml::Value::as_array);
+    let users: Vec<String> = users
+        .into_iter()
+        .flatten()
+        .filter_map(toml::Value::as_table)
+        .map(|user| {
+            format!(
+                "{} (password {})",
+                word(user, "name"),
+                word(user, "password")
+            )
         })
-        .unwrap_or_default();
+        .collect();
     println!(
-        "relay     msrps://{}:2855;tcp, only from this machine",
-        HOSTS[0]
+        "relay     {}, named {}, reached from this machine only",
+        word(&dev, "address"),
+        word(&dev, "host")
     );
-    println!("users     {}", passwords.join(", "));
-    println!("metrics   http://{ADMIN}/metrics");
+    println!("users     {}", users.join(", "));
+    println!("metrics   http://{}/metrics", word(&dev, "admin"));
     println!("files     {}", folder.display());
     println!();
     println!("Next, in another terminal:");
@@ -266,7 +270,9 @@ mod tests {
             "{}",
             loaded.problems
         );
-        assert!(read("msrpd.toml").contains(ADMIN) && read("dev.toml").contains(ADMIN));
+        for address in ["127.0.0.1:2855", "127.0.0.1:9855"] {
+            assert!(read("msrpd.toml").contains(address) && read("dev.toml").contains(address));
+        }
     }
 
     #[test]

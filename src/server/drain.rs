@@ -45,15 +45,16 @@ pub async fn drain(mesh: &Mesh, drain_timeout: Duration) {
         );
     }
     tell_all(mesh, || ShardMessage::CloseAll).await;
+    // A shard may answer before it has followed up what the machine closed, so here too two looks have to agree.
     let closing = Instant::now();
-    while closing.elapsed() < CLOSING {
+    let mut closed_looks = 0;
+    while closed_looks < 2 && closing.elapsed() < CLOSING {
+        sleep(LOOK).await;
         let open = |status: &Option<Status>| {
             status.is_none_or(|status| status.connections + status.closing > 0)
         };
-        if !status(mesh).await.iter().any(open) {
-            break;
-        }
-        sleep(LOOK).await;
+        let closed = !status(mesh).await.iter().any(open);
+        closed_looks = if closed { closed_looks + 1 } else { 0 };
     }
     tell_all(mesh, || ShardMessage::Stop).await;
 }

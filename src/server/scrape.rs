@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Asks all shards at once and remembers what each said last.
 pub struct Scraper {
     mesh: Mesh,
-    last: Vec<Box<ShardMetrics>>,
+    last: Vec<ShardMetrics>,
 }
 
 impl Scraper {
     pub fn new(mesh: Mesh) -> Self {
-        let last = shards(&mesh).map(|_| Box::default()).collect();
+        let last = shards(&mesh).map(|_| ShardMetrics::default()).collect();
         Scraper { mesh, last }
     }
 
@@ -49,12 +49,12 @@ impl Scraper {
             };
             let up = fresh.is_some();
             if let Some(fresh) = fresh {
-                *last = fresh;
+                *last = *fresh;
             }
             snapshots.push(ShardSnapshot {
                 shard,
                 up,
-                numbers: last.clone(),
+                numbers: Box::new(last.clone()),
             });
         }
         snapshots
