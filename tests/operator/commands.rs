@@ -1,0 +1,182 @@
+//! `msrpd passwd`, `msrpd dev`, `--help`.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::place::{Place, Running, is_private, said};
+
+fn passwd(place: &Place, arguments: &[&str], password: &str) -> (Option<i32>, String) {
+    let mut child = place
+        .msrpd(&[&["passwd"], arguments].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("msrpd runs");
+    let mut stdin = child.stdin.take().expect("stdin");
+    // A command that refuses its arguments does not read.
+    let _ = stdin.write_all(password.as_bytes());
+    drop(stdin);
+    said(&child.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn passwd_adds_and_changes_users() {
+    let place = Place::new();
+    let (code, text) = passwd(
+        &place,
+        &["new.htdigest", "testrealm", "alice"],
+        "wonderland\n",
+    );
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("added alice in realm testrealm"), "{text}");
+    assert!(is_private(&place.path("new.htdigest")));
+    let line = format!("alice:testrealm:{}\n", md5("alice:testrealm:wonderland"));
+    assert_eq!(place.read("new.htdigest"), line);
+    let (code, _) = passwd(&place, &["new.htdigest", "testrealm", "bob"], "b");
+    assert_eq!(code, Some(0));
+    let before = place.read("new.htdigest");
+    let (code, text) = passwd(
+        &place,
+        &["new.htdigest", "testrealm", "alice"],
+        "looking glass\r\n",
+    );
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("changed alice"), "{text}");
+    let after = place.read("new.htdigest");
+    assert_eq!(after.lines().count(), 2);
+    assert_eq!(
+        after.lines().nth(1),
+        before.lines().nth(1),
+        "bob is as he was"
+    );
+    assert_ne!(after.lines().next(), before.lines().next());
+    let (code, text) = passwd(
+        &place,
+        &["--sha256", "new.htdigest", "testrealm", "alice"],
+        "x",
+    );
+    assert_eq!(code, Some(0), "{text}");
+    let hash = place
+        .read("new.htdigest")
+        .lines()
+        .last()
+        .and_then(|line| line.rsplit(':').next())
+        .map(str::len);
+    assert_eq!(hash, Some(64));
+    place.change("users.htdigest", "new.htdigest");
+    assert_eq!(place.check().0, Some(0));
+}
+
+fn md5(text: &str) -> String {
+    use md5::{Digest, Md5};
+    Md5::digest(text.as_bytes())
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect()
+}
+
+#[test]
+fn passwd_refuses_what_would_spoil_the_file() {
+    let place = Place::new();
+    for (realm, user) in [
+        ("a:b", "alice"),
+        ("r", "al:ice"),
+        ("r", "al\nice"),
+        ("", "alice"),
+        ("r", ""),
+    ] {
+        let (code, text) = passwd(&place, &["new.htdigest", realm, user], "x");
+        assert_eq!(code, Some(1), "{realm} {user}: {text}");
+    }
+    let (code, text) = passwd(&place, &["new.htdigest", "r", "alice"], "\n");
+    assert_eq!(code, Some(1));
+    assert!(text.contains("the password is empty"), "{text}");
+    assert!(!place.path("new.htdigest").exists());
+    place.write("bad.htdigest", "alice:r:12\n");
+    let (code, text) = passwd(&place, &["bad.htdigest", "r", "bob"], "x");
+    assert_eq!(code, Some(1));
+    assert!(text.contains("bad.htdigest:1:"), "{text}");
+    assert_eq!(place.read("bad.htdigest"), "alice:r:12\n");
+    let (code, text) = passwd(&place, &["no/such/folder/users", "r", "bob"], "x");
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("no/such/folder/users: cannot write it"),
+        "{text}"
+    );
+}
+
+#[test]
+fn dev_furnishes_a_folder_and_runs_it() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("dev")).expect("a folder");
+    // Its own ports may be taken by another run; what is there is kept, so others can be chosen.
+    let config = "[relay]\nhosts = [\"relay.localhost\", \"localhost\"]\nworkers = 1\n\
+        [[listen]]\naddress = \"127.0.0.1:0\"\n[tls]\ncertificate = \"relay.pem\"\nkey = \"relay.key\"\npeer_ca = \"ca.pem\"\n\
+        [auth]\nhtdigest = \"users.htdigest\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"text\"\n";
+    place.write("dev/msrpd.toml", config);
+    let mut command = place.msrpd(&["dev", "--dir", "dev"]);
+    command.stdout(std::fs::File::create(place.path("out")).expect("a file"));
+    let mut running = Running::start(command, place.path("log"));
+    assert!(running.get("/readyz").starts_with("HTTP/1.1 200"));
+    for name in [
+        "ca.pem",
+        "relay.pem",
+        "relay.key",
+        "users.htdigest",
+        "dev.toml",
+        "receiver.pem",
+        "receiver.key",
+    ] {
+        assert!(is_private(&place.path("dev").join(name)), "{name}");
+    }
+    let out = place.read("out");
+    assert!(
+        out.contains("cargo run --release -p loadgen -- --dev dev\n"),
+        "{out}"
+    );
+    let dev: toml::Table = place.read("dev/dev.toml").parse().expect("TOML");
+    let users = dev["users"].as_array().expect("users");
+    assert_eq!(users.len(), 2);
+    for user in users {
+        let (name, password) = (
+            user["name"].as_str().expect("a name"),
+            user["password"].as_str().expect("a password"),
+        );
+        assert!(out.contains(password), "the password is shown");
+        let line = format!(
+            "{name}:relay.localhost:{}",
+            md5(&format!("{name}:relay.localhost:{password}"))
+        );
+        assert!(place.read("dev/users.htdigest").contains(&line), "{line}");
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended(Duration::from_secs(3)).code(), Some(0));
+    assert_eq!(place.read("dev/msrpd.toml"), config, "kept");
+}
+
+#[test]
+fn help_shows_examples_and_a_wrong_word_gets_a_usage() {
+    let place = Place::new();
+    for (arguments, words) in [
+        (
+            &["--help"][..],
+            &["msrpd dev", "msrpd check --config", "passwd"][..],
+        ),
+        (&["run", "--help"], &["SIGHUP", "Exit codes"]),
+        (&["check", "--help"], &["--running", "systemctl reload"]),
+        (&["dev", "--help"], &["--dir", "dev.toml"]),
+        (&["passwd", "--help"], &["stdin", "example.com alice"]),
+    ] {
+        let (code, text) = said(&place.output(arguments));
+        assert_eq!(code, Some(0));
+        for word in words {
+            assert!(text.contains(word), "no {word} in:\n{text}");
+        }
+    }
+    assert_eq!(said(&place.output(&["serve"])).0, Some(2));
+    assert_eq!(said(&place.output(&["run"])).0, Some(2));
+}
