@@ -414,7 +414,7 @@ impl Relay {
     }
 
     /// The route's To-Path is free for another one; it goes once it is idle.
-    fn retire(&mut self, key: RouteKey) {
+    pub(super) fn retire(&mut self, key: RouteKey) {
         let Some(route) = self.routes.get_mut(key) else {
             return;
         };
@@ -431,12 +431,25 @@ impl Relay {
         let Some(route) = self.routes.get(key) else {
             return;
         };
-        if !route.retired || !route.is_idle() || matches!(route.target, Target::Opening) {
+        let source = route.source;
+        let closing = self
+            .connections
+            .get(source)
+            .is_some_and(|source| source.closing.is_some());
+        let done = if closing {
+            route.is_settled()
+        } else {
+            route.is_settled() && route.is_idle()
+        };
+        if !route.retired || !done {
             return;
         }
         if let Target::Flow { shard, flow } = route.target {
             self.down_to(shard, flow, super::route::Down::SourceGone);
         }
         self.forget_route(key);
+        if closing {
+            self.settling.push(source);
+        }
     }
 }

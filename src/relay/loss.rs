@@ -10,6 +10,7 @@ use super::egress::Carried;
 use super::handoff::{Handoff, Hop, Up};
 use super::keys::{ConnectionKey, Place, RouteKey, TransactionKey};
 use super::next_hops::home;
+use super::route::Down;
 use super::transaction::Kind;
 use crate::metrics::DropReason;
 use crate::wire::FailureReport;
@@ -73,7 +74,8 @@ impl Relay {
         let Some(reason) = connection.closing.clone() else {
             return;
         };
-        if connection.established && !connection.egress.is_idle(&self.flows) {
+        let owes = !connection.retired.is_empty() || !connection.egress.is_idle(&self.flows);
+        if connection.established && owes {
             return;
         }
         self.take_apart(now, key, false);
@@ -101,7 +103,7 @@ impl Relay {
             return;
         };
         let refusal = gone(connection);
-        connection.incoming = Incoming::Nothing;
+        let incoming = std::mem::replace(&mut connection.incoming, Incoming::Nothing);
         let hops = std::mem::take(&mut connection.hops);
         let sessions = std::mem::take(&mut connection.sessions);
         let mut routes: Vec<RouteKey> = connection.routes.values().copied().collect();
@@ -119,8 +121,21 @@ impl Relay {
             self.sessions.remove(session);
         }
         self.metrics.sessions = self.sessions.len() as u64;
+        if let Incoming::Send { route, .. } = incoming {
+            self.push(now, route, Down::Cut);
+        }
         for route in routes {
-            self.drop_route(now, route);
+            // Whole requests whose verdict is still on its way are answered (CON-10).
+            if wire_alive
+                && self
+                    .routes
+                    .get(route)
+                    .is_some_and(|route| !route.is_settled())
+            {
+                self.retire(route);
+            } else {
+                self.drop_route(now, route);
+            }
         }
         for flow in &flows {
             self.fail_flow(*flow, &refusal, wire_alive);

@@ -106,6 +106,8 @@ pub struct Relay {
     commands: VecDeque<Command>,
     /// Verdicts and credit not yet delivered; empty between calls.
     ups: VecDeque<(ReturnAddress, Up)>,
+    /// Closing connections that may have got their last answer.
+    settling: Vec<ConnectionKey>,
     draining: Option<drain::Drain>,
 }
 
@@ -134,6 +136,7 @@ impl Relay {
             timers: Timers::new(start.now),
             commands: VecDeque::new(),
             ups: VecDeque::new(),
+            settling: Vec::new(),
             draining: None,
         }
     }

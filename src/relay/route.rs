@@ -172,6 +172,11 @@ impl Route {
             && self.pause.is_none()
     }
 
+    /// Every request that was whole has its verdict.
+    pub fn is_settled(&self) -> bool {
+        self.target != Target::Opening && self.pending.is_empty() && self.unanswered.is_empty()
+    }
+
     /// How long it may still pause a shared source in this window (FWD-16).
     pub fn pause_left(&mut self, now: Instant, allowed: Duration) -> Duration {
         if now.saturating_duration_since(self.pause_window) >= PAUSE_WINDOW {

@@ -57,6 +57,15 @@ impl Relay {
                 );
             }
         }
+        self.settle(now);
+    }
+
+    /// Closing connections that wait for nothing more go.
+    fn settle(&mut self, now: Instant) {
+        while let Some(key) = self.settling.pop() {
+            self.announce(key);
+            self.settle_closing(now, key);
+        }
     }
 
     pub(super) fn up(&mut self, now: Instant, key: RouteKey, up: Up) {

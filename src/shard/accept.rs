@@ -5,8 +5,6 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-
 use crate::metrics::RefusalReason;
 use crate::net::listener;
 use crate::net::uring;
@@ -37,7 +35,7 @@ pub(super) async fn run(shard: Rc<Shard>, listening: Listening) {
         transport,
         use_path_port,
     } = listening;
-    let Ok(listener) = AsyncFd::new(listener) else {
+    let Ok(listener) = uring::watch(listener) else {
         return;
     };
     loop {

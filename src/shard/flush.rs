@@ -227,7 +227,12 @@ async fn linger(socket: Weak<Socket>, patience: Duration) {
 fn half_close(socket: &Rc<Socket>) {
     if !socket.half_closed.replace(true) {
         let _ = socket.stream.shutdown(std::net::Shutdown::Write);
-        uring::spawn(linger(Rc::downgrade(socket), LINGER));
+        // With its reader gone there is nothing to read on for.
+        if socket.reader_gone.get() {
+            socket.dead.set(true);
+        } else {
+            uring::spawn(linger(Rc::downgrade(socket), LINGER));
+        }
     }
 }
 

@@ -171,7 +171,6 @@ pub(super) fn lost(shard: &Shard, socket: &Socket, loss: Loss) {
 /// The reader is the last to leave a closing socket.
 fn finished(shard: &Shard, socket: &Socket) {
     socket.reader_gone.set(true);
-    socket.dead.set(true);
     if socket.closing.get() {
         shard.closing.set(shard.closing.get() - 1);
     }

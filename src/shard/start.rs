@@ -2,8 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Once, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::Notify;
@@ -16,6 +15,9 @@ use crate::relay::{self, Relay, ShardId};
 pub use super::accept::Listening;
 use super::mesh::{Mailbox, Mesh, Outbox, mesh};
 use super::{Settings, Shard, accept, flush, inbox};
+
+/// Threads of shards are named so, with their number.
+const THREAD_NAME: &str = "shard-";
 
 /// What one shard starts with.
 pub struct ShardStart {
@@ -36,6 +38,7 @@ pub fn start(
     resolver: Resolver,
     starts: Vec<ShardStart>,
 ) -> Result<Shards, String> {
+    end_process_on_panic();
     let (mesh, mailboxes) = mesh(starts.len() as u16);
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let pin = starts.len() <= cores.len();
@@ -46,9 +49,8 @@ pub fn start(
         let core = pin.then(|| cores[index]);
         let (settings, resolver) = (settings.clone(), resolver.clone());
         let thread = std::thread::Builder::new()
-            .name(format!("shard-{index}"))
+            .name(format!("{THREAD_NAME}{index}"))
             .spawn(move || {
-                let _fatal = EndProcessOnPanic;
                 if let Some(core) = core {
                     core_affinity::set_for_current(core);
                 }
@@ -71,15 +73,22 @@ pub fn start(
     Ok(Shards { mesh, threads })
 }
 
-/// Half a relay is worse than none: a panic in a shard ends the process.
-struct EndProcessOnPanic;
-
-impl Drop for EndProcessOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::abort();
-        }
-    }
+/// Half a relay is worse than none: a panic in a shard ends the process. The runtime catches
+/// what a task throws, so a guard on the thread would not see it; the hook does.
+fn end_process_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            tell(panic);
+            if std::thread::current()
+                .name()
+                .is_some_and(|name| name.starts_with(THREAD_NAME))
+            {
+                std::process::abort();
+            }
+        }));
+    });
 }
 
 fn run(

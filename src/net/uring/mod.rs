@@ -8,8 +8,11 @@ mod ops;
 
 use std::future::Future;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+
+use tokio::io::unix::AsyncFd;
 
 pub use buffers::{Buffer, Buffers};
 pub use ops::{Outgoing, receive, send};
@@ -70,6 +73,13 @@ impl Engine {
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
+}
+
+/// Watches a listener for connections to accept.
+pub fn watch(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    // SAFETY: the listener owns its descriptor and moves into what watches it, so that the
+    // descriptor stays open and the same until it is no longer watched.
+    unsafe { AsyncFd::register(listener) }.map_err(Into::into)
 }
 
 /// Runs a task on the engine of this thread.
