@@ -10,8 +10,8 @@
 //!
 //! # Inside
 //!
-//! A source's [`route`] and an outgoing connection's [`flow`] are the two ends of a path. They
-//! talk in [`route::Down`] and [`handoff::Up`], by direct calls on one shard and through
+//! A source's `route` and an outgoing connection's `flow` are the two ends of a path. They
+//! talk in `route::Down` and `handoff::Up`, by direct calls on one shard and through
 //! [`Handoff`]s between two: the same functions run on both sides.
 
 mod auth_request;

@@ -4,7 +4,7 @@
 //!
 //! Readers await their socket and feed the machine; whatever they caused is followed up once,
 //! after all readers of the batch have run: commands, encryption, one send for each
-//! connection (see [`flush`]).
+//! connection (see `flush`).
 
 mod accept;
 mod dialling;
