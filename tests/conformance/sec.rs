@@ -28,6 +28,7 @@ rows! {
         sec_04_secrets_stay_out_of_the_log,
         sec_05_hashes_are_enough,
         sec_06_slow_senders_are_bounded,
+        sec_06_stopping_inside_a_message_is_bounded,
         sec_07_hostile_input_does_not_grow_memory,
         sec_12_unsigned_content_is_refused_on_demand,
         sec_14_refusals_are_counted,
@@ -251,6 +252,40 @@ fn sec_06_slow_senders_are_bounded() {
     let token = a.token.clone();
     a.send(Draft::send(&token, &a.uri).range("1-0/0").octets());
     assert_eq!(a.expect().code(), Some(200));
+}
+
+fn sec_06_stopping_inside_a_message_is_bounded() {
+    // Also for those who have proved themselves.
+    let relay = Setup::new()
+        .set("limits.head_timeout", "2s")
+        .set("limits.body_timeout", "4s")
+        .start();
+    let (mut head, mut body) = (Link::inbound(&relay), Link::inbound(&relay));
+    let draft = head.draft().text("never ends");
+    let octets = draft.head();
+    head.a.send(&octets[..octets.len() / 2]);
+    let film = body.draft().range("1-*/100000").body(&[]);
+    body.a.send(film.head());
+    body.a.send(vec![b'b'; 5000]);
+    let began = Instant::now();
+    head.a.closed_within(Duration::from_secs(8));
+    assert!(
+        began.elapsed() >= Duration::from_millis(1800),
+        "{:?}",
+        began.elapsed()
+    );
+    // Octets that come now and then are no silence.
+    for _ in 0..4 {
+        body.a.send(b"more");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    body.a.silence(Duration::from_millis(500));
+    body.a.closed_within(Duration::from_secs(10));
+    let got = body.p.expect_method("SEND");
+    assert_eq!(
+        got.flag, b'+',
+        "what had been forwarded ends properly (CHK-19)"
+    );
 }
 
 fn sec_07_hostile_input_does_not_grow_memory() {
