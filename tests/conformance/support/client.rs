@@ -544,7 +544,9 @@ fn socket(socket: TcpStream) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-/// A URI of a client, as somebody else's relay or endpoint would make it.
+/// A URI of a client, as an endpoint would make it. Each has a host of its own: URIs that differ in
+/// their session-id only are one and the same way to the relay (D-20).
 pub fn own_uri(user: &str) -> String {
-    format!("msrps://{user}-pc.example.com:7654/{};tcp", fresh_tid())
+    let (host, id) = (fresh_tid(), fresh_tid());
+    format!("msrps://{user}-pc.{host}.example.com:7654/{id};tcp")
 }
