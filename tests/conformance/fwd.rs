@@ -325,6 +325,10 @@ fn fwd_12_sessions_on_one_connection_do_not_block_one_another() {
     let mut clients: Vec<Client> = (0..49)
         .map(|_| Client::authenticated(relay, "bob"))
         .collect();
+    // The source carries all of them (FWD-16), before the first one gets stuck.
+    for client in &mut clients {
+        talk(&mut link, client);
+    }
     let stuck = Draft::send(&link.to_a, &link.p.uri)
         .failure_report("no")
         .body(&vec![b's'; 16 * 1024])
@@ -332,24 +336,9 @@ fn fwd_12_sessions_on_one_connection_do_not_block_one_another() {
     for _ in 0..40 {
         link.p.send(&stuck);
     }
-    for (number, client) in clients.iter_mut().enumerate() {
-        let began = Instant::now();
-        let text = format!("number {number}");
-        let to_client = format!("{} {}", client.token, client.uri);
-        link.p
-            .send(Draft::send(&to_client, &peer.uri).text(&text).octets());
-        let got = client.expect_method("SEND");
-        assert_eq!(got.body(), text.as_bytes());
-        client.send(response(&got, "200 OK"));
-        client.say(&format!("{} {}", client.token, peer.uri), &text);
-        let got = link.p.find(SOON, |m| m.method() == Some("SEND"));
-        assert_eq!(got.body(), text.as_bytes());
-        link.p.send(response(&got, "200 OK"));
-        assert!(
-            began.elapsed() < Duration::from_secs(3),
-            "{text}: {:?}",
-            began.elapsed()
-        );
+    for client in &mut clients {
+        let took = talk(&mut link, client);
+        assert!(took < Duration::from_secs(3), "{took:?}");
     }
     peer.nobody_connects(Duration::from_millis(50));
     // And the first one has lost nothing.
@@ -358,6 +347,25 @@ fn fwd_12_sessions_on_one_connection_do_not_block_one_another() {
         while whole.take(&mut link.a, SOON) == b'+' {}
         assert_eq!(whole.octets, 16 * 1024);
     }
+}
+
+/// One message from P to this client and one back, by P's connection; how long it took.
+fn talk(link: &mut Link, client: &mut Client) -> Duration {
+    let began = Instant::now();
+    let to_client = format!("{} {}", client.token, client.uri);
+    link.p.send(
+        Draft::send(&to_client, &link.p.uri)
+            .text("and you?")
+            .octets(),
+    );
+    let got = client.expect_method("SEND");
+    assert_eq!(got.body(), b"and you?");
+    client.send(response(&got, "200 OK"));
+    client.say(&format!("{} {}", client.token, link.p.uri), "fine");
+    let got = link.p.find(SOON, |m| m.method() == Some("SEND"));
+    assert_eq!(got.body(), b"fine");
+    link.p.send(response(&got, "200 OK"));
+    began.elapsed()
 }
 
 fn fwd_13_content_is_nobodys_business() {

@@ -661,7 +661,7 @@ fn syn_21_send_with_wrong_headers_is_refused() {
         "Failure-Report: maybe",
         "Success-Report: partial",
         "Success-Report: perhaps",
-        "Failure-Report: yes\r\nFailure-Report: no",
+        "Failure-Report: yes\r\nFailure-Report: yes",
         "Success-Report: yes\r\nSuccess-Report: yes",
         "Content-Type: text/html",
         "Expires: soon",
@@ -816,8 +816,12 @@ fn syn_25_endless_heads_are_cut_off() {
     let relay = Setup::new().start();
     let head = |link: &Link| link.draft().head();
     let mut link = Link::inbound(&relay);
-    let before = relay.resident();
-    for round in 0..16 {
+    let mut before = 0;
+    for round in 0..64 {
+        // By then the pools of read buffers have been used.
+        if round == 32 {
+            before = relay.resident();
+        }
         let mut a = Client::authenticated(&relay, "carol");
         let mut octets = head(&link);
         octets.truncate(octets.len() / 2);

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, Signat
 use crate::rows;
 use crate::support::client::{Client, SOON};
 use crate::support::link::Link;
-use crate::support::message::Draft;
+use crate::support::message::{Draft, response};
 use crate::support::peer::Peer;
 use crate::support::pki::{Identity, STRANGER, TRUSTED};
 use crate::support::relay::{HOST, Relay, Setup, shared};
@@ -354,7 +354,10 @@ fn told_about(relay: &Relay, peer: &Peer, uri: &str) -> (Option<u16>, bool) {
     let mut a = Client::authenticated(relay, "alice");
     let draft = Draft::send(&format!("{} {uri}", a.token), &a.uri).text("is it you?");
     a.send(draft.octets());
-    let heard = peer.gets_octets(Duration::from_secs(3));
+    let mut heard = peer.gets_message(Duration::from_secs(3));
+    if let Some((p, got)) = &mut heard {
+        p.send(response(got, "200 OK"));
+    }
     let told = a
         .drain(Duration::from_millis(500))
         .into_iter()
@@ -363,7 +366,7 @@ fn told_about(relay: &Relay, peer: &Peer, uri: &str) -> (Option<u16>, bool) {
                 .filter(|code| *code != 200)
                 .or_else(|| m.status().map(|(_, code, _)| code))
         });
-    (told, heard)
+    (told, heard.is_some())
 }
 
 fn tls_08_nothing_is_said_to_who_does_not_verify() {

@@ -209,11 +209,12 @@ fn upt_10_token_works_for_its_holder_or_towards_it() {
     let Link { mut a, mut p, .. } = Link::inbound(relay);
     let mut b = Client::authenticated(relay, "bob");
     let onward = format!("{} {}", a.token, stranger.uri);
+    let b_token = b.token.clone();
     for who in [&mut p, &mut b] {
         for draft in [
             Draft::send(&onward, &who.uri).text("relay me"),
             Draft::send(&onward, &a.uri).text("I am A"),
-            Draft::send(&format!("{} {}", a.token, relay.uri()), &who.uri).text("to yourself"),
+            Draft::send(&format!("{} {}", a.token, b_token), &who.uri).text("to yourself"),
         ] {
             who.send(draft.octets());
             assert_eq!(who.response_to(&draft.tid).code(), Some(481));

@@ -74,6 +74,7 @@ fn uri_01_second_uri_is_the_next_hop() {
     let mut link = Link::with_dialled(Client::authenticated(relay, "alice"), &peer);
     let draft = link.draft().text("to the second");
     link.pass(&draft);
+    link.a.expect_code(200);
     stranger.nobody_connects(Duration::from_millis(100));
     // What stands behind the next hop is no concern of this relay: nobody else is contacted.
     let back = Draft::send(&format!("{} {}", link.to_a, stranger.uri), &link.p.uri).text("far");

@@ -8,11 +8,13 @@ use super::message::Draft;
 
 impl Client {
     /// Sends an AUTH to the relay's name with these further header lines; the answer.
+    #[track_caller]
     pub fn auth(&mut self, lines: &[&str]) -> Message {
         let uri = self.relay_uri.clone();
         self.auth_to(&uri, lines)
     }
 
+    #[track_caller]
     pub fn auth_to(&mut self, uri: &str, lines: &[&str]) -> Message {
         let draft = Draft::request("AUTH", uri, &self.uri).lines(lines);
         self.send(draft.octets());
@@ -20,11 +22,13 @@ impl Client {
     }
 
     /// The challenge to an AUTH without credentials.
+    #[track_caller]
     pub fn challenge(&mut self) -> Challenge {
         let uri = self.relay_uri.clone();
         self.challenge_for(&uri)
     }
 
+    #[track_caller]
     pub fn challenge_for(&mut self, uri: &str) -> Challenge {
         let answer = self.auth_to(uri, &[]);
         assert_eq!(
@@ -52,10 +56,12 @@ impl Client {
     }
 
     /// Challenge, credentials, 200: a fresh token, checked as AUT-15 says.
+    #[track_caller]
     pub fn obtain_token(&mut self) -> Message {
         self.obtain_token_with(&[])
     }
 
+    #[track_caller]
     pub fn obtain_token_with(&mut self, lines: &[&str]) -> Message {
         let challenge = self.challenge();
         let answer = self.answer(&challenge, 1);
@@ -79,6 +85,7 @@ impl Client {
     }
 
     /// Sends a SEND to `path` and waits for its 200.
+    #[track_caller]
     pub fn say(&mut self, path: &str, text: &str) -> Draft {
         let draft = Draft::send(path, &self.uri).text(text);
         self.send(draft.octets());

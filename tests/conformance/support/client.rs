@@ -168,6 +168,7 @@ impl Client {
         }
     }
 
+    #[track_caller]
     pub fn send(&mut self, octets: impl AsRef<[u8]>) {
         let octets = octets.as_ref();
         let written = self.write(octets, WRITE_MAX);
@@ -262,13 +263,17 @@ impl Client {
     }
 
     /// The next message, of whatever kind.
+    #[track_caller]
     pub fn expect(&mut self) -> Message {
         self.expect_within(SOON)
     }
 
+    #[track_caller]
     pub fn expect_within(&mut self, within: Duration) -> Message {
-        self.receive(within)
-            .unwrap_or_else(|nothing| panic!("no message: {nothing:?}"))
+        match self.receive(within) {
+            Ok(message) => message,
+            Err(nothing) => panic!("no message: {nothing:?}"),
+        }
     }
 
     pub fn receive(&mut self, within: Duration) -> Result<Message, Nothing> {
@@ -279,6 +284,7 @@ impl Client {
     }
 
     /// The next message, its body handed on piece by piece instead of being kept.
+    #[track_caller]
     pub fn expect_streamed(&mut self, within: Duration, sink: &mut Sink<'_>) -> Message {
         if let Some(message) = self.kept.pop_front() {
             sink(message.body());
@@ -293,6 +299,7 @@ impl Client {
     }
 
     /// The next message must be a response with this code.
+    #[track_caller]
     pub fn expect_code(&mut self, code: u16) -> Message {
         let message = self.expect();
         assert_eq!(
@@ -304,10 +311,12 @@ impl Client {
     }
 
     /// The next message must be a request with this method.
+    #[track_caller]
     pub fn expect_method(&mut self, method: &str) -> Message {
         self.expect_method_within(method, SOON)
     }
 
+    #[track_caller]
     pub fn expect_method_within(&mut self, method: &str, within: Duration) -> Message {
         let message = self.expect_within(within);
         assert_eq!(
@@ -319,6 +328,7 @@ impl Client {
     }
 
     /// The first message that `wanted` likes; the others are kept for later.
+    #[track_caller]
     pub fn find(&mut self, within: Duration, wanted: impl Fn(&Message) -> bool) -> Message {
         if let Some(at) = self.kept.iter().position(&wanted) {
             return self.kept.remove(at).expect("it is there");
@@ -334,6 +344,7 @@ impl Client {
     }
 
     /// The response to this transaction.
+    #[track_caller]
     pub fn response_to(&mut self, tid: &str) -> Message {
         self.find(SOON, |message| {
             message.code().is_some() && message.tid == tid
@@ -341,6 +352,7 @@ impl Client {
     }
 
     /// The REPORT about this message.
+    #[track_caller]
     pub fn report_about(&mut self, message_id: &str, within: Duration) -> Message {
         self.find(within, |message| {
             message.method() == Some("REPORT") && message.message_id() == Some(message_id)
@@ -348,6 +360,7 @@ impl Client {
     }
 
     /// Nothing comes for so long; an end of the connection is something.
+    #[track_caller]
     pub fn silence(&mut self, for_long: Duration) {
         match self.receive(for_long) {
             Err(Nothing::Timeout) => {}
@@ -357,10 +370,12 @@ impl Client {
     }
 
     /// The other side ends the connection, and nothing comes before.
+    #[track_caller]
     pub fn closed(&mut self) -> Ending {
         self.closed_within(CLOSE_MAX)
     }
 
+    #[track_caller]
     pub fn closed_within(&mut self, within: Duration) -> Ending {
         match self.receive(within) {
             Err(Nothing::Ended(ending)) => ending,
@@ -379,6 +394,7 @@ impl Client {
     }
 
     /// Waits until so many octets of the body of the message under way have come.
+    #[track_caller]
     pub fn expect_partial(&mut self, octets: u64) {
         let until = Instant::now() + SOON;
         loop {
@@ -408,6 +424,7 @@ impl Client {
     }
 
     /// The transact-id of the message under way.
+    #[track_caller]
     pub fn partial_tid(&self) -> String {
         let head = &self.partial.as_ref().expect("a message is under way").head;
         let start = head

@@ -110,6 +110,7 @@ impl Link {
 
     /// A sends this, and it must not be forwarded: what P sees next is what A sends after it. The
     /// answers that A got to it, at most one.
+    #[track_caller]
     pub fn refused(&mut self, octets: &[u8]) -> Option<Message> {
         self.a.send(octets);
         let marker = self.draft().text("marker");
@@ -128,16 +129,18 @@ impl Link {
     }
 
     /// As [`Self::refused`], with this code.
+    #[track_caller]
     pub fn refused_with(&mut self, code: u16, octets: &[u8]) -> Message {
         let shown = String::from_utf8_lossy(&octets[..octets.len().min(400)]).into_owned();
-        let answer = self
-            .refused(octets)
-            .unwrap_or_else(|| panic!("no {code} came to\n{shown}"));
+        let Some(answer) = self.refused(octets) else {
+            panic!("no {code} came to\n{shown}");
+        };
         assert_eq!(answer.code(), Some(code), "to\n{shown}\ncame\n{answer:?}");
         answer
     }
 
     /// As [`Self::refused`], without any answer.
+    #[track_caller]
     pub fn ignored(&mut self, octets: &[u8]) {
         if let Some(answer) = self.refused(octets) {
             panic!("silence was due, this came:\n{answer:?}");
@@ -145,6 +148,7 @@ impl Link {
     }
 
     /// A sends this; what P gets, unanswered.
+    #[track_caller]
     pub fn pass(&mut self, draft: &Draft) -> Message {
         self.a.send(draft.octets());
         let got = self.p.expect();
@@ -158,6 +162,7 @@ impl Link {
     }
 
     /// One more message goes through both ways: nothing has suffered.
+    #[track_caller]
     pub fn still_works(&mut self) {
         let (sent, back) = (
             self.draft().text("still there?"),

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msrpload::codec::fresh_tid;
+use msrpload::codec::{Message, fresh_tid};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::client::{Client, SOON};
@@ -120,15 +120,12 @@ impl Peer {
         );
     }
 
-    /// Lets the relay's handshake fail, or not, and says whether a message arrived all the same.
-    pub fn gets_octets(&self, within: Duration) -> bool {
-        let Some(socket) = self.accept_socket(within) else {
-            return false;
-        };
-        match self.handshake(socket) {
-            Ok(mut client) => client.receive(within).is_ok(),
-            Err(_) => false,
-        }
+    /// Lets the relay's handshake fail, or not; the message that arrives all the same.
+    pub fn gets_message(&self, within: Duration) -> Option<(Client, Message)> {
+        let socket = self.accept_socket(within)?;
+        let mut client = self.handshake(socket).ok()?;
+        let message = client.receive(within).ok()?;
+        Some((client, message))
     }
 
     /// Everything that a connection brings in clear, for peers that speak no TLS.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{LazyLock, Mutex, mpsc};
+use std::sync::{LazyLock, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use msrpload::digest::Algorithm;
@@ -49,10 +49,10 @@ pub struct Relay {
 /// The relay that all tests share which need nothing special. Its resolver knows `*.peers.example`
 /// as loopback and remembers what it was asked ([`Names`]).
 pub fn shared() -> &'static Relay {
-    static SHARED: LazyLock<Relay> =
-        LazyLock::new(|| elsewhere().unwrap_or_else(|| Setup::new().start()));
-    &SHARED
+    SHARED.get_or_init(|| elsewhere().unwrap_or_else(|| Setup::new().start()))
 }
+
+static SHARED: OnceLock<Relay> = OnceLock::new();
 
 /// Whether the suite runs against a relay that it did not start.
 pub fn is_elsewhere() -> bool {
@@ -183,11 +183,8 @@ impl Relay {
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.admin, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"
-        )
-        .ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let code = answer.split(' ').nth(1)?.parse().ok()?;
@@ -239,23 +236,35 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.lock().unwrap_or_else(|e| e.into_inner()).take() {
-            let _ = child.kill();
-            let _ = child.wait();
-            if std::thread::panicking() {
-                let log = fs::read_to_string(
-                    self.dir
-                        .as_ref()
-                        .expect("started here")
-                        .path()
-                        .join("relay.log"),
-                );
-                let log = log.unwrap_or_default();
-                let tail: Vec<&str> = log.lines().rev().take(15).collect();
-                eprintln!("--- end of the relay's log:");
-                tail.iter().rev().for_each(|line| eprintln!("{line}"));
-            }
+        let child = self.child.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let Some(mut child) = child else { return };
+        let _ = child.kill();
+        let _ = child.wait();
+        let log = self.log();
+        if std::thread::panicking() {
+            let tail: Vec<&str> = log.lines().rev().take(15).collect();
+            eprintln!("--- end of the relay's log:");
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        } else {
+            assert_no_panic(&log);
         }
+    }
+}
+
+/// Nothing that a remote side sends may panic.
+fn assert_no_panic(log: &str) {
+    if let Some(at) = log.find("panicked at") {
+        let lines: Vec<&str> = log[at..].lines().take(12).collect();
+        panic!("the relay has {}", lines.join("\n"));
+    }
+}
+
+/// After all tests: the shared relay has done without a panic.
+pub fn check_shared() {
+    if let Some(relay) = SHARED.get()
+        && relay.dir.is_some()
+    {
+        assert_no_panic(&relay.log());
     }
 }
 

@@ -49,5 +49,8 @@ pub fn run(rows: Vec<Trial>) -> ! {
             None => eprintln!("{info}"),
         });
     }));
-    libtest_mimic::run(&arguments, rows).exit()
+    let conclusion = libtest_mimic::run(&arguments, rows);
+    let _ = std::panic::take_hook();
+    relay::check_shared();
+    conclusion.exit()
 }
