@@ -139,7 +139,12 @@ impl Relay {
             }
             Judgement::Stale => self.challenge(now, key, &head, true),
             Judgement::Malformed => self.refuse_request(now, key, &head, &Refusal::MALFORMED),
-            Judgement::Forbidden => self.refuse_request(now, key, &head, &Refusal::FORBIDDEN),
+            // The password was right: no failed attempt, and no failed request (AUT-17).
+            Judgement::Forbidden => {
+                self.metrics
+                    .refusal(crate::metrics::RefusalReason::Forbidden);
+                self.answer_other(key, &head, 403, &[]);
+            }
             Judgement::Proved(proof) => self.claim(now, key, head, refresh, proof),
         }
     }
@@ -204,10 +209,10 @@ impl Relay {
         fresh: bool,
         began: Instant,
     ) {
-        if !self
+        if self
             .connections
             .get(key)
-            .is_some_and(|connection| connection.closing.is_none())
+            .is_none_or(|connection| connection.closing.is_some())
         {
             return;
         }
@@ -318,7 +323,6 @@ impl Relay {
             holder: relay.clone().map_or(Holder::Client(key), Holder::Relay),
             leads_to: from.first().unwrap_or_default().into(),
             use_path: use_path(from, &uri),
-            uri,
             user: Arc::from(&*proof.user),
             realm: Arc::from(&*proof.realm),
             expires: until,

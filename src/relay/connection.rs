@@ -60,7 +60,6 @@ pub(super) enum Incoming {
 
 pub(super) struct Connection {
     pub transport: Transport,
-    pub remote: Option<SocketAddr>,
     pub use_path_port: u16,
     pub verified: Option<Arc<VerifiedNames>>,
     /// As which next hop it was dialled.
@@ -96,15 +95,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(
-        now: Instant,
-        transport: Transport,
-        remote: Option<SocketAddr>,
-        limits: &Limits,
-    ) -> Self {
+    pub fn new(now: Instant, transport: Transport, limits: &Limits) -> Self {
         Self {
             transport,
-            remote,
             use_path_port: 0,
             verified: None,
             dialled: None,

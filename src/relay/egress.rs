@@ -272,12 +272,12 @@ impl Egress {
                 return;
             }
             let before = out.len();
-            if chunk.piece.is_none() {
-                if let Some(transaction) = begin_piece(key, chunk, out, &mut pen.books) {
-                    flow.transactions += 1;
-                    if chunk.template.failure_report() == FailureReport::Partial {
-                        flow.partials.push_back(transaction);
-                    }
+            if chunk.piece.is_none()
+                && let Some(transaction) = begin_piece(key, chunk, out, &mut pen.books)
+            {
+                flow.transactions += 1;
+                if chunk.template.failure_report() == FailureReport::Partial {
+                    flow.partials.push_back(transaction);
                 }
             }
             let room = if alone {

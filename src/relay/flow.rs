@@ -242,13 +242,6 @@ impl Flow {
     pub fn is_ready(&self) -> bool {
         self.queue.front().is_some_and(OutChunk::is_ready)
     }
-
-    /// Whether an outgoing SEND of this flow stands open on the wire.
-    pub fn has_open_piece(&self) -> bool {
-        self.queue
-            .front()
-            .is_some_and(|chunk| chunk.piece.is_some())
-    }
 }
 
 /// All flows of a shard.

@@ -36,7 +36,6 @@ impl Relay {
         now: Instant,
         key: ConnectionKey,
         head: &Head,
-        hops: usize,
         purpose: Purpose,
     ) -> Result<RouteKey, Refusal> {
         let relay = self.relay_name(key, head);
@@ -60,7 +59,7 @@ impl Relay {
         }
         self.make_room_for_route(now, key)?;
         let to_path = Bytes::copy_from_slice(head.to_path().text());
-        let mut route = Route::new(now, key, to_path.clone(), hops);
+        let mut route = Route::new(now, key, to_path.clone());
         route.relay = relay.clone();
         route.gives = self.hop_of(key, head, relay.is_some());
         let route = self.routes.insert(route);
@@ -369,7 +368,7 @@ impl Relay {
             } => Hop::Unverified(authority.clone()),
             _ => Hop::Authority(authority.clone()),
         };
-        let mut connection = Connection::new(now, transport, None, &self.settings.limits);
+        let mut connection = Connection::new(now, transport, &self.settings.limits);
         connection.dialled = Some(authority.clone());
         connection.hops.push(hop.clone());
         let key = self.connections.insert(connection);

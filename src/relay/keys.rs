@@ -1,7 +1,7 @@
 //! Who is who inside one process: shards, connections, routes, flows, and where an answer
 //! has to return to when it crosses shards.
 
-use super::slots::key;
+use super::slots::{Key, key};
 
 /// One core's number, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -35,6 +35,13 @@ key!(
     /// An AUTH that waits for the shard that keeps its nonce.
     PendingAuthKey
 );
+
+impl ConnectionKey {
+    /// Place in the machine's table; small numbers, used again after the connection has gone.
+    pub fn slot(self) -> usize {
+        Key::slot(self)
+    }
+}
 
 /// A connection, seen from any shard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -149,12 +149,7 @@ impl Relay {
 
     /// A socket was accepted; the probation of RFC 4976 §6.1 starts here, before any TLS.
     pub fn accept(&mut self, now: Instant, accepted: Accepted) -> ConnectionKey {
-        let mut connection = Connection::new(
-            now,
-            accepted.transport,
-            Some(accepted.remote),
-            &self.settings.limits,
-        );
+        let mut connection = Connection::new(now, accepted.transport, &self.settings.limits);
         connection.use_path_port = accepted.use_path_port;
         let key = self.connections.insert(connection);
         self.timers

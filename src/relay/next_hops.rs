@@ -30,10 +30,6 @@ impl NextHops {
     pub fn find(&self, hop: &Hop) -> Option<Place> {
         self.known.get(hop).copied()
     }
-
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
 }
 
 /// The home of an authority: the same on every shard and in every run.

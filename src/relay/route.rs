@@ -109,8 +109,6 @@ struct RefusedMessage {
 pub(super) struct Route {
     pub source: ConnectionKey,
     pub to_path: Bytes,
-    /// How many URIs of ours stand at the front of To-Path.
-    pub hops: usize,
     /// The sender's own session, where it is kept here: checked for each request.
     pub session: Option<SessionKey>,
     /// When the token ends, as its shard said.
@@ -140,11 +138,10 @@ pub(super) struct Route {
 }
 
 impl Route {
-    pub fn new(now: Instant, source: ConnectionKey, to_path: Bytes, hops: usize) -> Self {
+    pub fn new(now: Instant, source: ConnectionKey, to_path: Bytes) -> Self {
         Self {
             source,
             to_path,
-            hops,
             session: None,
             expires: None,
             target: Target::Opening,

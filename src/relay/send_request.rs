@@ -53,7 +53,7 @@ impl Relay {
             self.refuse_send(now, key, &head, &Refusal::CONTENT);
             return Incoming::PastIt;
         }
-        let route = match self.route_for(now, key, &head, hops, Purpose::Send) {
+        let route = match self.route_for(now, key, &head, Purpose::Send) {
             Ok(route) => route,
             Err(refusal) => {
                 self.refuse_send(now, key, &head, &refusal);

@@ -80,8 +80,6 @@ pub(super) struct Session {
     pub holder: Holder,
     /// First From-Path URI of the AUTH: where the session leads (UPT-10 case b).
     pub leads_to: Box<[u8]>,
-    /// The whole URI, as it stands in Use-Path.
-    pub uri: Box<[u8]>,
     /// The whole Use-Path of the AUTH's answer.
     pub use_path: Box<[u8]>,
     pub user: Arc<str>,

@@ -35,16 +35,6 @@ macro_rules! key {
                 self.generation
             }
         }
-        impl $name {
-            /// Place in the slab; small numbers, used again after the value has gone.
-            pub fn slot(self) -> usize {
-                self.slot as usize
-            }
-            /// How often that place had been used before.
-            pub fn generation(self) -> u32 {
-                self.generation
-            }
-        }
     };
 }
 pub(crate) use key;

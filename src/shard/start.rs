@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::metrics::ShardMetrics;
 use crate::net::dial::Resolver;
 use crate::net::uring::{self, Engine};
-use crate::relay::{self, Relay, ShardId};
+use crate::relay::{self, Relay};
 
 pub use super::accept::Listening;
 use super::mesh::{Mailbox, Mesh, Outbox, mesh};
@@ -162,9 +162,4 @@ impl Shard {
         relay.fill_gauges(&mut numbers);
         numbers
     }
-}
-
-/// The shard's number as the mesh counts.
-pub fn shard_ids(mesh: &Mesh) -> impl Iterator<Item = ShardId> {
-    (0..mesh.shards()).map(ShardId)
 }
