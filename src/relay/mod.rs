@@ -474,6 +474,30 @@ impl Relay {
                 "a flow leads to a connection"
             );
         }
+        // A source is read up to one flush beyond its bound; small chunks cost more than they show.
+        let limits = &self.settings.limits;
+        let bound = limits.queued_octets_per_session.max(limits.queued_octets_shared) + 4 * FLUSH_OCTETS;
+        for (key, route) in self.routes.iter() {
+            assert!(
+                route.outstanding <= bound,
+                "{key:?} holds {} octets",
+                route.outstanding
+            );
+        }
+    }
+
+    /// Panics unless every table is empty: for the end of tests, when all connections are gone.
+    pub fn assert_empty(&self) {
+        assert_eq!(self.connections.len(), 0, "connections");
+        assert_eq!(self.sessions.len(), 0, "sessions");
+        assert_eq!(self.routes.len(), 0, "routes");
+        assert_eq!(self.flows.len(), 0, "flows");
+        assert_eq!(self.custodies.len(), 0, "custodies");
+        assert_eq!(self.transactions.len(), 0, "transactions");
+        assert_eq!(self.pending_auths.len(), 0, "pending AUTHs");
+        assert_eq!(self.next_hops.len(), 0, "next hops");
+        assert_eq!(self.on_probation, 0, "connections on probation");
+        assert_eq!(self.outstanding, 0, "outstanding octets");
     }
 
     /// Everything that is neither a connection nor a session has gone: for the end of tests.

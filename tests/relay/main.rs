@@ -1,0 +1,53 @@
+//! The relay machine in virtual time: scenarios named as protocol sentences, and a seeded
+//! simulation of clients, shards and faults.
+//!
+//! `cargo test --test relay` runs all; `MSRPD_SEEDS=n` sets how many seeds, and
+//! `MSRPD_SEED=n cargo test --test relay simulation_one_seed` runs one again.
+
+mod dice;
+mod scenarios;
+mod setup;
+mod simulation;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use simulation::Simulation;
+
+/// How many seeds a run takes unless `MSRPD_SEEDS` says otherwise.
+const SEEDS: u64 = 10_000;
+
+#[test]
+fn simulation_of_many_seeds() {
+    let seeds = std::env::var("MSRPD_SEEDS").map_or(SEEDS, |text| text.parse().expect("MSRPD_SEEDS is a number"));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let next = AtomicU64::new(1);
+    let failed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while failed.load(Ordering::Relaxed) == 0 {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > seeds {
+                        return;
+                    }
+                    if catch_unwind(AssertUnwindSafe(|| Simulation::run_seed(seed))).is_err() {
+                        failed.store(seed, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let seed = failed.load(Ordering::Relaxed);
+    assert_eq!(
+        seed, 0,
+        "seed {seed} fails; run it again: MSRPD_SEED={seed} cargo test --test relay simulation_one_seed"
+    );
+}
+
+#[test]
+fn simulation_one_seed() {
+    let seed = std::env::var("MSRPD_SEED").map_or(1, |text| text.parse().expect("MSRPD_SEED is a number"));
+    Simulation::run_seed(seed);
+}

@@ -1,0 +1,3 @@
+//! Protocol sentences, each played against the machine.
+
+mod forwarding;

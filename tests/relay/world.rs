@@ -1,0 +1,609 @@
+//! The world around the machine, in virtual time: shards and the mesh between them, sockets as
+//! octet pipes with bounded kernel buffers, and the far ends of those sockets.
+//!
+//! [`World::run`] lets everything happen that can happen at once. The simulation takes the same
+//! steps one by one, in an order of its own: [`World::read_some`], [`World::take`],
+//! [`World::transmit`], [`World::deliver`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use msrpd::relay::{
+    Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Relay, Settings, ShardId, Start,
+    Transport, VerifiedNames, Verify,
+};
+use msrpload::codec::{Message, Parser};
+
+use crate::setup;
+
+/// The far end of a socket, by its number.
+pub type Peer = usize;
+
+/// What a world is made of.
+pub struct Options {
+    pub workers: u16,
+    pub seed: u64,
+    pub settings: Settings,
+    /// How long a handoff is under way in [`World::run`].
+    pub handoff_delay: Duration,
+    /// What the kernel holds for a far end that does not read.
+    pub kernel_octets: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            seed: 1,
+            settings: setup::settings(),
+            handoff_delay: Duration::ZERO,
+            kernel_octets: 65_536,
+        }
+    }
+}
+
+impl Options {
+    pub fn workers(workers: u16) -> Self {
+        Self {
+            workers,
+            ..Self::default()
+        }
+    }
+}
+
+/// How a connection ended, as its far end saw it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The relay closed in order; what was sent before can be read.
+    Closed(CloseReason),
+    /// The relay shut it down at once.
+    Aborted(CloseReason),
+    /// This end reset it.
+    Reset,
+}
+
+/// One connection, seen from both sides.
+pub struct Socket {
+    pub shard: usize,
+    pub key: ConnectionKey,
+    /// Octets that the far end has written and the relay has not read.
+    inbound: VecDeque<u8>,
+    /// How many the relay has read, ever.
+    pub consumed: u64,
+    /// How many the far end has written, ever.
+    pub written: u64,
+    end_of_stream: bool,
+    end_told: bool,
+    /// The relay had no room and has not resumed since.
+    parked: bool,
+    /// A send under way: what the kernel has not taken of it.
+    flight: Option<VecDeque<u8>>,
+    wants_transmit: bool,
+    /// Octets in the kernel that the far end has not read.
+    kernel: VecDeque<u8>,
+    pub kernel_max: usize,
+    /// Octets that the kernel has taken, ever, and when: the offset after each take.
+    taken: u64,
+    marks: VecDeque<(u64, Instant)>,
+    /// Octets that the far end has read, ever.
+    pub fetched: u64,
+    /// Whether [`World::run`] reads at the far end.
+    pub reading: bool,
+    pub ended: Option<Ended>,
+    pub ended_at: Option<Instant>,
+    parser: Parser,
+    arrived: VecDeque<Message>,
+}
+
+impl Socket {
+    /// Whether the relay still knows this connection.
+    pub fn alive(&self) -> bool {
+        self.ended.is_none()
+    }
+    pub fn inbound_len(&self) -> usize {
+        self.inbound.len()
+    }
+    pub fn kernel_len(&self) -> usize {
+        self.kernel.len()
+    }
+    pub fn has_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+    pub fn end_waits(&self) -> bool {
+        self.end_of_stream && !self.end_told && self.inbound.is_empty() && self.alive()
+    }
+}
+
+/// A connection that the relay wants to open.
+#[derive(Debug)]
+pub struct Dialling {
+    pub shard: usize,
+    pub key: ConnectionKey,
+    pub target: String,
+    pub verify: Verify,
+}
+
+pub struct World {
+    pub now: Instant,
+    pub began: Instant,
+    pub shards: Vec<Relay>,
+    pub sockets: Vec<Socket>,
+    by_key: BTreeMap<(usize, ConnectionKey), Peer>,
+    /// Handoffs under way, from and to, in order, with the time from which they may arrive.
+    mesh: BTreeMap<(usize, usize), VecDeque<(Instant, Handoff)>>,
+    pub dialling: Vec<Dialling>,
+    pub handoff_delay: Duration,
+    kernel_octets: usize,
+    /// Checks all invariants after every call; scenarios that move much turn it off.
+    pub checks: bool,
+    pub handoffs: u64,
+    /// Reads of the relay in [`World::run`] bring at most so many octets.
+    pub read_max: usize,
+}
+
+impl World {
+    pub fn new(options: Options) -> Self {
+        let began = Instant::now();
+        let settings = Arc::new(options.settings);
+        let shards = (0..options.workers)
+            .map(|shard| {
+                let mut seed = [0; 32];
+                seed[..8].copy_from_slice(&options.seed.to_be_bytes());
+                seed[8..10].copy_from_slice(&shard.to_be_bytes());
+                Relay::new(Start {
+                    settings: settings.clone(),
+                    auth: setup::authenticator(began),
+                    shard: ShardId(shard),
+                    workers: options.workers,
+                    seed,
+                    now: began,
+                })
+            })
+            .collect();
+        Self {
+            now: began,
+            began,
+            shards,
+            sockets: Vec::new(),
+            by_key: BTreeMap::new(),
+            mesh: BTreeMap::new(),
+            dialling: Vec::new(),
+            handoff_delay: options.handoff_delay,
+            kernel_octets: options.kernel_octets,
+            checks: true,
+            handoffs: 0,
+            read_max: usize::MAX,
+        }
+    }
+
+    /// A far end connects to a listener of this shard and finishes its handshake.
+    pub fn connect(&mut self, shard: usize, transport: Transport) -> Peer {
+        let peer = self.connect_raw(shard, transport);
+        self.establish(peer, None);
+        peer
+    }
+
+    /// A far end with a certificate that verifies for these names.
+    pub fn connect_verified(&mut self, shard: usize, names: &[&str]) -> Peer {
+        let peer = self.connect_raw(shard, Transport::Tls);
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.establish(peer, Some(Arc::new(VerifiedNames { names })));
+        peer
+    }
+
+    /// The TCP accept alone.
+    pub fn connect_raw(&mut self, shard: usize, transport: Transport) -> Peer {
+        let port = 40_000 + (self.sockets.len() % 20_000) as u16;
+        let key = self.shards[shard].accept(
+            self.now,
+            Accepted {
+                transport,
+                remote: ([127, 0, 0, 1], port).into(),
+                use_path_port: 2855,
+            },
+        );
+        let peer = self.add_socket(shard, key);
+        self.obey();
+        peer
+    }
+
+    fn add_socket(&mut self, shard: usize, key: ConnectionKey) -> Peer {
+        let peer = self.sockets.len();
+        self.sockets.push(Socket {
+            shard,
+            key,
+            inbound: VecDeque::new(),
+            consumed: 0,
+            written: 0,
+            end_of_stream: false,
+            end_told: false,
+            parked: false,
+            flight: None,
+            wants_transmit: false,
+            kernel: VecDeque::new(),
+            kernel_max: self.kernel_octets,
+            taken: 0,
+            marks: VecDeque::new(),
+            fetched: 0,
+            reading: true,
+            ended: None,
+            ended_at: None,
+            parser: Parser::new(),
+            arrived: VecDeque::new(),
+        });
+        self.by_key.insert((shard, key), peer);
+        peer
+    }
+
+    pub fn establish(&mut self, peer: Peer, verified: Option<Arc<VerifiedNames>>) {
+        let Socket { shard, key, .. } = self.sockets[peer];
+        self.shards[shard].established(self.now, key, verified);
+        self.obey();
+    }
+
+    /// Follows what a connect attempt came to.
+    pub fn dial_succeeds(&mut self, index: usize, names: Option<&[&str]>) -> Peer {
+        let dialling = self.dialling.remove(index);
+        let peer = self.add_socket(dialling.shard, dialling.key);
+        let verified = names.map(|names| {
+            Arc::new(VerifiedNames {
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+            })
+        });
+        self.establish(peer, verified);
+        peer
+    }
+
+    pub fn dial_fails(&mut self, index: usize) {
+        let dialling = self.dialling.remove(index);
+        self.shards[dialling.shard].lost(
+            self.now,
+            dialling.key,
+            Loss::DialFailed("refused".into()),
+        );
+        self.obey();
+    }
+
+    /// The far end writes.
+    pub fn write(&mut self, peer: Peer, octets: &[u8]) {
+        let socket = &mut self.sockets[peer];
+        assert!(!socket.end_of_stream, "wrote after its end of stream");
+        socket.written += octets.len() as u64;
+        if socket.alive() {
+            socket.inbound.extend(octets);
+        }
+    }
+
+    /// The far end writes no more, and still reads.
+    pub fn shut(&mut self, peer: Peer) {
+        self.sockets[peer].end_of_stream = true;
+    }
+
+    /// The far end is gone: what it had not read is lost, what it wrote and the relay had not
+    /// read too.
+    pub fn reset(&mut self, peer: Peer) {
+        if !self.sockets[peer].alive() {
+            return;
+        }
+        let Socket { shard, key, .. } = self.sockets[peer];
+        self.void(peer, Ended::Reset);
+        self.sockets[peer].kernel.clear();
+        self.shards[shard].lost(self.now, key, Loss::Closed);
+        self.obey();
+    }
+
+    fn void(&mut self, peer: Peer, ended: Ended) {
+        let socket = &mut self.sockets[peer];
+        socket.inbound.clear();
+        socket.flight = None;
+        socket.wants_transmit = false;
+        if ended != Ended::Reset && matches!(ended, Ended::Aborted(_)) {
+            socket.kernel.clear();
+        }
+        socket.ended = Some(ended);
+        socket.ended_at = Some(self.now);
+        self.by_key.remove(&(socket.shard, socket.key));
+    }
+
+    /// Follows every command of every shard.
+    pub fn obey(&mut self) {
+        for shard in 0..self.shards.len() {
+            while let Some(command) = self.shards[shard].poll_command() {
+                self.follow(shard, command);
+            }
+            if self.checks {
+                self.shards[shard].assert_invariants();
+            }
+        }
+    }
+
+    fn follow(&mut self, shard: usize, command: Command) {
+        let peer_of = |world: &Self, key| world.by_key.get(&(shard, key)).copied();
+        match command {
+            Command::Transmit(key) => {
+                if let Some(peer) = peer_of(self, key) {
+                    let socket = &mut self.sockets[peer];
+                    assert!(socket.flight.is_none(), "Transmit while a send is in flight");
+                    socket.wants_transmit = true;
+                }
+            }
+            Command::Resume(key) => {
+                if let Some(peer) = peer_of(self, key) {
+                    self.sockets[peer].parked = false;
+                }
+            }
+            Command::Close { connection, reason } => {
+                if let Some(peer) = peer_of(self, connection) {
+                    assert!(
+                        self.sockets[peer].flight.is_none(),
+                        "closed in order while a send is in flight"
+                    );
+                    self.void(peer, Ended::Closed(reason));
+                } else {
+                    self.dialling.retain(|d| d.key != connection || d.shard != shard);
+                }
+            }
+            Command::Abort { connection, reason } => {
+                if let Some(peer) = peer_of(self, connection) {
+                    self.void(peer, Ended::Aborted(reason));
+                } else {
+                    self.dialling.retain(|d| d.key != connection || d.shard != shard);
+                }
+            }
+            Command::Dial {
+                connection,
+                target,
+                verify,
+            } => self.dialling.push(Dialling {
+                shard,
+                key: connection,
+                target: target.to_string(),
+                verify,
+            }),
+            Command::Handoff { to, handoff } => {
+                self.handoffs += 1;
+                let due = self.now + self.handoff_delay;
+                self.mesh
+                    .entry((shard, usize::from(to.0)))
+                    .or_default()
+                    .push_back((due, handoff));
+            }
+        }
+    }
+
+    /// The relay reads at most `max` octets of what the far end wrote.
+    pub fn read_some(&mut self, peer: Peer, max: usize) -> bool {
+        let socket = &mut self.sockets[peer];
+        if !socket.alive() {
+            return false;
+        }
+        let (shard, key) = (socket.shard, socket.key);
+        if socket.parked {
+            return false;
+        }
+        let room = self.shards[shard].read_room(key);
+        if room == 0 {
+            // As a shard does: it looks again when it is told to.
+            socket.parked = true;
+            return false;
+        }
+        let octets = socket.inbound.len().min(room).min(max);
+        if octets > 0 {
+            let read: Vec<u8> = socket.inbound.drain(..octets).collect();
+            socket.consumed += octets as u64;
+            self.shards[shard].receive(self.now, key, Bytes::from(read));
+        } else if socket.end_waits() {
+            socket.end_told = true;
+            self.shards[shard].end_of_stream(self.now, key);
+        } else {
+            return false;
+        }
+        self.obey();
+        true
+    }
+
+    /// Follows a Transmit command: the machine's output becomes the send in flight.
+    pub fn transmit(&mut self, peer: Peer) -> bool {
+        let socket = &mut self.sockets[peer];
+        if !std::mem::take(&mut socket.wants_transmit) {
+            return false;
+        }
+        let mut out = Vec::new();
+        let (shard, key) = (socket.shard, socket.key);
+        if self.shards[shard].transmit(self.now, key, &mut out) {
+            assert!(!out.is_empty(), "a transmit of nothing");
+            self.sockets[peer].flight = Some(out.into());
+        } else {
+            assert!(out.is_empty(), "octets without a send");
+        }
+        self.obey();
+        true
+    }
+
+    /// The kernel takes at most `max` octets of the send in flight.
+    pub fn take(&mut self, peer: Peer, max: usize) -> bool {
+        let now = self.now;
+        let socket = &mut self.sockets[peer];
+        let Some(flight) = &mut socket.flight else {
+            return false;
+        };
+        let room = socket.kernel_max.saturating_sub(socket.kernel.len());
+        let octets = flight.len().min(room).min(max);
+        if octets == 0 {
+            return false;
+        }
+        socket.kernel.extend(flight.drain(..octets));
+        socket.taken += octets as u64;
+        socket.marks.push_back((socket.taken, now));
+        let (shard, key) = (socket.shard, socket.key);
+        if flight.is_empty() {
+            socket.flight = None;
+            self.shards[shard].sent(self.now, key);
+        } else {
+            self.shards[shard].progress(self.now, key);
+        }
+        self.obey();
+        true
+    }
+
+    /// The far end reads at most `max` octets; whole messages go where [`World::messages`]
+    /// finds them.
+    pub fn fetch(&mut self, peer: Peer, max: usize) -> bool {
+        let socket = &mut self.sockets[peer];
+        let octets = socket.kernel.len().min(max);
+        if octets == 0 {
+            return false;
+        }
+        let read: Vec<u8> = socket.kernel.drain(..octets).collect();
+        socket.fetched += octets as u64;
+        socket.parser.feed(&read);
+        loop {
+            match socket.parser.next() {
+                Ok(Some(message)) => socket.arrived.push_back(message),
+                Ok(None) => break,
+                Err(error) => panic!(
+                    "what leaves does not parse strictly: {error}\n{}",
+                    String::from_utf8_lossy(&read)
+                ),
+            }
+        }
+        true
+    }
+
+    /// When the kernel took the octet before this offset; forgets what came earlier.
+    pub fn taken_at(&mut self, peer: Peer, offset: u64) -> Instant {
+        let socket = &mut self.sockets[peer];
+        while socket.marks.len() > 1 && socket.marks[0].0 < offset {
+            socket.marks.pop_front();
+        }
+        socket.marks.front().map_or(self.now, |(_, at)| *at)
+    }
+
+    /// One handoff from one shard to another, if it is due.
+    pub fn deliver(&mut self, from: usize, to: usize) -> bool {
+        let Some(queue) = self.mesh.get_mut(&(from, to)) else {
+            return false;
+        };
+        if queue.front().is_none_or(|(due, _)| *due > self.now) {
+            return false;
+        }
+        let (_, handoff) = queue.pop_front().expect("looked at above");
+        self.shards[to].handoff(self.now, handoff);
+        self.obey();
+        true
+    }
+
+    pub fn links(&self) -> Vec<(usize, usize)> {
+        self.mesh
+            .iter()
+            .filter(|(_, queue)| !queue.is_empty())
+            .map(|(link, _)| *link)
+            .collect()
+    }
+
+    /// Everything that can happen now, happens.
+    pub fn run(&mut self) {
+        loop {
+            let mut moved = false;
+            for (from, to) in self.links() {
+                while self.deliver(from, to) {
+                    moved = true;
+                }
+            }
+            for peer in 0..self.sockets.len() {
+                moved |= self.transmit(peer);
+                while self.take(peer, usize::MAX) {
+                    moved = true;
+                    if self.sockets[peer].reading {
+                        self.fetch(peer, usize::MAX);
+                    }
+                    self.transmit(peer);
+                }
+                if self.sockets[peer].reading {
+                    moved |= self.fetch(peer, usize::MAX);
+                }
+                moved |= self.read_some(peer, self.read_max);
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Virtual time passes; whatever is due happens on the way, and what follows from it.
+    pub fn advance(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.run();
+        while let Some(next) = self.next_event().filter(|next| *next <= until) {
+            self.now = next.max(self.now);
+            self.time_out();
+            self.run();
+        }
+        self.now = until;
+        self.time_out();
+        self.run();
+    }
+
+    /// The next timer or handoff.
+    pub fn next_event(&self) -> Option<Instant> {
+        let timers = self.shards.iter().filter_map(Relay::next_timeout);
+        let handoffs = self
+            .mesh
+            .values()
+            .filter_map(|queue| queue.front().map(|(due, _)| *due));
+        timers.chain(handoffs).min()
+    }
+
+    /// Shards whose timers are due look at them.
+    pub fn time_out(&mut self) {
+        for shard in 0..self.shards.len() {
+            if self.shards[shard]
+                .next_timeout()
+                .is_some_and(|due| due <= self.now)
+            {
+                self.shards[shard].handle_timeout(self.now);
+            }
+        }
+        self.obey();
+    }
+
+    /// Takes the whole messages that this far end has read.
+    pub fn messages(&mut self, peer: Peer) -> Vec<Message> {
+        self.sockets[peer].arrived.drain(..).collect()
+    }
+
+    /// Octets of a message that is not yet whole at this far end.
+    pub fn pending(&self, peer: Peer) -> Vec<u8> {
+        self.sockets[peer].parser.pending().to_vec()
+    }
+
+    /// Whether what the far end has read ends between two messages.
+    pub fn is_between_messages(&self, peer: Peer) -> bool {
+        self.sockets[peer].parser.is_between_messages()
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.mesh.values().all(VecDeque::is_empty) && self.shards.iter().all(Relay::is_quiet)
+    }
+
+    /// Every far end leaves; then nothing may be left in any table.
+    pub fn end(mut self) {
+        for peer in 0..self.sockets.len() {
+            self.reset(peer);
+        }
+        while !self.dialling.is_empty() {
+            self.dial_fails(0);
+        }
+        self.run();
+        self.advance(Duration::from_secs(1));
+        let peers: BTreeSet<_> = self.by_key.values().collect();
+        assert!(peers.is_empty(), "sockets left: {peers:?}");
+        for shard in &self.shards {
+            shard.assert_invariants();
+            assert!(shard.is_quiet(), "something is on its way for ever");
+            shard.assert_empty();
+        }
+    }
+}
