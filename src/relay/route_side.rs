@@ -149,7 +149,10 @@ impl Relay {
 
     /// Everything on the route that has no verdict yet is refused.
     fn refuse_all(&mut self, now: Instant, key: RouteKey, refusal: &Refusal) {
-        let route = self.routes.get_mut(key).expect("the caller looked");
+        // Refusing what came before may have closed the connection, and its routes went with it.
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
         let source = route.source;
         for unanswered in std::mem::take(&mut route.unanswered) {
             self.refuse_send(now, source, &unanswered.head, refusal);
