@@ -261,6 +261,7 @@ impl Relay {
             }
         }
         self.deliver_ups(now);
+        self.judge_control(key);
         self.announce(key);
         self.settle_closing(now, key);
     }
@@ -476,7 +477,10 @@ impl Relay {
         }
         // A source is read up to one flush beyond its bound; small chunks cost more than they show.
         let limits = &self.settings.limits;
-        let bound = limits.queued_octets_per_session.max(limits.queued_octets_shared) + 4 * FLUSH_OCTETS;
+        let bound = limits
+            .queued_octets_per_session
+            .max(limits.queued_octets_shared)
+            + 4 * FLUSH_OCTETS;
         for (key, route) in self.routes.iter() {
             assert!(
                 route.outstanding <= bound,
@@ -484,6 +488,30 @@ impl Relay {
                 route.outstanding
             );
         }
+    }
+
+    /// What is on its way, in a line: for the messages of failed tests.
+    pub fn describe(&self) -> String {
+        let busy: Vec<ConnectionKey> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| !connection.egress.is_idle(&self.flows))
+            .map(|(key, _)| key)
+            .collect();
+        let held: usize = self
+            .routes
+            .iter()
+            .filter(|(_, route)| !route.is_idle())
+            .count();
+        format!(
+            "custodies {}, transactions {}, outstanding {}, pending AUTHs {}, routes not idle {held}, busy {busy:?}, \
+             {:?}",
+            self.custodies.len(),
+            self.transactions.len(),
+            self.outstanding,
+            self.pending_auths.len(),
+            self.metrics.ledger
+        )
     }
 
     /// Panics unless every table is empty: for the end of tests, when all connections are gone.
