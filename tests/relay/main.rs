@@ -20,7 +20,8 @@ const SEEDS: u64 = 10_000;
 
 #[test]
 fn simulation_of_many_seeds() {
-    let seeds = std::env::var("MSRPD_SEEDS").map_or(SEEDS, |text| text.parse().expect("MSRPD_SEEDS is a number"));
+    let seeds = std::env::var("MSRPD_SEEDS")
+        .map_or(SEEDS, |text| text.parse().expect("MSRPD_SEEDS is a number"));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let next = AtomicU64::new(1);
     let failed = AtomicU64::new(0);
@@ -31,6 +32,9 @@ fn simulation_of_many_seeds() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed > seeds {
                         return;
+                    }
+                    if std::env::var_os("MSRPD_TRACE").is_some() {
+                        eprintln!("seed {seed}");
                     }
                     if catch_unwind(AssertUnwindSafe(|| Simulation::run_seed(seed))).is_err() {
                         failed.store(seed, Ordering::Relaxed);
@@ -48,6 +52,7 @@ fn simulation_of_many_seeds() {
 
 #[test]
 fn simulation_one_seed() {
-    let seed = std::env::var("MSRPD_SEED").map_or(1, |text| text.parse().expect("MSRPD_SEED is a number"));
+    let seed =
+        std::env::var("MSRPD_SEED").map_or(1, |text| text.parse().expect("MSRPD_SEED is a number"));
     Simulation::run_seed(seed);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msrpd::auth::{Authenticator, Settings as AuthSettings, Users};
+use msrpd::auth::{Authenticator, NonceKeys, Settings as AuthSettings, Users};
 use msrpd::relay::{Limits, Settings, Transport};
 use msrpload::codec::{Builder, Message};
 use msrpload::digest::{Algorithm, Answer, Asker, Challenge, Spelling};
@@ -34,7 +34,7 @@ pub fn settings() -> Settings {
 }
 
 /// One for each shard; all share the key, as the shards of one process do.
-pub fn authenticator(_now: Instant) -> Authenticator {
+pub fn authenticator(now: Instant) -> Authenticator {
     let lines: Vec<String> = USERS
         .iter()
         .map(|(user, password)| {
@@ -49,7 +49,8 @@ pub fn authenticator(_now: Instant) -> Authenticator {
         realm: Some(HOST.into()),
         ..AuthSettings::default()
     };
-    Authenticator::new(settings, Arc::new(users), [7; 32])
+    let keys = NonceKeys::new(vec![[7; 32]], now, Duration::from_secs(1_800_000_000));
+    Authenticator::new(Arc::new(settings), Arc::new(users), Arc::new(keys))
 }
 
 /// A client of the relay on a connection of its own.
@@ -88,7 +89,10 @@ pub fn authenticate(world: &mut World, peer: Peer, uri: &str, expires: Option<u3
     let challenge = last(world, peer);
     assert_eq!(challenge.code(), Some(401), "{challenge:?}");
     let authorization = answer(&challenge, AUTH_URI, 1);
-    world.write(peer, &auth(uri, AUTH_URI, "auth2", expires, Some(&authorization)));
+    world.write(
+        peer,
+        &auth(uri, AUTH_URI, "auth2", expires, Some(&authorization)),
+    );
     world.advance(world.handoff_delay * 4);
     let granted = last(world, peer);
     assert_eq!(granted.code(), Some(200), "{granted:?}");
@@ -104,8 +108,8 @@ pub fn answer(challenge: &Message, uri: &str, nc: u32) -> String {
         password: "wonderland",
         uri,
     };
-    let cnonce = format!("c{nc}x{}", challenge.nonce.len());
-    Answer::new(&challenge, asker, &cnonce, nc, Spelling::default()).authorization
+    let cnonce = "c0ffee";
+    Answer::new(&challenge, asker, cnonce, nc, Spelling::default()).authorization
 }
 
 pub fn auth(

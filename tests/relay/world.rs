@@ -14,7 +14,7 @@ use msrpd::relay::{
     Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Relay, Settings, ShardId, Start,
     Transport, VerifiedNames, Verify,
 };
-use msrpload::codec::{Message, Parser};
+use msrpload::codec::{CodecError, Message, Parser};
 
 use crate::setup;
 
@@ -91,6 +91,9 @@ pub struct Socket {
     pub fetched: u64,
     /// Whether [`World::run`] reads at the far end.
     pub reading: bool,
+    /// It addresses us by URIs that break the grammar, and so will our answers.
+    pub sends_broken_uris: bool,
+    unheard: bool,
     pub ended: Option<Ended>,
     pub ended_at: Option<Instant>,
     parser: Parser,
@@ -228,6 +231,8 @@ impl World {
             marks: VecDeque::new(),
             fetched: 0,
             reading: true,
+            sends_broken_uris: false,
+            unheard: false,
             ended: None,
             ended_at: None,
             parser: Parser::new(),
@@ -325,7 +330,10 @@ impl World {
             Command::Transmit(key) => {
                 if let Some(peer) = peer_of(self, key) {
                     let socket = &mut self.sockets[peer];
-                    assert!(socket.flight.is_none(), "Transmit while a send is in flight");
+                    assert!(
+                        socket.flight.is_none(),
+                        "Transmit while a send is in flight"
+                    );
                     socket.wants_transmit = true;
                 }
             }
@@ -342,14 +350,16 @@ impl World {
                     );
                     self.void(peer, Ended::Closed(reason));
                 } else {
-                    self.dialling.retain(|d| d.key != connection || d.shard != shard);
+                    self.dialling
+                        .retain(|d| d.key != connection || d.shard != shard);
                 }
             }
             Command::Abort { connection, reason } => {
                 if let Some(peer) = peer_of(self, connection) {
                     self.void(peer, Ended::Aborted(reason));
                 } else {
-                    self.dialling.retain(|d| d.key != connection || d.shard != shard);
+                    self.dialling
+                        .retain(|d| d.key != connection || d.shard != shard);
                 }
             }
             Command::Dial {
@@ -458,11 +468,19 @@ impl World {
         }
         let read: Vec<u8> = socket.kernel.drain(..octets).collect();
         socket.fetched += octets as u64;
+        if socket.unheard {
+            return true;
+        }
         socket.parser.feed(&read);
         loop {
             match socket.parser.next() {
                 Ok(Some(message)) => socket.arrived.push_back(message),
                 Ok(None) => break,
+                // SYN-19: a 400 names the broken URI that it was asked under.
+                Err(CodecError::Uri { .. }) if socket.sends_broken_uris => {
+                    socket.unheard = true;
+                    break;
+                }
                 Err(error) => panic!(
                     "what leaves does not parse strictly: {error}\n{}",
                     String::from_utf8_lossy(&read)
@@ -505,7 +523,8 @@ impl World {
 
     /// Everything that can happen now, happens.
     pub fn run(&mut self) {
-        loop {
+        for round in 0.. {
+            assert!(round < 1_000_000, "it goes round and round");
             let mut moved = false;
             for (from, to) in self.links() {
                 while self.deliver(from, to) {
@@ -536,7 +555,10 @@ impl World {
     pub fn advance(&mut self, time: Duration) {
         let until = self.now + time;
         self.run();
+        let mut rounds = 0;
         while let Some(next) = self.next_event().filter(|next| *next <= until) {
+            rounds += 1;
+            assert!(rounds < 100_000, "timers that are due are not taken");
             self.now = next.max(self.now);
             self.time_out();
             self.run();

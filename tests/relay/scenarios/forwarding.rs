@@ -31,7 +31,10 @@ fn send_is_forwarded_with_paths_rewritten_and_answered_at_its_end_line() {
         world.write(a.peer, &send.encode_head());
         world.write(a.peer, b"hello");
         world.run();
-        assert!(world.messages(a.peer).is_empty(), "no 200 before the end-line (D-09)");
+        assert!(
+            world.messages(a.peer).is_empty(),
+            "no 200 before the end-line (D-09)"
+        );
         world.write(a.peer, &send.encode_end());
         world.run();
         let arrived = last(world, b.peer);
@@ -57,7 +60,18 @@ fn a_foreign_client_reaches_a_client_by_its_use_path() {
     one_shard_and_two(|world, other| {
         let a = client(world, 0, "a");
         let p = foreign(world, other, "p");
-        world.write(p.peer, &build_send("tid1", &[&a.token, &a.uri], &[&p.uri], "m1", "1-2/2", b"hi", b'$'));
+        world.write(
+            p.peer,
+            &build_send(
+                "tid1",
+                &[&a.token, &a.uri],
+                &[&p.uri],
+                "m1",
+                "1-2/2",
+                b"hi",
+                b'$',
+            ),
+        );
         world.run();
         let arrived = last(world, a.peer);
         assert_eq!(arrived.from_path, [a.token.as_str(), &p.uri]);
