@@ -176,6 +176,8 @@ impl Relay {
                     .is_some_and(|part| part.custody == custody)
             });
             flow.queued -= cost;
+            let back = flow.back;
+            self.ups.push_back((back, Up::Credit(cost)));
             self.custodies
                 .rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
         } else {
