@@ -363,6 +363,14 @@ impl Relay {
         }
         let cleared = chunk.clear_body();
         let open = chunk.piece.is_some() && wire_alive;
+        // What is said here is all that is said: no answer to the open piece matters any more.
+        let transaction = chunk
+            .piece
+            .as_mut()
+            .and_then(|piece| piece.transaction.take());
+        if transaction.is_some_and(|key| self.transactions.remove(key).is_some()) {
+            flow.transactions -= 1;
+        }
         let told = std::mem::replace(&mut chunk.aborted, true);
         chunk.end = Some(Flag::Abort);
         chunk.received = None;
@@ -525,14 +533,6 @@ impl Relay {
                 .front()
                 .expect("a chunk has a part until it is written")
                 .custody;
-            if let Some(transaction) = chunk
-                .piece
-                .as_mut()
-                .and_then(|piece| piece.transaction.take())
-            {
-                self.transactions.remove(transaction);
-                flow.transactions -= 1;
-            }
             self.abort_chunk_of(key, custody, refusal, wire_alive);
         }
     }
