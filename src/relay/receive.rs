@@ -221,8 +221,8 @@ impl Relay {
     ) {
         let mut octets = Vec::with_capacity(96 + to.len() + from.len());
         let mut all: Vec<(&str, &[u8])> = Vec::new();
-        let headers = match head.message_id() {
-            // RSP-03: repeated when the request had one.
+        let headers = match head.message_id().filter(|_| head.fault().is_none()) {
+            // RSP-03: repeated when the request had one that is fit to leave by us.
             Some(id) => {
                 all.push(("Message-ID", id));
                 all.extend_from_slice(headers);
