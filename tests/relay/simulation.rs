@@ -142,6 +142,8 @@ pub struct Simulation {
     texts_max: usize,
     large: bool,
     draining: bool,
+    /// The bounds are so low that messages may be refused for them.
+    tight: bool,
 }
 
 const NOISE_OCTETS: usize = 1 << 20;
@@ -198,7 +200,8 @@ impl Simulation {
         };
         let workers = dice.pick(&[1, 1, 2, 2, 3, 4]);
         let large = dice.chance(15);
-        let settings = settings(&mut dice);
+        let tight = dice.chance(50);
+        let settings = settings(&mut dice, tight);
         let world = World::new(Options {
             workers,
             seed,
@@ -217,6 +220,7 @@ impl Simulation {
             texts_max,
             large,
             draining: false,
+            tight,
         };
         for _ in 0..2 + simulation.dice.roll(3) {
             simulation.join(false);
@@ -1094,7 +1098,8 @@ impl Simulation {
             if heard {
                 self.check_nothing_lost(text);
             }
-            if self.is_gentle() && !text.failed {
+            // Overload refuses what asks for no answer in silence (FWD-04).
+            if self.is_gentle() && !text.failed && (text.wish != Wish::No || !self.tight) {
                 self.check_delivered(text);
             }
         }
@@ -1150,9 +1155,9 @@ impl Simulation {
             let twice = told
                 .iter()
                 .find(|(start, end, _)| *start < piece.end && piece.start < *end);
-            let lost = self.world.sockets[piece.peer]
-                .ended_at
-                .is_some_and(|at| at <= answered);
+            let shut = self.actors[text.stream.receiver].shut;
+            let ended_at = self.world.sockets[piece.peer].ended_at;
+            let lost = shut || ended_at.is_some_and(|at| at <= answered);
             // A refusal of the chunk that is still coming in covers what was delivered of it.
             let refused = twice.is_some_and(|told| told.2.starts_with("response"));
             assert!(
@@ -1173,13 +1178,22 @@ impl Simulation {
             for piece in &text.pieces {
                 let overlaps = report.start < piece.end && piece.start < report.end;
                 let socket = &self.world.sockets[piece.peer];
-                let lost = socket.ended_at.is_some_and(|at| at <= report.at);
-                if overlaps && !lost && !self.draining {
+                let shut = self.actors[text.stream.receiver].shut;
+                let lost = shut || socket.ended_at.is_some_and(|at| at <= report.at);
+                // A piece that ends `#` was given up for what came before it.
+                if overlaps && !lost && !self.draining && piece.flag != b'#' {
                     assert_ne!(text.wish, Wish::Partial, "RPT-03: {}", text.id);
                     assert!(
                         report.at >= piece.taken_at + Duration::from_secs(30),
-                        "TMR-01: {} reported after {:?}",
+                        "TMR-01: {} {}..{} reported at {:?}, piece {}..{}{} of {} reported after {:?}",
                         text.id,
+                        report.start,
+                        report.end,
+                        report.at - self.world.began,
+                        piece.start,
+                        piece.end,
+                        char::from(piece.flag),
+                        text.stream.receiver,
                         report.at.saturating_duration_since(piece.taken_at)
                     );
                 }
@@ -1240,10 +1254,10 @@ impl Simulation {
     }
 }
 
-fn settings(dice: &mut Dice) -> Settings {
+fn settings(dice: &mut Dice, tight: bool) -> Settings {
     let mut settings = setup::settings();
     let limits = &mut settings.limits;
-    if dice.chance(50) {
+    if tight {
         limits.queued_octets_per_session = dice.pick(&[4096, 16_384, 65_536]);
         limits.queued_octets_shared = dice.pick(&[32_768, 131_072, 1 << 20]);
         limits.control_octets = dice.pick(&[2000, 20_000, 1 << 20]);
