@@ -27,6 +27,10 @@ impl NextHops {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
     pub fn find(&self, hop: &Hop) -> Option<Place> {
         self.known.get(hop).copied()
     }
