@@ -8,6 +8,7 @@
 
 mod build;
 mod error;
+mod head;
 mod message;
 pub mod stream;
 #[cfg(test)]
@@ -16,8 +17,8 @@ mod uri;
 
 pub use build::{Builder, build_send, fresh_tid};
 pub use error::CodecError;
+pub use head::{ByteRange, FailureReport, Head, Kind, Method};
 pub use message::{Message, Parser, Start};
-pub use stream::{ByteRange, Head, Kind, Method};
 pub use uri::{Uri, check_uri};
 
 /// An extract of octets for people: escaped, on one line, at most 400 octets of the input.

@@ -14,6 +14,8 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     quiet: bool,
     last: Instant,
+    /// How long the stretch was that the last words were about.
+    spoke_after: Duration,
     delivered: u64,
     octets: u64,
 }
@@ -34,6 +36,7 @@ impl Progress {
             bar,
             quiet,
             last: Instant::now(),
+            spoke_after: LINE_EVERY,
             delivered: 0,
             octets: 0,
         }
@@ -41,6 +44,9 @@ impl Progress {
 
     /// While connections are being opened.
     pub fn setting_up(&mut self, shared: &Shared, wanted: usize) {
+        if !self.is_due() {
+            return;
+        }
         let open: usize = shared
             .live
             .iter()
@@ -54,14 +60,13 @@ impl Progress {
 
     /// While messages flow. `share` is the part of the run that is over.
     pub fn update(&mut self, shared: &Shared, share: f64) {
-        if self.bar.is_none() && self.last.elapsed() < LINE_EVERY {
+        if !self.is_due() {
             return;
         }
         let live = collect(shared);
-        let seconds = self.last.elapsed().as_secs_f64();
+        let seconds = self.spoke_after.as_secs_f64();
         let rate = (live.delivered - self.delivered.min(live.delivered)) as f64 / seconds;
         let mb = (live.octets - self.octets.min(live.octets)) as f64 / seconds / 1e6;
-        self.last = Instant::now();
         (self.delivered, self.octets) = (live.delivered, live.octets);
         let us = |q| micros(quantile(&live.recent, q).as_secs_f64() * 1e6);
         let mut text = format!(
@@ -81,7 +86,7 @@ impl Progress {
     /// While the last messages are waited for.
     pub fn settling(&mut self, shared: &Shared, patience: Duration, waited: Duration) {
         let unsettled = collect(shared).unsettled;
-        if unsettled > 0 {
+        if unsettled > 0 && self.is_due() {
             let text = format!(
                 "waiting up to {} s for {} messages that are neither delivered and answered nor reported",
                 patience.saturating_sub(waited).as_secs(),
@@ -104,16 +109,18 @@ impl Progress {
                 bar.set_message(text.to_owned());
             }
             None if self.quiet => {}
-            None => {
-                // `update` keeps its own time; the others come as often as they are called.
-                if self.last.elapsed() >= LINE_EVERY {
-                    self.last = Instant::now();
-                    eprintln!("{text}");
-                } else if text.contains("messages/s") {
-                    eprintln!("{text}");
-                }
-            }
+            None => eprintln!("{text}"),
         }
+    }
+
+    /// Whether to say something now: lines come once a second, a bar is redrawn each time.
+    fn is_due(&mut self) -> bool {
+        let due = self.bar.is_some() || self.last.elapsed() >= LINE_EVERY;
+        if due {
+            self.spoke_after = self.last.elapsed();
+            self.last = Instant::now();
+        }
+        due
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::error::{CodecError, extract};
-use super::stream::{ByteRange, Head, Kind, Scanner, Step};
+use super::head::{ByteRange, Head, Kind};
+use super::stream::{Scanner, Step};
 use super::uri::check_uri;
 
 /// A body of more than this is not collected unless [`Parser::with_body_octets_max`] allows it.

@@ -177,7 +177,7 @@ fn builder_makes_what_the_parser_reads() {
         (answer.to_path, answer.from_path),
         (send.from_path, send.to_path)
     );
-    assert!(stream::is_tid(fresh_tid().as_bytes()));
+    assert!(head::is_tid(fresh_tid().as_bytes()));
 }
 
 /// What stands between the start line and the end-line of these is fine.

@@ -5,11 +5,11 @@ use crate::ids;
 use crate::ledger::Report;
 use crate::pattern::{Pattern, mix};
 use crate::plan::User;
-use msrpload::codec::stream::{FailureReport, Scanner, Step};
-use msrpload::codec::{ByteRange, CodecError, Head, Kind, Method};
-use msrpload::digest::{Answer, Asker, AuthenticationInfo, Challenge, Spelling, fresh_cnonce};
+use msrpload::codec::stream::{Scanner, Step};
+use msrpload::codec::{ByteRange, CodecError, FailureReport, Head, Kind, Method};
 
 use super::board::{Board, Held};
+use super::login::{Login, Reply, auth_uri};
 use super::requests::{Request, Requests};
 use super::session::BINDING;
 
@@ -31,18 +31,6 @@ impl From<CodecError> for EndpointError {
     fn from(error: CodecError) -> Self {
         Self::Codec(error)
     }
-}
-
-enum Login {
-    /// A foreign client says nothing.
-    None,
-    Waiting {
-        user: User,
-        started: u64,
-        answer: Option<Answer>,
-        tries: u32,
-    },
-    Done,
 }
 
 /// The chunk that is coming in.
@@ -69,7 +57,8 @@ pub struct Endpoint {
     scanner: Scanner,
     /// The beginning of something that the scanner could not use yet.
     cut: Vec<u8>,
-    login: Login,
+    /// The AUTH that is under way; a foreign client makes none.
+    login: Option<Login>,
     incoming: Option<Incoming>,
     /// The 200 of the chunk that is coming in.
     answer: Vec<u8>,
@@ -85,7 +74,7 @@ impl Endpoint {
             blocked: Vec::new(),
             scanner: Scanner::new(),
             cut: Vec::new(),
-            login: Login::None,
+            login: None,
             incoming: None,
             answer: Vec::new(),
         }
@@ -93,18 +82,13 @@ impl Endpoint {
 
     /// Starts the AUTH of RFC 4976 §5.1.
     pub fn log_in(&mut self, user: User, board: &Board) {
-        self.login = Login::Waiting {
-            user,
-            started: board.now,
-            answer: None,
-            tries: 0,
-        };
+        self.login = Some(Login::new(user, board.now));
         self.send_auth(&board.plan.host, None);
     }
 
     /// Ready to send and receive messages.
     pub fn is_ready(&self) -> bool {
-        !matches!(self.login, Login::Waiting { .. })
+        self.login.is_none()
     }
 
     /// The far end may stop here without cutting anything off.
@@ -399,84 +383,25 @@ impl Endpoint {
         head: &Head<'_>,
         board: &mut Board,
     ) -> Result<(), EndpointError> {
-        let fail = |why: String| Err(EndpointError::Auth(why));
-        let Login::Waiting {
-            user,
-            started,
-            answer,
-            tries,
-        } = &mut self.login
-        else {
+        let Some(login) = &mut self.login else {
             return Ok(());
         };
-        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        match code {
-            401 => {
-                let values: Vec<String> = head
-                    .headers()
-                    .filter(|(name, _)| name.eq_ignore_ascii_case(b"WWW-Authenticate"))
-                    .map(|(_, value)| text(value))
-                    .collect();
-                let challenge =
-                    Challenge::choose(values.iter().map(String::as_str)).map_err(|e| {
-                        EndpointError::Auth(format!("the relay's challenge is unusable: {e}"))
-                    })?;
-                if (*tries > 0 && !challenge.stale) || *tries > 3 {
-                    return fail(format!(
-                        "the relay refused user `{}` in realm `{}` (401): check --user NAME:PASSWORD, and that the relay knows the user in this realm",
-                        user.name, challenge.realm
-                    ));
-                }
-                if let Some(realm) = board.plan.realm.as_ref().filter(|r| **r != challenge.realm) {
-                    return fail(format!(
-                        "the relay asks for realm `{}`, not `{realm}`: check --realm",
-                        challenge.realm
-                    ));
-                }
-                let uri = auth_uri(&board.plan.host);
-                let asker = Asker {
-                    user: &user.name,
-                    password: &user.password,
-                    uri: &uri,
-                };
-                let spelling = Spelling {
-                    uri: true,
-                    all_quoted: false,
-                };
-                let made = Answer::new(&challenge, asker, &fresh_cnonce(), 1, spelling);
-                let authorization = made.authorization.clone();
-                *answer = Some(made);
-                *tries += 1;
-                self.send_auth(&board.plan.host, Some(&authorization));
-                Ok(())
+        match login
+            .answered(code, head, &board.plan)
+            .map_err(EndpointError::Auth)?
+        {
+            Reply::Again(authorization) => self.send_auth(&board.plan.host, Some(&authorization)),
+            Reply::Done(use_path) => {
+                board
+                    .record
+                    .auth
+                    .saturating_record(board.now - login.started);
+                self.use_path = use_path;
+                self.login = None;
             }
-            200 => {
-                let use_path = head.header("Use-Path").map(text).unwrap_or_default();
-                if use_path.is_empty() {
-                    return fail("the relay answered AUTH with 200 but without Use-Path".into());
-                }
-                // Not every deployed relay proves itself; a wrong proof is another matter.
-                if let (Some(value), Some(answer)) = (head.header("Authentication-Info"), &answer) {
-                    AuthenticationInfo::parse(&text(value))
-                        .and_then(|info| answer.verify(&info))
-                        .map_err(|e| EndpointError::Auth(e.to_string()))?;
-                }
-                self.use_path = use_path.split(' ').map(str::to_owned).collect();
-                board.record.auth.saturating_record(board.now - *started);
-                self.login = Login::Done;
-                Ok(())
-            }
-            _ => fail(format!(
-                "the relay answered AUTH of `{}` with: {}",
-                user.name,
-                shown(head)
-            )),
         }
+        Ok(())
     }
-}
-
-fn auth_uri(host: &str) -> String {
-    format!("msrps://{host};tcp")
 }
 
 /// RFC 4975 §7.2: to the leftmost From-Path URI only, from the URI that was addressed.

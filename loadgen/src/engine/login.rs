@@ -1,0 +1,111 @@
+//! The client's side of AUTH (RFC 4976 §5.1): a request without credentials, the answer to the
+//! challenge, and the Use-Path that comes of it.
+
+use msrpload::codec::Head;
+use msrpload::digest::{Answer, Asker, AuthenticationInfo, Challenge, Spelling, fresh_cnonce};
+
+use crate::plan::{Plan, User};
+
+/// Challenges answered before we give up; more than one only where the nonce was stale.
+const TRIES_MAX: u32 = 3;
+
+/// An AUTH under way.
+pub struct Login {
+    user: User,
+    /// When the first request went out, on the engine's clock.
+    pub started: u64,
+    answer: Option<Answer>,
+    tries: u32,
+}
+
+/// What follows from a response.
+pub enum Reply {
+    /// Ask again with this Authorization.
+    Again(String),
+    /// The URIs of the Use-Path.
+    Done(Vec<String>),
+}
+
+impl Login {
+    pub fn new(user: User, started: u64) -> Self {
+        Self {
+            user,
+            started,
+            answer: None,
+            tries: 0,
+        }
+    }
+
+    /// Takes a response to AUTH; an error says what to do.
+    pub fn answered(&mut self, code: u16, head: &Head<'_>, plan: &Plan) -> Result<Reply, String> {
+        match code {
+            401 => self.challenged(head, plan).map(Reply::Again),
+            200 => self.accepted(head).map(Reply::Done),
+            _ => Err(format!(
+                "the relay answered AUTH of `{}` with: {}",
+                self.user.name,
+                msrpload::codec::shown(head.raw)
+            )),
+        }
+    }
+
+    fn challenged(&mut self, head: &Head<'_>, plan: &Plan) -> Result<String, String> {
+        let values: Vec<String> = head
+            .headers()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(b"WWW-Authenticate"))
+            .map(|(_, value)| text(value))
+            .collect();
+        let challenge = Challenge::choose(values.iter().map(String::as_str))
+            .map_err(|e| format!("the relay's challenge is unusable: {e}"))?;
+        let (name, realm) = (&self.user.name, &challenge.realm);
+        if (self.tries > 0 && !challenge.stale) || self.tries >= TRIES_MAX {
+            return Err(format!(
+                "the relay refused user `{name}` in realm `{realm}` (401): check --user NAME:PASSWORD, and that the relay knows the user in this realm"
+            ));
+        }
+        if let Some(wanted) = plan.realm.as_ref().filter(|r| *r != realm) {
+            return Err(format!(
+                "the relay asks for realm `{realm}`, not `{wanted}`: check --realm"
+            ));
+        }
+        let uri = auth_uri(&plan.host);
+        let asker = Asker {
+            user: name,
+            password: &self.user.password,
+            uri: &uri,
+        };
+        // Some relays insist on `uri`, and all must accept it (AUT-09).
+        let spelling = Spelling {
+            uri: true,
+            all_quoted: false,
+        };
+        let answer = Answer::new(&challenge, asker, &fresh_cnonce(), 1, spelling);
+        let authorization = answer.authorization.clone();
+        self.answer = Some(answer);
+        self.tries += 1;
+        Ok(authorization)
+    }
+
+    fn accepted(&self, head: &Head<'_>) -> Result<Vec<String>, String> {
+        let use_path = head.header("Use-Path").map(text).unwrap_or_default();
+        if use_path.is_empty() {
+            return Err("the relay answered AUTH with 200 but without Use-Path".into());
+        }
+        // Not every deployed relay proves itself; a wrong proof is another matter.
+        if let (Some(value), Some(answer)) = (head.header("Authentication-Info"), &self.answer) {
+            AuthenticationInfo::parse(&text(value))
+                .and_then(|info| answer.verify(&info))
+                .map_err(|e| e.to_string())?;
+        }
+        Ok(use_path.split(' ').map(str::to_owned).collect())
+    }
+}
+
+/// How a client names the relay that it logs in to: without port and session (AUT-03).
+pub fn auth_uri(host: &str) -> String {
+    format!("msrps://{host};tcp")
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}

@@ -1,0 +1,173 @@
+//! What sessions may send and when: closed loop, open loop, pieces of big messages.
+
+use std::cmp::Reverse;
+
+use crate::ids;
+use crate::pattern::Pattern;
+
+use super::connection::Connection;
+use super::requests::Request;
+use super::session::Outgoing;
+use super::{Engine, template};
+
+/// Plain octets queued on a connection before its sessions wait: enough for full records and one
+/// large write, little enough to stay in the cache.
+const QUEUED_OCTETS: usize = 64 * 1024;
+/// Open loop: unsettled messages of one session beyond which the relay has clearly lost the race.
+const UNSETTLED_MAX: usize = 100_000;
+
+impl Engine {
+    pub(super) fn pump_ready(&mut self) {
+        if self.board.ready.is_empty() {
+            return;
+        }
+        // A session may stand here several times; the second time finds nothing to do.
+        let mut ready = std::mem::take(&mut self.board.ready);
+        for place in ready.drain(..) {
+            self.pump(place);
+        }
+        // Keep the room; pumping adds nothing to the list.
+        if self.board.ready.is_empty() {
+            self.board.ready = ready;
+        }
+    }
+
+    /// Queues what the session may send, until its connection is full.
+    fn pump(&mut self, place: usize) {
+        if !self.board.sessions[place].is_ready() {
+            return;
+        }
+        let key = self.board.sessions[place].sender;
+        loop {
+            if self.connections[key].link.is_none() {
+                return;
+            }
+            if self.board.sessions[place].outgoing.is_none() && !self.begin_message(place) {
+                return;
+            }
+            let connection = &mut self.connections[key];
+            if connection.endpoint.out.len() >= QUEUED_OCTETS || link_is_busy(connection) {
+                if !connection.endpoint.blocked.contains(&place) {
+                    connection.endpoint.blocked.push(place);
+                }
+                self.touch(key);
+                return;
+            }
+            self.send_piece(place, key);
+            self.touch(key);
+        }
+    }
+
+    /// Begins the next message if there may be one now.
+    fn begin_message(&mut self, place: usize) -> bool {
+        let now = self.board.now;
+        let session = &mut self.board.sessions[place];
+        if now < self.sending.0 || now >= self.sending.1 {
+            return false;
+        }
+        let due_at = match self.board.plan.rate {
+            None if session.ledger.unsettled() >= self.board.plan.window => return false,
+            None => now,
+            Some(_) => {
+                let due = session.next_due;
+                if due > now || due >= self.sending.1 {
+                    self.schedule(place);
+                    return false;
+                }
+                if session.ledger.unsettled() >= UNSETTLED_MAX {
+                    self.board.fatal = Some(format!(
+                        "{UNSETTLED_MAX} messages of one session are under way: the relay does not keep up with --rate"
+                    ));
+                    return false;
+                }
+                // Each message has its own place on the time line; delays do not shift it.
+                session.next_due = due + self.period as u64;
+                due
+            }
+        };
+        let session = &mut self.board.sessions[place];
+        let size = session.draw_size();
+        let message = session.ledger.begin(size, due_at);
+        if self.board.record.measures(now) {
+            self.board.record.sums.sent += 1;
+        }
+        session.outgoing = Some(Outgoing {
+            message,
+            size,
+            origin: Pattern::origin(session.id, message),
+            at: 0,
+            chunk_end: 0,
+            tid: [0; ids::TID_OCTETS],
+        });
+        true
+    }
+
+    fn schedule(&mut self, place: usize) {
+        let due = self.board.sessions[place].next_due;
+        let known = self
+            .scheduled
+            .peek()
+            .is_some_and(|Reverse((_, p))| *p == place);
+        if due < self.sending.1 && !known {
+            self.scheduled.push(Reverse((due, place)));
+        }
+    }
+
+    /// Queues the next piece of the message that is going out.
+    fn send_piece(&mut self, place: usize, key: usize) {
+        let plan = &self.board.plan;
+        let endpoint = &mut self.connections[key].endpoint;
+        let session = &mut self.board.sessions[place];
+        let (Some(outgoing), Some(template)) = (&mut session.outgoing, &session.template) else {
+            return;
+        };
+        if outgoing.at == outgoing.chunk_end {
+            let from = outgoing.at;
+            let to = outgoing.size.min(from + plan.chunk_octets);
+            let message = outgoing.message;
+            let request = Request::Chunk {
+                session: place,
+                message,
+                from,
+                to,
+            };
+            outgoing.tid = endpoint.request(request, plan.report);
+            outgoing.chunk_end = to;
+            let id = ids::message_id(self.board.run, session.id, message);
+            template.head(
+                &mut endpoint.out,
+                &outgoing.tid,
+                &id,
+                (from, to),
+                outgoing.size,
+            );
+            session.ledger.chunk_sent(message, to == outgoing.size);
+        }
+        let piece = (outgoing.chunk_end - outgoing.at).min(QUEUED_OCTETS as u64);
+        self.board.pattern.append(
+            &mut endpoint.out,
+            outgoing.origin,
+            outgoing.at,
+            piece as usize,
+        );
+        outgoing.at += piece;
+        if outgoing.at == outgoing.chunk_end {
+            let whole = outgoing.at == outgoing.size;
+            template::end_line(
+                &mut endpoint.out,
+                &outgoing.tid,
+                if whole { b'$' } else { b'+' },
+            );
+            if whole {
+                session.outgoing = None;
+            }
+        }
+    }
+}
+
+fn link_is_busy(connection: &Connection) -> bool {
+    connection
+        .link
+        .as_ref()
+        .is_none_or(|link| link.waiting() > 0)
+}

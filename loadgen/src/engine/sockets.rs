@@ -1,0 +1,294 @@
+//! Events of the sockets: what came is parsed, what waits is written, what failed is taken out.
+
+use std::cmp::Reverse;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Interest, Token};
+
+use super::connection::{Connection, Stage, Throttle};
+use super::endpoint::EndpointError;
+use super::link::{Link, LinkError};
+use super::session::Stage as SessionStage;
+use super::tls::Tls;
+use super::{Engine, LISTENERS, TIMER, setup};
+
+/// Reads of one connection in one turn, so that a film does not hold up the rest.
+const READS_PER_TURN: usize = 4;
+
+impl Engine {
+    pub(super) fn poll_once(&mut self, wait: Option<Duration>) {
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        if let Err(error) = self.poll.poll(&mut events, wait)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            self.board.fatal = Some(format!("epoll: {error}"));
+        }
+        self.board.read_clock();
+        for event in &events {
+            match event.token() {
+                TIMER => {}
+                Token(token) if token >= LISTENERS => self.accept(token - LISTENERS),
+                Token(key) => {
+                    if event.is_writable() {
+                        self.writable(key);
+                    }
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.readable(key);
+                    }
+                }
+            }
+        }
+        self.events = events;
+    }
+
+    fn writable(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        let Some(link) = &mut connection.link else {
+            return;
+        };
+        if connection.stage == Stage::Opening && connection.tcp_at == 0 {
+            match link.check_connected() {
+                Ok(false) => return,
+                Ok(true) => {
+                    connection.tcp_at = self.board.now;
+                    self.board
+                        .record
+                        .connecting
+                        .saturating_record(self.board.now - connection.opened_at);
+                    if let Err(error) = link.start_tls(&mut self.scratch) {
+                        return self.fail(key, &describe(&error));
+                    }
+                    self.opened(key);
+                }
+                Err(error) => return self.fail_to_connect(key, &error),
+            }
+            return;
+        }
+        match link.resume() {
+            Ok(()) if link.waiting() == 0 => {
+                self.board.ready.append(&mut connection.endpoint.blocked);
+                self.touch(key);
+            }
+            Ok(()) => {}
+            Err(error) => self.fail(key, &error.to_string()),
+        }
+    }
+
+    pub(super) fn readable(&mut self, key: usize) {
+        for _ in 0..READS_PER_TURN {
+            let connection = &mut self.connections[key];
+            let Some(link) = &mut connection.link else {
+                return;
+            };
+            if connection.stage == Stage::Opening && connection.tcp_at == 0 {
+                // An error of connect() shows as readability, too.
+                return self.writable(key);
+            }
+            let limit = match &mut connection.throttle {
+                None => usize::MAX,
+                Some(throttle) => match throttle.refill(self.board.now) {
+                    0 => {
+                        self.throttled
+                            .push(Reverse((self.board.now + 2_000_000, key)));
+                        return;
+                    }
+                    octets => octets as usize,
+                },
+            };
+            let endpoint = &mut connection.endpoint;
+            let board = &mut self.board;
+            let result = link.read(&mut self.scratch, limit, |octets| {
+                endpoint.receive(octets, key, board)
+            });
+            let said_something = !endpoint.out.is_empty();
+            let outcome = match result {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    let text = describe_received(&error);
+                    return self.fail(key, &text);
+                }
+            };
+            if let Some(throttle) = &mut connection.throttle {
+                throttle.credit = throttle.credit.saturating_sub(outcome.octets as u64);
+            }
+            if connection.stage != Stage::Ready {
+                self.opened(key);
+            }
+            if said_something {
+                self.touch(key);
+            }
+            if outcome.ended {
+                let clean = self.connections[key].endpoint.is_between_messages();
+                let text = if clean {
+                    "closed by the relay"
+                } else {
+                    "closed by the relay in the middle of a message"
+                };
+                return self.fail(key, text);
+            }
+            if outcome.drained {
+                return;
+            }
+        }
+        if !std::mem::replace(&mut self.connections[key].unread, true) {
+            self.unread.push(key);
+        }
+    }
+
+    pub(super) fn read_unread(&mut self) {
+        for key in std::mem::take(&mut self.unread) {
+            self.connections[key].unread = false;
+            self.board.read_clock();
+            self.readable(key);
+        }
+    }
+
+    fn accept(&mut self, listener: usize) {
+        loop {
+            let (listener, place) = &self.listeners[listener];
+            let place = *place;
+            let (mut stream, _) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            let _ = stream.set_nodelay(true);
+            let tls = match &self.board.plan.server_config {
+                Some(config) => match Tls::server(Arc::clone(config)) {
+                    Ok(tls) => Some(tls),
+                    Err(error) => {
+                        self.board.fatal = Some(format!("TLS as a server: {error}"));
+                        return;
+                    }
+                },
+                None => None,
+            };
+            let key = self.connections.len();
+            let interests = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = self
+                .poll
+                .registry()
+                .register(&mut stream, Token(key), interests)
+            {
+                self.board.fatal = Some(format!("epoll: {error}"));
+                return;
+            }
+            let uri = self.receiver_uri(place);
+            let mut connection = Connection::new(uri, None, Some(place));
+            connection.link = Some(Link::new(stream, tls, true));
+            connection.stage = Stage::Opening;
+            connection.opened_at = self.board.now;
+            connection.tcp_at = self.board.now;
+            connection.throttle = self.throttle();
+            self.connections.push(connection);
+            self.next_queued = self.connections.len();
+            self.opening += 1;
+            self.board.sessions[place].receiver = Some(key);
+            self.opened(key);
+        }
+    }
+
+    pub(super) fn throttle(&self) -> Option<Throttle> {
+        self.board
+            .plan
+            .receiver_rate
+            .map(|octets_per_second| Throttle {
+                octets_per_second,
+                credit: 0,
+                refilled_at: self.board.now,
+            })
+    }
+
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            let connection = &mut self.connections[key];
+            connection.dirty = false;
+            let Some(link) = &mut connection.link else {
+                continue;
+            };
+            if !link.is_open() || link.waiting() > 0 {
+                continue;
+            }
+            if !connection.endpoint.out.is_empty()
+                && let Err(error) = link.write(&mut connection.endpoint.out, &mut self.scratch)
+            {
+                self.fail(key, &describe(&error));
+                continue;
+            }
+            if link.waiting() == 0 {
+                self.board.ready.append(&mut connection.endpoint.blocked);
+            }
+        }
+        // Failing may have touched others.
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+    }
+
+    /// The connection has something to write.
+    pub(super) fn touch(&mut self, key: usize) {
+        if !std::mem::replace(&mut self.connections[key].dirty, true) {
+            self.dirty.push(key);
+        }
+    }
+
+    fn fail(&mut self, key: usize, why: &str) {
+        let connection = &mut self.connections[key];
+        let Some(mut link) = connection.link.take() else {
+            return;
+        };
+        let _ = self.poll.registry().deregister(link.stream());
+        let was = std::mem::replace(&mut connection.stage, Stage::Closed);
+        if was == Stage::Ready {
+            self.open -= 1;
+        } else {
+            self.opening -= 1;
+        }
+        if self.closing {
+            return;
+        }
+        self.lost_connections += 1;
+        let uri = connection.endpoint.uri.clone();
+        let to = link
+            .stream()
+            .peer_addr()
+            .map(|a| a.to_string())
+            .unwrap_or_default();
+        self.board
+            .notice(|| format!("connection {uri} {to}: {why}"));
+        let setting_up = self.sending.0 == u64::MAX;
+        if setting_up {
+            let advice = setup::advice(why, was, &self.board.plan);
+            self.board
+                .fatal
+                .get_or_insert_with(|| format!("{why}{advice}"));
+        }
+        for session in &mut self.board.sessions {
+            if session.sender == key || session.receiver == Some(key) {
+                session.stage = SessionStage::Broken;
+            }
+        }
+    }
+}
+
+fn describe(error: &LinkError<()>) -> String {
+    match error {
+        LinkError::Io(error) => error.to_string(),
+        LinkError::Tls(error) => format!("TLS: {error}"),
+        LinkError::Sink(()) => "refused".into(),
+    }
+}
+
+fn describe_received(error: &LinkError<EndpointError>) -> String {
+    match error {
+        LinkError::Io(error) => error.to_string(),
+        LinkError::Tls(error) => format!("TLS: {error}"),
+        LinkError::Sink(EndpointError::Codec(error)) => {
+            format!("the relay sent no valid MSRP: {error}")
+        }
+        LinkError::Sink(EndpointError::Auth(text)) => text.clone(),
+    }
+}
