@@ -57,6 +57,8 @@ pub struct Outcome {
     pub connections: usize,
     /// Connections that ended although nobody here closed them.
     pub lost_connections: u64,
+    /// How much of the measured stretch was run.
+    pub measured: Duration,
     pub waited_at_end: Duration,
     pub notices: Vec<String>,
     pub notices_dropped: u64,
@@ -185,7 +187,16 @@ impl Engine {
                 self.board.fatal.get_or_insert_with(|| text.into());
             }
         }
+        self.cut_short();
         self.mark_usage();
+    }
+
+    /// A run that ends early was measured until now only.
+    fn cut_short(&mut self) {
+        let now = self.board.read_clock();
+        let (from, until) = self.board.record.window;
+        self.board.record.window = (from, until.min(now).max(from));
+        self.sending.1 = self.sending.1.min(now);
     }
 
     fn begin(&mut self, timeline: Timeline) {
@@ -267,6 +278,7 @@ impl Engine {
             success_reports: self.board.success_reports,
             connections: self.open,
             lost_connections: self.lost_connections,
+            measured: Duration::from_nanos(self.board.record.window.1 - self.board.record.window.0),
             waited_at_end,
             notices: self.board.notices,
             notices_dropped: self.board.notices_dropped,

@@ -31,7 +31,7 @@ Exit code: 0 all is well; 1 something was lost or wrong, or a threshold was miss
 /// It opens pairs of clients through the relay, sends messages whose octets it can check, and says
 /// what became of each: sent, acknowledged, delivered, reported, lost.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "msrpload", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "msrpload", version, after_help = EXAMPLES, max_term_width = 100, args_override_self = true)]
 pub struct Options {
     /// What to do.
     #[arg(value_enum, default_value_t = Workload::Mix)]

@@ -158,7 +158,9 @@ fn sum_up(
         command: std::env::args().collect::<Vec<_>>().join(" "),
         ..Summary::default()
     };
+    let mut measured = Duration::ZERO;
     for outcome in outcomes {
+        measured = measured.max(outcome.measured);
         record.merge(&outcome.record);
         usage.add(&outcome.usage);
         summary.counts.add(&outcome.counts);
@@ -173,7 +175,8 @@ fn sum_up(
         summary.notices_dropped += outcome.notices_dropped;
         summary.fatal = summary.fatal.or(outcome.fatal);
     }
-    let seconds = plan.duration.as_secs_f64();
+    // Never zero, for rates are divided by it.
+    let seconds = measured.as_secs_f64().max(1e-3);
     let sums = record.sums;
     summary.measured = Measured {
         seconds,

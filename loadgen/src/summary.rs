@@ -273,11 +273,15 @@ impl Summary {
                 let _ = write!(text, ", {ns:.2} ns per octet");
             }
             row("relay CPU", text);
+            let each = match self.counts.sent {
+                0 => format!(" ({:.2} KiB each)", r.rss_kib_per_connection),
+                _ => String::new(),
+            };
             row(
                 "relay RSS",
                 format!(
-                    "{:.1} MiB before, {:.1} with all connections ({:.2} KiB each), {:.1} at the end",
-                    r.rss_mib_before, r.rss_mib_set_up, r.rss_kib_per_connection, r.rss_mib_end
+                    "{:.1} MiB before, {:.1} with all connections{each}, {:.1} at the end",
+                    r.rss_mib_before, r.rss_mib_set_up, r.rss_mib_end
                 ),
             );
         }

@@ -250,6 +250,23 @@ fn relay_that_hangs_costs_patience_and_then_counts_as_loss() {
 }
 
 #[test]
+fn relay_that_vanishes_ends_the_run_with_an_account() {
+    let run = chat(Fault::Vanish(50), &["--duration", "4s"]);
+    assert_eq!(run.code, 1, "{}", run.result);
+    assert!(
+        run.stderr.contains("every connection is lost"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.number("/counts/lost") > 0 && run.number("/lost_connections") == 6);
+    let seconds = run
+        .result
+        .pointer("/measured/seconds")
+        .and_then(Value::as_f64);
+    assert!(seconds.is_some_and(|s| s < 10.0), "{seconds:?}");
+}
+
+#[test]
 fn errors_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");

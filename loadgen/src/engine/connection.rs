@@ -59,6 +59,9 @@ pub struct Connection {
     pub dirty: bool,
     /// The kernel may have more than we read.
     pub unread: bool,
+    /// The other side has ended the stream: a short read is not the last one, for epoll tells of
+    /// the end only once, together with the last octets.
+    pub ending: bool,
     pub throttle: Option<Throttle>,
 }
 
@@ -74,6 +77,7 @@ impl Connection {
             tcp_at: 0,
             dirty: false,
             unread: false,
+            ending: false,
             throttle: None,
         }
     }

@@ -52,7 +52,7 @@ pub struct Shared {
     pub run: [u8; 3],
     pub timeline: OnceLock<Timeline>,
     pub threads_ready: AtomicUsize,
-    /// Ctrl-C, or a thread that cannot go on: end now, with an account.
+    /// A thread cannot go on: all end now, with an account.
     stop: AtomicBool,
     pub live: Vec<Mutex<Live>>,
 }

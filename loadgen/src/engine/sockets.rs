@@ -34,6 +34,9 @@ impl Engine {
                     if event.is_writable() {
                         self.writable(key);
                     }
+                    if event.is_read_closed() || event.is_error() {
+                        self.connections[key].ending = true;
+                    }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         self.readable(key);
                     }
@@ -128,7 +131,7 @@ impl Engine {
                 };
                 return self.fail(key, text);
             }
-            if outcome.drained {
+            if outcome.drained && (outcome.octets == 0 || !self.connections[key].ending) {
                 return;
             }
         }

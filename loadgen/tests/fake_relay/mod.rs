@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -41,6 +41,8 @@ pub enum Fault {
     /// A byte range that does not fit.
     WrongRange(u64),
     Hang(u64),
+    /// All connections end.
+    Vanish(u64),
 }
 
 trait Stream: Read + Write + Send {}
@@ -53,6 +55,7 @@ struct State {
     fault: Fault,
     forwarded: AtomicU64,
     next_key: AtomicU64,
+    gone: AtomicBool,
     /// Token URI: who holds it.
     tokens: Mutex<HashMap<String, Holder>>,
     /// Foreign clients that sent something.
@@ -84,6 +87,7 @@ impl FakeRelay {
             fault,
             forwarded: AtomicU64::new(0),
             next_key: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
             tokens: Mutex::default(),
             peers: Mutex::default(),
         });
@@ -114,7 +118,7 @@ impl State {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let mut parser = Parser::new();
         let mut buffer = vec![0; 65_536];
-        loop {
+        while !self.gone.load(Ordering::Relaxed) {
             match stream.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(octets) => {
@@ -296,6 +300,10 @@ impl State {
                     whole(&body[..half], start, b'+'),
                     whole(&body[half..], second, send.flag),
                 ]
+            }
+            Fault::Vanish(n) if n == number => {
+                self.gone.store(true, Ordering::Relaxed);
+                vec![]
             }
             Fault::Hang(n) if n == number => {
                 thread::sleep(Duration::from_secs(3600));
