@@ -27,7 +27,7 @@ pub use model::{
 };
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reader::Places;
-pub use setting::{DnsName, Nameserver, Setting, TextSetting, Word};
+pub use setting::{DnsName, Nameserver, RelayHost, Setting, TextSetting, Word};
 pub use units::{format_duration, parse_duration};
 pub use visit::Visitor;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::limits::Limits;
-use super::setting::{DnsName, Nameserver, TextSetting, Word};
+use super::setting::{DnsName, Nameserver, RelayHost, TextSetting, Word};
 use super::visit::Visitor;
 
 /// Everything that the operator decides.
@@ -31,7 +31,7 @@ pub struct Config {
 /// `[relay]`
 #[derive(Clone, Debug)]
 pub struct Relay {
-    pub hosts: Vec<DnsName>,
+    pub hosts: Vec<RelayHost>,
     pub domains: Vec<DnsName>,
     pub workers: u16,
     pub drain_timeout: Duration,
@@ -219,7 +219,7 @@ impl Config {
         v.section("relay", "Who this relay is.", |v| {
             v.required(
                 "hosts",
-                "names of this relay in MSRP URIs and AUTH To-Paths; the first goes into Use-Path",
+                "names of this relay in MSRP URIs and AUTH To-Paths; the first goes into Use-Path, others may be addresses",
                 &mut relay.hosts,
             );
             v.key("domains", "SIP domains served: also accepted in a one-URI AUTH To-Path", &mut relay.domains);
@@ -300,7 +300,7 @@ impl Config {
                 "nonce_lifetime",
                 "how long a challenge may be answered; afterwards the client gets a new one (stale)",
                 &mut auth.nonce_lifetime,
-                second * 10..=second * 86_400,
+                second..=second * 86_400,
             );
         });
         let dns = &mut self.dns;

@@ -17,7 +17,7 @@ impl Config {
                 .collect::<Vec<_>>()
         };
         relay::Settings {
-            hosts: names(&self.relay.hosts),
+            hosts: self.relay.hosts.iter().map(ToString::to_string).collect(),
             domains: names(&self.relay.domains),
             ports,
             block_unknown_methods: self.relay.block_unknown_methods,
@@ -106,13 +106,10 @@ impl Config {
         self.dns.nameservers.iter().map(|server| server.0).collect()
     }
 
-    /// Names of this relay, for its certificate.
-    pub fn hosts(&self) -> Vec<String> {
-        self.relay
-            .hosts
-            .iter()
-            .map(|host| host.as_str().to_owned())
-            .collect()
+    /// Names that the certificate has to cover. Addresses in `relay.hosts` are for URIs that say them, not for TLS.
+    pub fn certified_names(&self) -> Vec<String> {
+        let names = self.relay.hosts.iter().filter_map(|host| host.name());
+        names.map(|name| name.as_str().to_owned()).collect()
     }
 
     /// How long a drain may take until connections are closed; the rest is for closing them.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::model::{AdminAddress, Algorithm, Config, Transport};
 use super::problem::Problems;
 use super::reader::Places;
-use super::setting::DnsName;
+use super::setting::RelayHost;
 
 /// Notes every contradiction in `config`.
 pub fn judge(config: &Config, places: &Places, problems: &mut Problems) {
@@ -35,19 +35,28 @@ fn names(config: &Config, places: &Places, problems: &mut Problems) {
             "remove one",
         );
     }
-    for (index, host) in hosts.iter().enumerate() {
-        if host.as_str() == "localhost" {
-            if index > 0 {
-                continue;
-            }
+    if let Some(RelayHost::Address(address)) = hosts.first() {
+        let what = format!("relay.hosts: `{address}` is an address and stands first");
+        problems.error(
+            place,
+            what,
+            "put a name first: it goes into Use-Path and stands in the certificate (RFC 4976, 9.2)",
+        );
+    }
+    for (index, name) in hosts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, host)| Some((index, host.name()?)))
+    {
+        if name.as_str() == "localhost" && index == 0 {
             let help = "whoever resolves this name reaches itself, not this relay; good for trying things out only";
             problems.warning(
                 place,
                 "relay.hosts: `localhost` in Use-Path cannot be reached from elsewhere",
                 help,
             );
-        } else if !host.as_str().contains('.') {
-            let what = format!("relay.hosts: `{host}` has no dot");
+        } else if name.as_str() != "localhost" && !name.as_str().contains('.') {
+            let what = format!("relay.hosts: `{name}` has no dot");
             problems.error(
                 place,
                 what,
@@ -67,7 +76,7 @@ fn names(config: &Config, places: &Places, problems: &mut Problems) {
         .relay
         .domains
         .iter()
-        .find(|domain| hosts.contains(domain))
+        .find(|domain| hosts.iter().any(|host| host.name() == Some(domain)))
     {
         let help = "a host is accepted in AUTH anyway; remove it from domains";
         problems.warning(
@@ -206,7 +215,13 @@ fn auth(config: &Config, places: &Places, problems: &mut Problems) {
         _ => {}
     }
     for name in auth.realms.keys() {
-        if !config.relay.hosts.contains(name) && !config.relay.domains.contains(name) {
+        if !config
+            .relay
+            .hosts
+            .iter()
+            .any(|host| host.name() == Some(name))
+            && !config.relay.domains.contains(name)
+        {
             let what =
                 format!("auth.realms: `{name}` is neither in relay.hosts nor in relay.domains");
             problems.error(
@@ -313,7 +328,7 @@ fn admin(config: &Config, places: &Places, problems: &mut Problems) {
     }
 }
 
-fn repeated(names: &[DnsName]) -> Option<&DnsName> {
+fn repeated<T: PartialEq>(names: &[T]) -> Option<&T> {
     names
         .iter()
         .enumerate()

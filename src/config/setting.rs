@@ -238,6 +238,50 @@ impl TextSetting for DnsName {
     }
 }
 
+/// A name or an IP address by which URIs may call this relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayHost {
+    Name(DnsName),
+    /// Written as in a URI: IPv6 in brackets.
+    Address(IpAddr),
+}
+
+impl RelayHost {
+    /// The name, if it is one.
+    pub fn name(&self) -> Option<&DnsName> {
+        match self {
+            RelayHost::Name(name) => Some(name),
+            RelayHost::Address(_) => None,
+        }
+    }
+}
+
+impl Display for RelayHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RelayHost::Name(name) => name.fmt(f),
+            RelayHost::Address(IpAddr::V4(address)) => address.fmt(f),
+            RelayHost::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+impl TextSetting for RelayHost {
+    const EXPECTED: &'static str = <DnsName as TextSetting>::EXPECTED;
+    fn parse(text: &str) -> Result<Self, String> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        match bare.unwrap_or(text).parse() {
+            Ok(address) => Ok(RelayHost::Address(address)),
+            Err(_) => DnsName::parse(text).map(RelayHost::Name),
+        }
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// A realm or a user's name: it has to fit into a line of the users' file and into a header.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Word(String);

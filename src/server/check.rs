@@ -69,7 +69,7 @@ fn certificates(config: &Config, places: &Places, problems: &mut Problems) -> Op
         certificate,
         key,
         config.tls.peer_ca.as_deref(),
-        &config.hosts(),
+        &config.certified_names(),
     ) {
         Ok(context) => context,
         Err(found) => {

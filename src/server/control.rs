@@ -103,12 +103,7 @@ fn announce(
         .zip(bound)
         .map(|(listen, bound)| format!("{} {bound}", listen.transport.text()))
         .collect();
-    let hosts: Vec<&str> = config
-        .relay
-        .hosts
-        .iter()
-        .map(|host| host.as_str())
-        .collect();
+    let hosts: Vec<String> = config.relay.hosts.iter().map(ToString::to_string).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         hosts = hosts.join(" "),

@@ -94,7 +94,7 @@ fn mistakes_in_the_file_are_found() {
         (
             "relay.example.com",
             "192.0.2.1",
-            &["msrpd.toml:2:10: relay.hosts: `192.0.2.1` is an address"],
+            &["msrpd.toml:2:1: relay.hosts: `192.0.2.1` is an address and stands first"],
         ),
         (
             "\"127.0.0.1:0\"",
