@@ -539,9 +539,9 @@ fn aut_16_nextnonce_saves_a_round_trip() {
 
 fn aut_17_disabled_user_is_forbidden() {
     let relay = Setup::new().set_list("auth.disabled", &["bob"]).start();
-    let mut b = Client::tls(&relay);
     let uri = relay.uri();
-    // More often than wrong passwords are borne.
+    // Out of probation, and more often than wrong passwords are borne (AUT-22).
+    let mut b = Client::authenticated(&relay, "alice");
     for _ in 0..4 {
         let challenge = b.challenge();
         let asker = Asker {

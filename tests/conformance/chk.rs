@@ -160,7 +160,7 @@ fn chk_02_long_piece_has_an_open_range_end() {
 }
 
 fn chk_03_response_interrupts_a_flowing_chunk() {
-    const MIB: usize = 48;
+    const MIB: usize = 24;
     let _turn = heavy();
     for (way, mut link) in [
         ("inbound", Link::inbound(shared())),

@@ -10,7 +10,6 @@ use crate::support::link::Link;
 use crate::support::message::{Draft, report, response};
 use crate::support::peer::Peer;
 use crate::support::pki::TRUSTED;
-use crate::support::random::heavy;
 use crate::support::relay::{Relay, Setup, shared};
 
 rows! {
@@ -342,7 +341,6 @@ fn sigterm(relay: &Relay) {
 }
 
 fn con_12_drain_ends_everything_properly() {
-    let _turn = heavy();
     let relay = Setup::new().set("relay.drain_timeout", "6s").start();
     // A film under way that the drain has to interrupt, and chats.
     let mut film = Link::inbound(&relay);
@@ -395,7 +393,6 @@ fn con_12_drain_ends_everything_properly() {
 }
 
 fn con_12_idle_sessions_drain_at_once() {
-    let _turn = heavy();
     let relay = Setup::new().start();
     let mut clients: Vec<Client> = (0..100)
         .map(|_| Client::authenticated(&relay, "alice"))

@@ -418,7 +418,7 @@ fn fwd_14_send_to_the_relay_itself() {
 }
 
 fn fwd_15_slow_next_hop_slows_the_sender() {
-    const OCTETS: usize = 48 * 1024 * 1024;
+    const OCTETS: usize = 24 * 1024 * 1024;
     let _turn = heavy();
     for (way, mut link) in [
         ("dialled", Link::dialled(shared())),

@@ -29,7 +29,13 @@ fn main() {
 
 fn all_rows() -> Vec<libtest_mimic::Trial> {
     let mut rows = Vec::new();
+    // Those that sleep for a timer of 30 s begin first.
     for topic in [
+        tmr::rows,
+        rpt::rows,
+        wire_examples::rows,
+        con::rows,
+        rsp::rows,
         harness::rows,
         syn::rows,
         chk::rows,
@@ -38,14 +44,9 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         upt::rows,
         fwd::rows,
         fns::rows,
-        rsp::rows,
-        rpt::rows,
-        tmr::rows,
-        con::rows,
         tls::rows,
         err::rows,
         sec::rows,
-        wire_examples::rows,
     ] {
         rows.extend(topic());
     }

@@ -42,6 +42,7 @@ rows! {
         syn_21_message_id_is_opaque,
         syn_22_lost_framing_ends_the_connection,
         syn_22_broken_message_never_completes,
+        syn_22_connections_that_break_together_all_end,
         syn_23_malformed_request_leaves_the_connection_alone,
         syn_24_pipelined_sends_are_answered_in_order,
         syn_25_generous_heads_pass,
@@ -501,7 +502,7 @@ fn syn_15_mime_headers_keep_order_and_text() {
 }
 
 fn syn_16_transact_ids_are_unpredictable() {
-    const BATCHES: usize = 500;
+    const BATCHES: usize = 250;
     const BATCH: usize = 200;
     let _turn = heavy();
     let mut link = Link::inbound(shared());
@@ -740,6 +741,21 @@ fn syn_22_broken_message_never_completes() {
             "what was begun has its end-line (CHK-19)"
         );
     }
+}
+
+fn syn_22_connections_that_break_together_all_end() {
+    // While others come and go: no end of a connection gets lost among them.
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..40 {
+                    let mut link = Link::inbound(shared());
+                    link.a.send("GARBAGE\r\n");
+                    link.a.closed();
+                }
+            });
+        }
+    });
 }
 
 fn syn_23_malformed_request_leaves_the_connection_alone() {

@@ -7,8 +7,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use super::relay;
 
-/// More than there are rows that sleep 30 s.
-const THREADS: usize = 64;
+/// Room for the rows that sleep for 30 s and for those that wait for their turn (`heavy`).
+const THREADS: usize = 96;
 
 /// `any`: works with every relay (one that runs elsewhere included); `own`: needs one that the
 /// suite starts, or a foreign peer that it can dial.
