@@ -17,6 +17,7 @@ pub struct Limits {
     pub queued_octets_per_session: usize,
     pub queued_octets_shared: usize,
     pub queued_octets_total: usize,
+    pub queued_octets_per_connection: usize,
     pub control_octets: usize,
     pub shared_pause: Duration,
     pub stall_timeout: Duration,
@@ -43,6 +44,7 @@ impl Default for Limits {
             queued_octets_per_session: 65_536,
             queued_octets_shared: 1_048_576,
             queued_octets_total: 1_073_741_824,
+            queued_octets_per_connection: 4_194_304,
             control_octets: 1_048_576,
             shared_pause: Duration::from_millis(250),
             stall_timeout: Duration::from_secs(30),
@@ -121,6 +123,12 @@ impl Limits {
             "all queued octets together; beyond it every session has its private bound only",
             &mut self.queued_octets_total,
             mebi..=1 << 46,
+        );
+        v.bounded(
+            "queued_octets_per_connection",
+            "what all that one connection sends may hold, other relays excepted: a stranger could spell one session in many ways",
+            &mut self.queued_octets_per_connection,
+            262_144..=1024 * mebi,
         );
         v.bounded(
             "control_octets",

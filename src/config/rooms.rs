@@ -49,6 +49,7 @@ impl Config {
             shared_pause: limits.shared_pause,
             stall_timeout: limits.stall_timeout,
             transactions_per_session: limits.transactions_per_session,
+            queued_octets_per_connection: limits.queued_octets_per_connection,
             control_octets: limits.control_octets,
             head_octets: limits.head_octets,
             header_lines: limits.header_lines,

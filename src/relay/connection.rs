@@ -87,6 +87,8 @@ pub(super) struct Connection {
     pub used: Instant,
     /// Since when a message that was begun waits for its next octet.
     pub unfinished_since: Option<Instant>,
+    /// Cost of all that it sent and the kernel has not taken.
+    pub outstanding: usize,
     /// Routes that hold it paused.
     pub pauses: usize,
     pub paused_since: Option<Instant>,
@@ -120,6 +122,7 @@ impl Connection {
             failed_auths: 0,
             used: now,
             unfinished_since: None,
+            outstanding: 0,
             pauses: 0,
             paused_since: None,
             chats: [None; 2],

@@ -447,8 +447,5 @@ impl Relay {
             self.down_to(shard, flow, super::route::Down::SourceGone);
         }
         self.forget_route(key);
-        if closing {
-            self.settling.push(source);
-        }
     }
 }

@@ -20,6 +20,9 @@ pub struct Limits {
     pub queued_octets_shared: usize,
     /// All queued octets of one shard; beyond it the private bound holds everywhere.
     pub queued_octets_total: usize,
+    /// What all that one connection sends may hold, whatever it is called: a stranger could
+    /// spell one session in many ways. A verified relay carries many; the total bounds it.
+    pub queued_octets_per_connection: usize,
     /// How long one session may pause a shared source in any 10 s.
     pub shared_pause: Duration,
     /// Output waits and the kernel takes nothing for so long: the connection is lost (TMR-08).
@@ -64,6 +67,7 @@ impl Default for Limits {
             queued_octets_per_session: 65_536,
             queued_octets_shared: 1_048_576,
             queued_octets_total: 1_073_741_824,
+            queued_octets_per_connection: 4_194_304,
             shared_pause: Duration::from_millis(250),
             stall_timeout: Duration::from_secs(30),
             transactions_per_session: 16_384,

@@ -160,11 +160,13 @@ impl Relay {
     }
 
     fn update_pause(&mut self, now: Option<Instant>, key: ConnectionKey) {
-        let bound = self.settings.limits.control_octets;
+        let limits = &self.settings.limits;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let full = connection.egress.control_octets >= bound;
+        let full = connection.egress.control_octets >= limits.control_octets
+            || (connection.verified.is_none()
+                && connection.outstanding >= limits.queued_octets_per_connection);
         let paused = connection.pauses > 0 || full;
         if paused && connection.paused_since.is_none() {
             connection.paused_since = Some(now.unwrap_or(connection.used));

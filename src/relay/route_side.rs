@@ -26,6 +26,14 @@ impl Relay {
         let cost = cost(&down);
         route.outstanding += cost;
         self.outstanding += cost;
+        let source = route.source;
+        if let Some(connection) = self.connections.get_mut(source) {
+            connection.outstanding += cost;
+        }
+        self.judge_control(source);
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
         match route.target {
             Target::Opening => route.pending.push_back(down),
             Target::Flow { shard, flow } if shard == self.shard => self.down(now, flow, down),
@@ -240,8 +248,17 @@ impl Relay {
         let octets = octets.min(route.outstanding);
         route.outstanding -= octets;
         self.outstanding -= octets;
+        let source = route.source;
+        self.less_outstanding(source, octets);
         self.judge_resume(now, key);
         self.drop_if_retired(key);
+    }
+
+    fn less_outstanding(&mut self, source: ConnectionKey, octets: usize) {
+        if let Some(connection) = self.connections.get_mut(source) {
+            connection.outstanding -= octets;
+        }
+        self.judge_control(source);
     }
 
     /// A REPORT that we made goes to where the SEND came from (RPT-11).
@@ -272,8 +289,12 @@ impl Relay {
             return;
         };
         self.outstanding -= route.outstanding;
+        self.less_outstanding(route.source, route.outstanding);
         if let Some(connection) = self.connections.get_mut(route.source) {
             connection.retired.remove(&key);
+            if connection.closing.is_some() {
+                self.settling.push(route.source);
+            }
             if connection.routes.get(&route.to_path) == Some(&key) {
                 connection.routes.remove(&route.to_path);
             }
