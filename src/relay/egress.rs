@@ -17,6 +17,7 @@ use super::custody::{Covered, Custodies};
 use super::flow::{Flow, Flows, OpenPiece, OutChunk, Turn};
 use super::keys::{ConnectionKey, FlowKey, ReturnAddress, TransactionKey};
 use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUANTUM_OCTETS};
+use super::planted::{Fault, planted};
 use super::random::Random;
 use super::transaction::{Kind, Piece, Progress, Transaction, Transactions};
 
@@ -309,7 +310,13 @@ impl Egress {
         let chunk = flow.queue.front_mut().expect("a piece is open");
         let piece = chunk.piece.take().expect("a piece is open");
         let whole = chunk.end.is_some() && chunk.unsent == 0;
-        let flag = chunk.end.filter(|_| whole).unwrap_or(Flag::More);
+        let mut flag = chunk.end.filter(|_| whole).unwrap_or(Flag::More);
+        if planted(Fault::WrongFlag) && flag == Flag::Complete {
+            flag = Flag::More;
+        }
+        if planted(Fault::NoContinuation) && !whole && chunk.end.is_some() {
+            chunk.position += chunk.clear_body() as u64;
+        }
         wire::encode_end(
             out,
             piece.id.as_bytes(),
@@ -457,6 +464,12 @@ fn write_body(chunk: &mut OutChunk, limit: usize, out: &mut Vec<u8>) -> Wrote {
             wrote.collided = true;
         }
         out.extend_from_slice(&slice);
+        if planted(Fault::OctetFlipped)
+            && slice.len() > 100
+            && let Some(octet) = out.last_mut()
+        {
+            *octet ^= 1;
+        }
         chunk.position += slice.len() as u64;
         wrote.octets += slice.len();
         left -= slice.len();

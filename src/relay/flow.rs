@@ -15,6 +15,7 @@ use super::keys::{
     ConnectionKey, CustodyKey, FlowKey, Place, ReturnAddress, SessionKey, TransactionKey,
 };
 use super::limits::INTERRUPTIBLE_OCTETS;
+use super::planted::{Fault, planted};
 use super::slots::Slots;
 
 /// What a queued chunk costs besides its octets.
@@ -123,18 +124,19 @@ impl OutChunk {
 
     /// The Byte-Range of the piece that begins now (CHK-02, CHK-08, CHK-09, CHK-17, CHK-18).
     pub fn range(&self) -> Option<ByteRange> {
+        let shift = u64::from(self.continued && planted(Fault::OffByOneRange));
         let whole = !self.continued && self.end.is_some();
         match self.total {
             None if whole && !self.template.has_blank_line() => None,
             None => Some(ByteRange {
-                start: self.position,
+                start: self.position + shift,
                 end: None,
                 total: None,
             }),
             Some(total) => {
                 let end = self.is_short().then(|| self.next_position() - 1);
                 Some(ByteRange {
-                    start: self.position,
+                    start: self.position + shift,
                     end,
                     total,
                 })

@@ -9,18 +9,20 @@ use crate::metrics::DropReason;
 use crate::wire::{self, ByteRange, FailureReport, Flag, Template};
 
 use super::Relay;
-use super::command::Refusal;
+use super::command::{Command, Refusal};
 use super::custody::{Covered, Fate};
 use super::flow::{Arriving, OutChunk};
 use super::handoff::{Handoff, Up};
 use super::keys::{CustodyKey, FlowKey, Place, TransactionKey};
+use super::planted::{Fault, planted};
 use super::route::Down;
 use super::transaction::{Kind, Progress};
 
 impl Relay {
     /// Something for a flow of this shard.
     pub(super) fn down(&mut self, now: Instant, key: FlowKey, down: Down) {
-        if !self.flows.contains(key) {
+        // One that is closed only writes the end-line of its open piece.
+        if self.flows.get(key).is_none_or(|flow| flow.closed) {
             // It ended while this was on its way; the source hears of that, or has.
             if let Down::Request(request) = down {
                 self.undeliverable(now, *request, &Refusal::NEXT_HOP_LOST);
@@ -225,10 +227,16 @@ impl Relay {
             return;
         };
         if flow.source_gone && flow.queue.is_empty() {
-            let connection = flow.connection;
+            let connection_key = flow.connection;
             self.flows.remove(key);
-            if let Some(connection) = self.connections.get_mut(connection) {
+            if let Some(connection) = self.connections.get_mut(connection_key) {
                 connection.egress.forget_flow(key);
+                // A closing connection may have waited for this alone: `transmit` looks.
+                let egress = &mut connection.egress;
+                if connection.closing.is_some() && !egress.in_flight && !egress.announced {
+                    egress.announced = true;
+                    self.commands.push_back(Command::Transmit(connection_key));
+                }
             }
         }
     }
@@ -257,7 +265,10 @@ impl Relay {
 
     /// The kernel has the piece's last octet: the hop timer runs (TMR-01).
     pub(super) fn piece_sent(&mut self, now: Instant, key: TransactionKey) {
-        let patience = self.settings.limits.hop_timeout;
+        let mut patience = self.settings.limits.hop_timeout;
+        if planted(Fault::ShortTimer) {
+            patience /= 2;
+        }
         let Some(transaction) = self.transactions.get_mut(key) else {
             return;
         };
@@ -283,6 +294,9 @@ impl Relay {
         };
         if let Some(flow) = self.flows.get_mut(piece.flow) {
             flow.transactions -= 1;
+        }
+        if planted(Fault::CustodyKept) {
+            return;
         }
         for custody in piece.covered.iter() {
             self.custodies

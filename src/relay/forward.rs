@@ -17,6 +17,7 @@ use super::flow::Flow;
 use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
 use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
 use super::next_hops::home;
+use super::planted::{Fault, planted};
 use super::route::{Route, Target};
 use super::session::{Holder, Token};
 use super::settings::Naming;
@@ -245,7 +246,7 @@ impl Relay {
             }
             Holder::Relay(name) => opening.source.relay.as_ref() == Some(name),
         };
-        if opening.hop > 0 || !from_holder {
+        if opening.hop > 0 || !(from_holder || planted(Fault::DirectionUnchecked)) {
             return Step::Refused(Refusal::NO_SESSION);
         }
         if opening.back.shard == self.shard {

@@ -31,6 +31,7 @@ mod loss;
 mod next_hops;
 mod other_request;
 mod pausing;
+mod planted;
 mod random;
 mod receive;
 mod response;
@@ -55,6 +56,8 @@ pub use connection::{Accepted, Transport};
 pub use handoff::{Handoff, Hop, Opening, Up};
 pub use keys::{ConnectionKey, Place, ShardId};
 pub use limits::Limits;
+#[cfg(feature = "planted-faults")]
+pub use planted::{Fault, plant};
 pub use route::{Down, Request};
 pub use settings::{Settings, Start, VerifiedNames};
 
@@ -73,6 +76,9 @@ use flow::Flows;
 use keys::{PendingAuthKey, ReturnAddress};
 use limits::FLUSH_OCTETS;
 use next_hops::NextHops;
+#[cfg(not(feature = "planted-faults"))]
+use planted::Fault;
+use planted::planted;
 use random::Random;
 use route::Routes;
 use session::Sessions;
@@ -293,7 +299,9 @@ impl Relay {
                 if let Some(key) = flow {
                     self.flow_credited(key, octets);
                 }
-                self.ups.push_back((back, Up::Credit(octets)));
+                if !planted(Fault::CreditLost) {
+                    self.ups.push_back((back, Up::Credit(octets)));
+                }
             }
         }
     }
@@ -412,6 +420,14 @@ impl Relay {
     fn hand(&mut self, to: ShardId, handoff: Handoff) {
         self.metrics.handoffs += 1;
         self.commands.push_back(Command::Handoff { to, handoff });
+        if planted(Fault::HandoffReordered) {
+            let last = self.commands.len() - 1;
+            if let Some(before) = last.checked_sub(1)
+                && matches!(&self.commands[before], Command::Handoff { to: other, .. } if *other == to)
+            {
+                self.commands.swap(before, last);
+            }
+        }
     }
 
     /// Asks for a `transmit` if there is something to send and nobody was asked yet.
@@ -498,13 +514,28 @@ impl Relay {
             .filter(|(_, connection)| !connection.egress.is_idle(&self.flows))
             .map(|(key, _)| key)
             .collect();
+        let unread: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.deaf || connection.paused_since.is_some())
+            .map(|(key, c)| {
+                (
+                    key,
+                    c.deaf,
+                    c.pauses,
+                    c.egress.control_octets,
+                    c.closing.clone(),
+                    c.egress.in_flight,
+                )
+            })
+            .collect();
         let held: usize = self
             .routes
             .iter()
             .filter(|(_, route)| !route.is_idle())
             .count();
         format!(
-            "custodies {}, transactions {}, outstanding {}, pending AUTHs {}, routes not idle {held}, busy {busy:?}, \
+            "custodies {}, transactions {}, outstanding {}, pending AUTHs {}, routes not idle {held}, busy {busy:?}, unread {unread:?}, \
              {:?}",
             self.custodies.len(),
             self.transactions.len(),

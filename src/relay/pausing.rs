@@ -16,6 +16,7 @@ use super::command::{Command, Refusal};
 use super::connection::{Connection, Incoming};
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FLUSH_OCTETS;
+use super::planted::{Fault, planted};
 use super::route::Pause;
 use super::timers::Timer;
 
@@ -167,11 +168,13 @@ impl Relay {
         let full = connection.egress.control_octets >= limits.control_octets
             || (connection.verified.is_none()
                 && connection.outstanding >= limits.queued_octets_per_connection);
-        let paused = connection.pauses > 0 || full;
+        let paused = (connection.pauses > 0 || full) && !planted(Fault::UnpausedSource);
         if paused && connection.paused_since.is_none() {
             connection.paused_since = Some(now.unwrap_or(connection.used));
         } else if !paused && connection.paused_since.take().is_some() {
-            self.commands.push_back(Command::Resume(key));
+            if !planted(Fault::LostResume) {
+                self.commands.push_back(Command::Resume(key));
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use super::Relay;
 use super::command::Refusal;
 use super::custody::Fate;
 use super::keys::{ConnectionKey, TransactionKey};
+use super::planted::{Fault, planted};
 use super::settings::Naming;
 use super::transaction::{Forwarded, Kind, Progress};
 
@@ -80,7 +81,12 @@ impl Relay {
         if repaired.is_some() && auth.is_none() {
             return;
         }
-        wire::response_forwarded(head, hops, &incoming_transact_id, repaired, &mut octets);
+        let transact_id = if planted(Fault::TransactIdKept) {
+            head.transact_id()
+        } else {
+            &incoming_transact_id
+        };
+        wire::response_forwarded(head, hops, transact_id, repaired, &mut octets);
         self.metrics.response(code, Direction::Out);
         let failed_auth =
             auth.is_some_and(|auth| auth.had_credentials) && code == 401 && !is_stale(head);

@@ -15,6 +15,7 @@ use super::egress::Whole;
 use super::flow::CHUNK_OVERHEAD;
 use super::handoff::{Handoff, Up};
 use super::keys::{ConnectionKey, FlowKey, RouteKey, ShardId};
+use super::planted::{Fault, planted};
 use super::route::{Down, Target};
 
 impl Relay {
@@ -215,7 +216,9 @@ impl Relay {
             .is_some_and(|first| first.sequence == sequence)
         {
             let unanswered = route.unanswered.pop_front().expect("looked at above");
-            if unanswered.head.failure_report() == FailureReport::Yes {
+            if unanswered.head.failure_report() == FailureReport::Yes
+                && !planted(Fault::LostVerdict)
+            {
                 self.answer_send(source, &unanswered.head, 200, comment_of(200));
             }
         }
@@ -269,11 +272,13 @@ impl Relay {
         self.metrics.request(MethodLabel::Report, Direction::Out);
         self.metrics
             .report(code, crate::metrics::ReportOrigin::Relay);
-        connection.egress.push_request(Whole {
-            octets,
-            back: None,
-            transaction: None,
-        });
+        for _ in 0..1 + u8::from(planted(Fault::ReportTwice)) {
+            connection.egress.push_request(Whole {
+                octets: octets.clone(),
+                back: None,
+                transaction: None,
+            });
+        }
         self.announce(source);
         self.judge_control(source);
     }

@@ -11,6 +11,7 @@ use super::connection::Incoming;
 use super::handoff::Purpose;
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FILM_OCTETS;
+use super::planted::{Fault, planted};
 use super::route::{Down, Unanswered};
 use super::settings::Naming;
 
@@ -161,6 +162,9 @@ impl Relay {
             connection.chat_moved(now, key_of_route);
         }
         self.accepted_if_open(key, key_of_route);
+        if planted(Fault::EarlyOk) {
+            self.answer_send(key, &head, 200, comment_of(200));
+        }
         let template = Template::forwarded(&head, hops);
         // Known before the first octet of it can be refused.
         if let Some(connection) = self.connections.get_mut(key) {
@@ -196,6 +200,9 @@ impl Relay {
         head: Head,
         flag: Flag,
     ) {
+        if planted(Fault::ResponseToNo) && head.failure_report() == FailureReport::No {
+            self.answer_send(key, &head, 200, comment_of(200));
+        }
         if let Some(route) = self.routes.get_mut(key_of_route) {
             route.used = now;
             if head.failure_report() != FailureReport::No {

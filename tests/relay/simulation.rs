@@ -146,6 +146,8 @@ pub struct Simulation {
     tight: bool,
 }
 
+/// Whom no client of ours sends to: the relay must never connect there (SEC-01).
+const NOBODY: &str = "msrps://x.example.org:2855/x;tcp";
 const NOISE_OCTETS: usize = 1 << 20;
 
 /// Octets with much in them that looks like framing (SYN-10, SEC-08).
@@ -323,10 +325,10 @@ impl Simulation {
             24..40 => self.write(actor),
             40..54 => {
                 let amount = self.dice.amount();
-                self.from_any(peer, |world, peer| world.read_some(peer, amount));
+                self.with_any(peer, |world, peer| world.read_some(peer, amount));
             }
             54..64 => {
-                self.from_any(peer, |world, peer| world.transmit(peer));
+                self.with_any(peer, |world, peer| world.transmit(peer));
             }
             64..74 => {
                 let amount = self.dice.amount();
@@ -342,7 +344,7 @@ impl Simulation {
         }
     }
 
-    fn from_any(&mut self, first: Peer, mut act: impl FnMut(&mut World, Peer) -> bool) {
+    fn with_any(&mut self, first: Peer, mut act: impl FnMut(&mut World, Peer) -> bool) {
         let peers = self.world.sockets.len();
         for step in 0..peers {
             if act(&mut self.world, (first + step) % peers) {
@@ -475,6 +477,8 @@ impl Simulation {
             let tid = format!("evil{number}");
             let path = if to.token.is_empty() {
                 vec![to.uri.as_str()]
+            } else if self.dice.chance(30) {
+                vec![to.token.as_str(), NOBODY]
             } else {
                 vec![to.token.as_str(), to.uri.as_str()]
             };
@@ -980,6 +984,13 @@ impl Simulation {
 
     /// Notes which successes the relay has read.
     fn note_answers(&mut self) {
+        let dials = &self.world.dialling;
+        assert!(
+            !dials
+                .iter()
+                .any(|dial| dial.target.contains("x.example.org")),
+            "UPT-10: dials for a stranger: {dials:?}"
+        );
         let now = self.world.now;
         for actor in &mut self.actors {
             let consumed = self.world.sockets[actor.client.peer].consumed;

@@ -1,0 +1,92 @@
+//! Faults that the simulation must find: its self-test. Each names a mistake that a relay can
+//! make; the places where it is made ask [`planted`], which is a constant `false` unless the
+//! crate is built with the feature `planted-faults`.
+
+/// A mistake, planted for the thread that runs the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// A chunk is held and its 200 never goes out.
+    LostVerdict,
+    /// The 200 goes out at the head.
+    EarlyOk,
+    /// A bound is reached and the source is still read.
+    UnpausedSource,
+    /// The source may be read again and nobody says so.
+    LostResume,
+    /// A continuation's Byte-Range starts one octet too late.
+    OffByOneRange,
+    /// What left does not count as gone.
+    CreditLost,
+    /// One failure, two REPORTs.
+    ReportTwice,
+    /// The last piece ends `+`.
+    WrongFlag,
+    /// Whoever knows a token may send onward under it.
+    DirectionUnchecked,
+    /// The hop timer is half as long.
+    ShortTimer,
+    /// An answered piece stays in custody.
+    CustodyKept,
+    /// Two handoffs to one shard change places.
+    HandoffReordered,
+    /// A piece ends `+` and what was queued behind it is forgotten.
+    NoContinuation,
+    /// An octet of a body changes.
+    OctetFlipped,
+    /// A SEND with Failure-Report no is answered.
+    ResponseToNo,
+    /// A response travels back under the transact-id of the outgoing hop.
+    TransactIdKept,
+}
+
+#[cfg(feature = "planted-faults")]
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::LostVerdict,
+        Self::EarlyOk,
+        Self::UnpausedSource,
+        Self::LostResume,
+        Self::OffByOneRange,
+        Self::CreditLost,
+        Self::ReportTwice,
+        Self::WrongFlag,
+        Self::DirectionUnchecked,
+        Self::ShortTimer,
+        Self::CustodyKept,
+        Self::HandoffReordered,
+        Self::NoContinuation,
+        Self::OctetFlipped,
+        Self::ResponseToNo,
+        Self::TransactIdKept,
+    ];
+}
+
+#[cfg(feature = "planted-faults")]
+mod store {
+    use super::Fault;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// Plants a fault into every machine that this thread runs, or takes it out again.
+    pub fn plant(fault: Option<Fault>) {
+        PLANTED.set(fault);
+    }
+
+    pub(in crate::relay) fn planted(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
+}
+
+#[cfg(feature = "planted-faults")]
+pub use store::plant;
+#[cfg(feature = "planted-faults")]
+pub(super) use store::planted;
+
+#[cfg(not(feature = "planted-faults"))]
+pub(super) const fn planted(_: Fault) -> bool {
+    false
+}
