@@ -171,10 +171,9 @@ impl Relay {
         let paused = (connection.pauses > 0 || full) && !planted(Fault::UnpausedSource);
         if paused && connection.paused_since.is_none() {
             connection.paused_since = Some(now.unwrap_or(connection.used));
-        } else if !paused && connection.paused_since.take().is_some() {
-            if !planted(Fault::LostResume) {
-                self.commands.push_back(Command::Resume(key));
-            }
+        } else if !paused && connection.paused_since.take().is_some() && !planted(Fault::LostResume)
+        {
+            self.commands.push_back(Command::Resume(key));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::relay::{Accepted, Transport};
 
 use super::mesh::ShardMessage;
 use super::socket::Socket;
-use super::{Shard, reader};
+use super::{Shard, flush, reader};
 
 /// A listener of this shard.
 pub struct Listening {
@@ -133,6 +133,9 @@ pub(super) fn adopt(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted) {
         }
     };
     let socket = Rc::new(Socket::new(stream, accepted.remote, tls, now));
+    // A slot that the machine has just freed may be given to this one: its old socket must have
+    // been let go by then.
+    flush::follow(shard);
     let mut relay = shard.relay.borrow_mut();
     let key = relay.accept(now, accepted);
     shard.insert(key, socket.clone());
