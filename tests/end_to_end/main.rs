@@ -1,0 +1,14 @@
+//! The real binary with two shards and real TLS sockets: what crosses between the shards, what a
+//! drain leaves behind, and what bad company may cost the others.
+//!
+//! The tests take turns: throughput and the time of a drain mean little beside one another.
+
+mod crossing;
+mod draining;
+mod isolation;
+mod pair;
+
+// The world of the conformance suite; not all of it is needed here.
+#[allow(dead_code)]
+#[path = "../conformance/support/mod.rs"]
+mod support;
