@@ -75,9 +75,18 @@ impl Settings {
     }
 
     fn is_host(&self, uri: &Uri<'_>, domains_too: bool) -> bool {
+        let served: &[String] = if domains_too { &self.domains } else { &[] };
+        let names = || self.hosts.iter().chain(served);
+        let text = uri.host();
+        if names().any(|name| name.as_bytes().eq_ignore_ascii_case(text)) {
+            return true;
+        }
+        // Only escapes and IPv6 literals can spell a name in another way.
+        if !text.iter().any(|octet| matches!(octet, b'%' | b':' | b'[')) {
+            return false;
+        }
         let host = uri.canonical_host();
-        let names = |name: &String| Host::from_text(name) == host;
-        self.hosts.iter().any(names) || (domains_too && self.domains.iter().any(names))
+        names().any(|name| Host::from_text(name) == host)
     }
 
     /// Whether the operator lets the verified relay `name` use us (AUT-24).
