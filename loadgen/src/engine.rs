@@ -38,6 +38,7 @@ use board::Board;
 use connection::Connection;
 use link::Scratch;
 use record::Record;
+use session::{Pace, Role};
 use shared::{Live, Shared, Timeline};
 
 const TIMER: Token = Token(usize::MAX);
@@ -49,6 +50,8 @@ const DISPLAY_EVERY: u64 = 200_000_000;
 /// What a thread hands over at its end.
 pub struct Outcome {
     pub counts: Counts,
+    pub film_counts: Counts,
+    pub standing_counts: Counts,
     pub stray: Wrong,
     pub record: Record,
     /// CPU of this thread over the measured stretch.
@@ -57,6 +60,8 @@ pub struct Outcome {
     pub connections: usize,
     /// Connections that ended although nobody here closed them.
     pub lost_connections: u64,
+    /// Connections whose receiver stands still that the relay has ended.
+    pub standing_ended: u64,
     /// How much of the measured stretch was run.
     pub measured: Duration,
     pub waited_at_end: Duration,
@@ -88,6 +93,7 @@ pub struct Engine {
     sending: (u64, u64),
     period: f64,
     lost_connections: u64,
+    standing_ended: u64,
     usage_marks: [Option<ThreadUsage>; 2],
     displayed_at: u64,
     closing: bool,
@@ -118,6 +124,7 @@ impl Engine {
             sending: (u64::MAX, u64::MAX),
             period,
             lost_connections: 0,
+            standing_ended: 0,
             usage_marks: [None, None],
             displayed_at: 0,
             closing: false,
@@ -209,7 +216,7 @@ impl Engine {
         self.sending = (start, until);
         self.board.record.window = (from, until);
         for place in 0..self.board.sessions.len() {
-            if self.board.plan.rate.is_some() {
+            if self.board.sessions[place].flow.pace == Pace::Open {
                 // Spread the sessions evenly over one period.
                 let share = f64::from(self.board.sessions[place].id) / self.board.plan.pairs as f64;
                 let due = start + (share * self.period) as u64;
@@ -227,9 +234,10 @@ impl Engine {
     /// Waits for what is not settled, as long as patience lasts.
     fn settle(&mut self) -> Duration {
         let began = Instant::now();
-        let patience = self.board.plan.patience;
+        let patience = self.board.plan.patience.as_nanos() as u64;
+        let since = self.board.read_clock();
         while self.unsettled() > 0
-            && began.elapsed() < patience
+            && self.board.now - self.board.moved_at.max(since) < patience
             && !self.everything_is_broken()
             && !self.shared.is_stopped()
         {
@@ -261,10 +269,15 @@ impl Engine {
     }
 
     fn account(mut self, waited_at_end: Duration) -> Outcome {
-        let mut counts = Counts::default();
+        let [mut counts, mut film_counts, mut standing_counts] = [Counts::default(); 3];
         for session in &mut self.board.sessions {
             session.ledger.close();
-            counts.add(session.ledger.counts());
+            let sum = match session.flow.role {
+                Role::Main => &mut counts,
+                Role::Film => &mut film_counts,
+                Role::Standing => &mut standing_counts,
+            };
+            sum.add(session.ledger.counts());
         }
         self.display(true);
         let usage = match self.usage_marks {
@@ -273,6 +286,9 @@ impl Engine {
         };
         Outcome {
             counts,
+            film_counts,
+            standing_counts,
+            standing_ended: self.standing_ended,
             stray: self.board.stray,
             usage,
             success_reports: self.board.success_reports,

@@ -114,6 +114,8 @@ pub struct Progress {
     pub delivered: Option<u64>,
     /// Its last 200 came just now; it was due then.
     pub acknowledged: Option<u64>,
+    /// It has failed for good just now; it was due then.
+    pub reported: Option<u64>,
     /// Nothing is open about it any more.
     pub settled: bool,
 }
@@ -190,6 +192,14 @@ impl Ledger {
         };
         entry.chunks += 1;
         entry.sent_whole |= last;
+        self.check(message)
+    }
+
+    /// The rest of it, because some of it has failed, will not be sent.
+    pub fn abandoned(&mut self, message: u64) -> Progress {
+        if let Some(entry) = self.entry_mut(message) {
+            entry.sent_whole = true;
+        }
         self.check(message)
     }
 
@@ -291,6 +301,7 @@ impl Ledger {
         if answered && (arrived || failed) {
             entry.settled = true;
             progress.settled = true;
+            progress.reported = (!arrived).then_some(due_at);
         }
         self.book(message, progress, arrived);
         progress
@@ -473,6 +484,18 @@ mod tests {
         // Octets that come nevertheless are late, not doubled.
         ledger.arrived(reported, 0, 100, true);
         assert_eq!(ledger.counts().wrong.total(), 0);
+    }
+
+    #[test]
+    fn an_abandoned_message_settles_with_its_failure() {
+        let mut ledger = Ledger::new(Report::Yes);
+        let message = ledger.begin(1000, 5);
+        ledger.chunk_sent(message, false);
+        ledger.arrived(message, 0, 60, true);
+        assert!(!ledger.answered(message, 0, 100, 413).settled);
+        let done = ledger.abandoned(message);
+        assert_eq!((done.settled, done.reported), (true, Some(5)));
+        assert_eq!((ledger.counts().reported, ledger.unsettled()), (1, 0));
     }
 
     #[test]

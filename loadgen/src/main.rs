@@ -13,6 +13,7 @@ mod progress;
 mod ranges;
 mod resolve;
 mod run;
+mod sizes;
 mod summary;
 mod threshold;
 mod usage;
@@ -43,7 +44,7 @@ fn run_with(options: &Options) -> Result<u8, String> {
     if !options.quiet {
         eprintln!("{}", headline(options, &resolved.plan));
     }
-    let mut summary = run::run(resolved.plan, resolved.relay_pid, options.quiet)?;
+    let mut summary = run::run(resolved.plan, &resolved.relay_pids, options.quiet)?;
     summary.workload = format!("{:?}", options.workload).to_lowercase();
     if let Some(thresholds) = &options.threshold {
         summary.missed_thresholds = thresholds.missed(|name| summary.value(name));
@@ -62,26 +63,29 @@ fn run_with(options: &Options) -> Result<u8, String> {
 }
 
 fn headline(options: &Options, plan: &plan::Plan) -> String {
-    let what = match options.workload {
+    let mut what = match options.workload {
         Workload::Idle => format!("{} idle connections", plan.connections),
         _ => {
-            let (low, high) = plan.sizes;
-            let size = if low == high {
-                low.to_string()
-            } else {
-                format!("{low} to {high}")
-            };
             let pace = match plan.rate {
                 Some(rate) => format!("{rate} messages/s"),
                 None => format!("window {}", plan.window),
             };
-            format!("{} pairs, {pace}, messages of {size} octets", plan.pairs)
+            format!("{} pairs, {pace}, messages of {}", plan.pairs, plan.sizes)
         }
     };
+    if let Some(films) = plan.films {
+        what += &format!(
+            ", beside {} films of {} octets,",
+            films.sessions, films.octets
+        );
+    }
+    let through = plan
+        .relays
+        .iter()
+        .map(|r| format!("{} at {}", r.host, r.address));
     format!(
-        "{what} through {} at {}, {:.0} s after {:.0} s of warm-up",
-        plan.host,
-        plan.address,
+        "{what} through {}, {:.0} s after {:.0} s of warm-up",
+        through.collect::<Vec<_>>().join(" and "),
         plan.duration.as_secs_f64(),
         plan.warmup.as_secs_f64()
     )

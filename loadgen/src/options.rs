@@ -6,17 +6,23 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::sizes::Sizes;
+
 const EXAMPLES: &str = "\
 Examples:
   msrpload --dev
-      ten seconds of mixed chat through the relay that `cargo run --release -- dev` runs
-  msrpload chat --dev --pairs 50 --window 16 --cpu 1
-      closed loop: every sender keeps 16 messages of 300 octets under way
+      ten seconds of chat of all kinds through the relay that `cargo run --release -- dev` runs
   msrpload chat --dev --rate 5000 --sender both
       open loop: 5,000 messages a second, latency counted from when each was due
+  msrpload chat --dev --pairs 50 --window 16 --cpu 1
+      closed loop: every sender keeps 16 messages of 300 octets under way
   msrpload file --dev --message-size 1MiB --chunk-size 64KiB --pairs 4
       big messages
-  msrpload idle --dev --connections 10000 --relay-pid 4711
+  msrpload --dev --via
+      through two relays, those of `cargo run --release -- dev --two`: senders log in at A, receivers at B
+  msrpload mixed --dev --pairs 100 --rate 1000 --film-size 64MiB --film-receiver-rate 1MiB
+      the latency of chats beside a film whose receiver is slow
+  msrpload idle --dev --connections 10000 --source-spread
       10,000 authenticated connections held; memory of the relay for each
   msrpload chat --address 127.0.0.1:31000 --host relay.test --ca ca.crt --user alice:secret-a
       any other RFC 4976 relay
@@ -65,9 +71,33 @@ pub struct Options {
     /// cannot: AUTH needs TLS (RFC 4976 §9.2).
     #[arg(long, value_name = "HOST:PORT", help_heading = "Relay")]
     pub tcp: Option<String>,
-    /// Read CPU and memory of this process and its children.
-    #[arg(long, value_name = "PID", help_heading = "Relay")]
-    pub relay_pid: Option<u32>,
+    /// Read CPU and memory of this process and its children; repeat it for a second relay, and they are added up.
+    #[arg(long = "relay-pid", value_name = "PID", help_heading = "Relay")]
+    pub relay_pids: Vec<u32>,
+
+    /// Senders log in at the relay above, receivers at a second one, and messages go through both: To-Path is A's URI,
+    /// B's URI, receiver. With --dev the second one is that of `msrpd dev --two`.
+    #[arg(long, help_heading = "Second relay")]
+    pub via: bool,
+    /// Where the second relay listens for TLS.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Second relay")]
+    pub via_address: Option<String>,
+    /// Its name in MSRP URIs and in its certificate [default: the host of --via-address].
+    #[arg(long, value_name = "NAME", help_heading = "Second relay")]
+    pub via_host: Option<String>,
+    /// The authorities (PEM) that its certificate must come from [default: those of --ca].
+    #[arg(long, value_name = "FILE", help_heading = "Second relay")]
+    pub via_ca: Option<PathBuf>,
+    /// The realm that it must ask for [default: any].
+    #[arg(long, value_name = "REALM", help_heading = "Second relay")]
+    pub via_realm: Option<String>,
+    /// A user to log in as at the second relay; repeat it for several [default: those of --user].
+    #[arg(
+        long = "via-user",
+        value_name = "NAME:PASSWORD",
+        help_heading = "Second relay"
+    )]
+    pub via_users: Vec<String>,
 
     /// Who is authenticated: the receiver (foreign sender), the sender, or both; mix takes turns.
     #[arg(long, value_enum, help_heading = "Clients")]
@@ -99,6 +129,7 @@ pub struct Options {
     )]
     pub listen_key: Option<PathBuf>,
     /// Pairs of clients, each with connections of its own [default: 50; file: 4; mix: 12].
+    /// In the workload mixed these are the chats.
     #[arg(long, help_heading = "Clients")]
     pub pairs: Option<usize>,
     /// Connections of the workload idle.
@@ -111,20 +142,23 @@ pub struct Options {
     #[arg(long, help_heading = "Clients")]
     pub source_spread: bool,
 
-    /// Octets of a chat message: a number, or a range to draw from such as 100-2000.
-    #[arg(long, default_value = "300", value_parser = parse_sizes, help_heading = "Messages")]
-    pub size: (u64, u64),
+    /// Octets of a chat message: a number; a range such as 100-2000; sizes or ranges with weights, as in
+    /// 100=60,300-900=30,8KiB=10; or lognormal:MEDIAN:SIGMA[:MAX], as in lognormal:200:1.2.
+    #[arg(long, default_value = "300", value_parser = crate::sizes::parse, help_heading = "Messages")]
+    pub size: Sizes,
     /// Octets of a message of the workload file.
     #[arg(long, default_value = "1MiB", value_parser = parse_octets, help_heading = "Messages")]
     pub message_size: u64,
     /// Octets of a chunk at most.
     #[arg(long, default_value = "64KiB", value_parser = parse_octets, help_heading = "Messages")]
     pub chunk_size: u64,
-    /// Closed loop: messages that each pair keeps under way [default: 16; file: 2; mix: 4].
+    /// Closed loop: messages that each pair keeps under way, the next begun when one is settled [default: file: 2,
+    /// mix: 4].
     #[arg(long, conflicts_with = "rate", help_heading = "Messages")]
     pub window: Option<usize>,
-    /// Open loop: messages a second, all pairs together, however late the relay is. Latencies
-    /// count from when a message was due (no coordinated omission).
+    /// Open loop: messages a second, all pairs together, however late the relay is. Latencies count from when a message
+    /// was due, so that a relay that stops does not hide how long all had to wait (coordinated omission) [default where
+    /// there is no --window: 1000].
     #[arg(long, value_name = "PER_SECOND", help_heading = "Messages")]
     pub rate: Option<f64>,
     /// The Failure-Report that senders ask for.
@@ -140,14 +174,40 @@ pub struct Options {
     #[arg(long, value_name = "OCTETS", value_parser = parse_octets, help_heading = "Messages")]
     pub receiver_rate: Option<u64>,
 
+    /// Sessions of the workload mixed that send a film each, one after the other.
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "SESSIONS",
+        help_heading = "Films"
+    )]
+    pub films: usize,
+    /// Octets of a film; --chunk-size says how it is cut.
+    #[arg(long, default_value = "1GiB", value_parser = parse_octets, help_heading = "Films")]
+    pub film_size: u64,
+    /// Films have connections of their own, or go by those of the first chats, between whose messages they are
+    /// interrupted.
+    #[arg(long, value_enum, default_value_t = FilmOn::Own, help_heading = "Films")]
+    pub film_on: FilmOn,
+    /// Octets a second that each receiver of a film reads.
+    #[arg(long, value_name = "OCTETS", value_parser = parse_octets, help_heading = "Films")]
+    pub film_receiver_rate: Option<u64>,
+    /// Films that each session sends [default: until the end of the run].
+    #[arg(long, value_name = "COUNT", help_heading = "Films")]
+    pub film_count: Option<u64>,
+    /// The receiver of the first chat, or of the first film, reads nothing once the run has begun. Its session is
+    /// accounted for apart: the relay has to report its messages, and to let the others be.
+    #[arg(long, value_enum, value_name = "WHOSE", help_heading = "Films")]
+    pub standing: Option<StandingOption>,
+
     /// How long to measure.
     #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Run")]
     pub duration: Duration,
     /// How long to run before that.
     #[arg(long, default_value = "1s", value_parser = parse_duration, help_heading = "Run")]
     pub warmup: Duration,
-    /// How long to wait at the end for what is neither delivered nor reported: a relay has 30 s to
-    /// report a timeout.
+    /// How long to wait at the end for what is neither delivered nor reported, from when anything was last settled: a
+    /// relay has 30 s to report a timeout.
     #[arg(long, default_value = "35s", value_parser = parse_duration, help_heading = "Run")]
     pub patience: Duration,
     /// Cores to run on, one thread each, such as 1 or 1,2,3 [default: one thread, not pinned].
@@ -161,7 +221,8 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// Bounds that set the exit code, such as 'p99<5ms,lost=0,rate>10000'. Names: p50 p90 p99
     /// p99.9 max ack_p99 sent acknowledged delivered reported lost wrong rate mbps relay_us
-    /// relay_ns_per_octet rss_kib_per_connection own_us.
+    /// relay_ns_per_octet rss_kib_per_connection own_us films_delivered films_reported films_lost
+    /// standing_reported_max.
     #[arg(long, value_name = "LIST", value_parser = crate::threshold::parse, help_heading = "Run")]
     pub threshold: Option<crate::threshold::Thresholds>,
     /// No progress while it runs.
@@ -177,8 +238,26 @@ pub enum Workload {
     Chat,
     /// Big messages in chunks.
     File,
+    /// Chats beside films; the latency is that of the chats alone.
+    Mixed,
+    /// Chat through two relays (--via).
+    Chain,
     /// Connections that log in and then do nothing.
     Idle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FilmOn {
+    /// Connections of their own.
+    Own,
+    /// The same sessions as chats.
+    Shared,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StandingOption {
+    Chat,
+    Film,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -246,14 +325,6 @@ pub fn parse_octets(text: &str) -> Result<u64, String> {
     }
 }
 
-fn parse_sizes(text: &str) -> Result<(u64, u64), String> {
-    let (low, high) = text.split_once('-').unwrap_or((text, text));
-    let (low, high) = (parse_octets(low)?, parse_octets(high)?);
-    (low <= high)
-        .then_some((low, high))
-        .ok_or_else(|| format!("`{text}` runs backwards"))
-}
-
 fn parse_hold(text: &str) -> Result<(Duration, Duration), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     // `5-500` without units is what one means in milliseconds.
@@ -280,8 +351,6 @@ mod tests {
         assert_eq!(parse_octets("64KiB"), Ok(65_536));
         assert_eq!(parse_octets("4GiB"), Ok(1 << 32));
         assert!(parse_octets("0").is_err() && parse_octets("1x").is_err());
-        assert_eq!(parse_sizes("100-2000"), Ok((100, 2000)));
-        assert!(parse_sizes("9-3").is_err());
         let hold = (Duration::from_millis(5), Duration::from_millis(500));
         assert_eq!(parse_hold("5-500"), Ok(hold));
         assert_eq!(parse_hold("5ms-0.5s"), Ok(hold));

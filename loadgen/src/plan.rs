@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::ledger::Report;
+use crate::sizes::Sizes;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -16,12 +17,24 @@ pub struct User {
     pub password: String,
 }
 
+/// A relay that clients log in to.
+pub struct Relay {
+    /// Where it listens for TLS.
+    pub address: SocketAddr,
+    /// Its name in URIs.
+    pub host: String,
+    pub server_name: ServerName<'static>,
+    pub realm: Option<String>,
+    pub users: Vec<User>,
+    pub client_config: Arc<ClientConfig>,
+}
+
 /// Who stands at the two ends of a session, and who connects where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// A foreign sender connects to the relay and sends to `TB b`; the receiver is authenticated.
     Foreign,
-    /// Both are authenticated at the relay: `TA TB b`.
+    /// Both are authenticated: `TA TB b`. With two relays the receiver is at the second.
     Both,
     /// The sender is authenticated; the foreign receiver connects to the relay and speaks first.
     ReceiverConnects,
@@ -37,19 +50,37 @@ pub enum Work {
     Idle,
 }
 
+/// Big messages beside the chats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Films {
+    /// Sessions that send one after the other.
+    pub sessions: usize,
+    pub octets: u64,
+    /// By the connections of chats instead of some of their own.
+    pub shared: bool,
+    /// Octets per second that a film's receiver reads.
+    pub receiver_rate: Option<u64>,
+    /// Messages of each session; `None`: until the end.
+    pub each: Option<u64>,
+}
+
+/// Whose receiver reads nothing from the beginning of the run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Nobody,
+    /// One chat's.
+    Chat,
+    /// One film's.
+    Film,
+}
+
 pub struct Plan {
     pub work: Work,
-    /// Where authenticated clients connect: always TLS.
-    pub address: SocketAddr,
+    /// The relay where senders log in, and with `--via` the one where receivers do.
+    pub relays: Vec<Relay>,
     /// Where foreign clients connect.
     pub foreign_address: SocketAddr,
     pub foreign_tls: bool,
-    /// The relay's name in URIs.
-    pub host: String,
-    pub server_name: ServerName<'static>,
-    pub realm: Option<String>,
-    pub users: Vec<User>,
-    pub client_config: Arc<ClientConfig>,
     /// For receivers that listen. `None`: they listen by plain TCP.
     pub server_config: Option<Arc<ServerConfig>>,
     /// Where receivers listen, and the host of their URIs.
@@ -61,11 +92,12 @@ pub struct Plan {
     /// Idle connections.
     pub connections: usize,
     pub window: usize,
-    /// Smallest and largest message.
-    pub sizes: (u64, u64),
+    pub sizes: Sizes,
     pub chunk_octets: u64,
     /// Messages per second of all pairs together; `None`: closed loop.
     pub rate: Option<f64>,
+    pub films: Option<Films>,
+    pub standing: Standing,
     pub report: Report,
     pub success_report: bool,
     /// Receivers keep their 200s back for a time drawn from here.
@@ -79,6 +111,26 @@ pub struct Plan {
     pub opening_at_once: usize,
     pub warmup: Duration,
     pub duration: Duration,
-    /// How long to wait at the end for what is not settled.
+    /// How long to wait at the end while nothing gets settled any more.
     pub patience: Duration,
+}
+
+impl Plan {
+    /// Sessions of all kinds.
+    pub fn sessions(&self) -> usize {
+        self.pairs + self.films.map_or(0, |films| films.sessions)
+    }
+
+    /// Of these, the ones that do not go by another's connections.
+    pub fn sessions_with_connections(&self) -> usize {
+        match self.films {
+            Some(films) if films.shared => self.pairs,
+            _ => self.sessions(),
+        }
+    }
+
+    /// The relay where receivers are.
+    pub fn last_relay(&self) -> usize {
+        self.relays.len() - 1
+    }
 }

@@ -5,98 +5,69 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::dev::Dev;
+use crate::dev::{Dev, DevUser};
 use crate::ledger::Report;
-use crate::options::{FailureReport, Options, Receiver, Sender, Workload};
-use crate::plan::{Plan, Shape, User, Work};
+use crate::options::{FailureReport, FilmOn, Options, Receiver, Sender, StandingOption, Workload};
+use crate::plan::{Films, Plan, Relay, Shape, Standing, User, Work};
+use crate::sizes::Sizes;
 
-/// A plan, and the process to watch.
+/// A plan, and the processes to watch.
 pub struct Resolved {
     pub plan: Plan,
-    pub relay_pid: Option<u32>,
+    pub relay_pids: Vec<u32>,
 }
+
+/// Messages a second of an open loop that was not told.
+const RATE: f64 = 1_000.0;
 
 pub fn resolve(options: &Options) -> Result<Resolved, String> {
     let dev = match &options.dev {
         Some(folder) => Some(read_dev(folder)?),
         None => None,
     };
-    let dev_address = dev.as_ref().map(|d| d.address.clone());
-    let address_text = options.address.clone().or(dev_address).ok_or(
-        "which relay? Give --dev for the one of `cargo run --release -- dev`, or --address, --host, --ca and --user",
-    )?;
-    let address = look_up(&address_text)?;
-    let host = options
-        .host
-        .clone()
-        .or_else(|| dev.as_ref().map(|d| d.host.clone()))
-        .unwrap_or_else(|| {
-            address_text
-                .rsplit_once(':')
-                .map_or(address_text.as_str(), |(h, _)| h)
-                .to_owned()
-        });
-    let users = users(options, dev.as_ref())?;
-    let shapes = shapes(options);
-    if users.is_empty() {
-        return Err("no user: somebody must log in; give --user NAME:PASSWORD".into());
+    let dev = dev.as_ref();
+    let first = first_relay(options, dev)?;
+    let address = first.address;
+    let mut relays = vec![first];
+    if wants_via(options) {
+        let second = second_relay(options, dev, &relays[0])?;
+        relays.push(second);
     }
+    let shapes = shapes(options)?;
     if options.tcp.is_some() && shapes.iter().all(|s| *s == Shape::Both) {
         return Err(
             "with --sender both everybody logs in, and AUTH needs TLS: leave --tcp out".into(),
         );
     }
-    let server_name = ServerName::try_from(host.clone())
-        .map_err(|_| format!("`{host}` is no host name: check --host"))?;
-    let relay_pid = options.relay_pid.or_else(|| {
-        let folder = options.dev.as_ref()?;
-        dev.as_ref()?.relay_pid(folder)
-    });
-    if let Some(pid) = options.relay_pid
-        && !Path::new(&format!("/proc/{pid}")).exists()
-    {
-        return Err(format!("there is no process {pid}: check --relay-pid"));
-    }
-    let threads = options.threads.unwrap_or(options.cpu.len().max(1)).max(1);
     let pairs = options.pairs.unwrap_or(match options.workload {
         Workload::File => 4,
         Workload::Mix => 12,
-        Workload::Chat | Workload::Idle => 50,
+        _ => 50,
     });
-    let window = options.window.unwrap_or(match options.workload {
-        Workload::File => 2,
-        Workload::Mix => 4,
-        Workload::Chat | Workload::Idle => 16,
-    });
+    let (window, rate) = pace(options);
     if pairs == 0
         || window == 0
         || options.connections == 0
-        || options.rate.is_some_and(|r| r.is_nan() || r <= 0.0)
+        || rate.is_some_and(|r| r.is_nan() || r <= 0.0)
     {
         return Err("--pairs, --window, --connections and --rate must be more than nothing".into());
     }
+    let threads = options.threads.unwrap_or(options.cpu.len().max(1)).max(1);
     let plan = Plan {
         work: if options.workload == Workload::Idle {
             Work::Idle
         } else {
             Work::Messages
         },
-        address,
+        relays,
         foreign_address: options.tcp.as_deref().map_or(Ok(address), look_up)?,
         foreign_tls: options.tcp.is_none(),
-        host,
-        server_name,
-        realm: options
-            .realm
-            .clone()
-            .or_else(|| dev.as_ref()?.realm.clone()),
-        users,
-        client_config: client_config(options, dev.as_ref())?,
-        server_config: server_config(options, dev.as_ref())?,
+        server_config: server_config(options, dev)?,
         listen_address: options.listen_address,
         listen_host: options
             .listen_host
@@ -107,11 +78,13 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         connections: options.connections,
         window,
         sizes: match options.workload {
-            Workload::File => (options.message_size, options.message_size),
-            _ => options.size,
+            Workload::File => Sizes::Fixed(options.message_size),
+            _ => options.size.clone(),
         },
         chunk_octets: options.chunk_size,
-        rate: options.rate,
+        rate,
+        films: films(options)?,
+        standing: standing(options)?,
         report: match options.failure_report {
             FailureReport::Yes => Report::Yes,
             FailureReport::Partial => Report::Partial,
@@ -131,13 +104,164 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         duration: options.duration,
         patience: options.patience,
     };
-    Ok(Resolved { plan, relay_pid })
+    Ok(Resolved {
+        plan,
+        relay_pids: relay_pids(options, dev)?,
+    })
+}
+
+/// Window and rate: a window asks for a closed loop, and latencies are for open ones.
+fn pace(options: &Options) -> (usize, Option<f64>) {
+    let closed = match options.workload {
+        Workload::File => Some(2),
+        Workload::Mix => Some(4),
+        _ => None,
+    };
+    match (options.window, options.rate) {
+        (_, Some(rate)) => (1, Some(rate)),
+        (Some(window), None) => (window, None),
+        (None, None) => closed.map_or((1, Some(RATE)), |window| (window, None)),
+    }
+}
+
+fn wants_via(options: &Options) -> bool {
+    options.via || options.via_address.is_some() || options.workload == Workload::Chain
+}
+
+fn films(options: &Options) -> Result<Option<Films>, String> {
+    if options.workload != Workload::Mixed {
+        return Ok(None);
+    }
+    if options.films == 0 {
+        return Ok(None);
+    }
+    let shared = options.film_on == FilmOn::Shared;
+    if shared && options.film_receiver_rate.is_some() {
+        return Err("--film-receiver-rate slows a connection as a whole, and with --film-on shared chats use it too: leave one of the two out".into());
+    }
+    Ok(Some(Films {
+        sessions: options.films,
+        octets: options.film_size,
+        shared,
+        receiver_rate: options.film_receiver_rate,
+        each: options.film_count,
+    }))
+}
+
+fn standing(options: &Options) -> Result<Standing, String> {
+    match options.standing {
+        None => Ok(Standing::Nobody),
+        Some(StandingOption::Chat) => Ok(Standing::Chat),
+        Some(StandingOption::Film)
+            if options.workload != Workload::Mixed
+                || options.films == 0
+                || options.film_on == FilmOn::Shared =>
+        {
+            Err(
+                "--standing film is for the workload mixed, with films on connections of their own"
+                    .into(),
+            )
+        }
+        Some(StandingOption::Film) => Ok(Standing::Film),
+    }
+}
+
+fn first_relay(options: &Options, dev: Option<&Dev>) -> Result<Relay, String> {
+    let address_text = options.address.clone().or_else(|| Some(dev?.address.clone())).ok_or(
+        "which relay? Give --dev for the one of `cargo run --release -- dev`, or --address, --host, --ca and --user",
+    )?;
+    let host = options.host.clone().or_else(|| Some(dev?.host.clone()));
+    let host = host.unwrap_or_else(|| host_of(&address_text));
+    let given = options.users.iter().map(|u| parse_user(u));
+    let mut users = given.collect::<Result<Vec<_>, _>>()?;
+    if let Some(file) = &options.users_file {
+        users.extend(users_of_file(file)?);
+    }
+    if users.is_empty() {
+        users.extend(dev.into_iter().flat_map(|dev| known_users(&dev.users)));
+    }
+    if users.is_empty() {
+        return Err("no user: somebody must log in; give --user NAME:PASSWORD".into());
+    }
+    let ca = options.ca.as_ref().or(dev.map(|d| &d.ca));
+    let ca =
+        ca.ok_or("which authority signed the relay's certificate? Give its PEM file with --ca")?;
+    Ok(Relay {
+        address: look_up(&address_text)?,
+        server_name: server_name(&host, "--host")?,
+        host,
+        realm: options.realm.clone().or_else(|| dev?.realm.clone()),
+        users,
+        client_config: client_config(ca, "--ca")?,
+    })
+}
+
+fn second_relay(options: &Options, dev: Option<&Dev>, first: &Relay) -> Result<Relay, String> {
+    let via = dev.and_then(|dev| dev.via.as_ref());
+    let address_text = match (&options.via_address, via, &options.dev) {
+        (Some(address), ..) => address.clone(),
+        (None, Some(via), _) => via.address.clone(),
+        (None, None, Some(folder)) => {
+            return Err(format!(
+                "{} knows of one relay only: start two with `cargo run --release -- dev --two`, or give --via-address",
+                folder.join("dev.toml").display()
+            ));
+        }
+        (None, None, None) => {
+            return Err("which second relay? Give --via-address and --via-host, or --dev for the two of `cargo run --release -- dev --two`".into());
+        }
+    };
+    let host = options.via_host.clone().or_else(|| Some(via?.host.clone()));
+    let host = host.unwrap_or_else(|| host_of(&address_text));
+    let given = options.via_users.iter().map(|u| parse_user(u));
+    let mut users = given.collect::<Result<Vec<_>, _>>()?;
+    if users.is_empty() {
+        users.extend(via.into_iter().flat_map(|via| known_users(&via.users)));
+    }
+    if users.is_empty() {
+        users.clone_from(&first.users);
+    }
+    let ca = options.via_ca.as_ref().or_else(|| via?.ca.as_ref());
+    Ok(Relay {
+        address: look_up(&address_text)?,
+        server_name: server_name(&host, "--via-host")?,
+        host,
+        realm: options.via_realm.clone().or_else(|| via?.realm.clone()),
+        users,
+        client_config: match ca {
+            Some(file) => client_config(file, "--via-ca")?,
+            None => Arc::clone(&first.client_config),
+        },
+    })
+}
+
+fn server_name(host: &str, option: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("`{host}` is no host name: check {option}"))
+}
+
+fn host_of(address: &str) -> String {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.to_owned()
+}
+
+fn relay_pids(options: &Options, dev: Option<&Dev>) -> Result<Vec<u32>, String> {
+    for pid in &options.relay_pids {
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            return Err(format!("there is no process {pid}: check --relay-pid"));
+        }
+    }
+    match (dev, &options.dev) {
+        (Some(dev), Some(folder)) if options.relay_pids.is_empty() => {
+            Ok(dev.relay_pids(folder, wants_via(options)))
+        }
+        _ => Ok(options.relay_pids.clone()),
+    }
 }
 
 fn read_dev(folder: &Path) -> Result<Dev, String> {
-    let name = folder.as_os_str();
-    if !folder.exists() && ["chat", "file", "idle", "mix"].iter().any(|w| name == *w) {
-        let name = name.display();
+    let name = folder.as_os_str().to_string_lossy();
+    if !folder.exists() && Workload::from_str(&name, false).is_ok() {
         return Err(format!(
             "`{name}` was read as the folder of --dev; write the workload first: msrpload {name} --dev"
         ));
@@ -145,7 +269,15 @@ fn read_dev(folder: &Path) -> Result<Dev, String> {
     Dev::read(folder)
 }
 
-fn shapes(options: &Options) -> Vec<Shape> {
+fn shapes(options: &Options) -> Result<Vec<Shape>, String> {
+    if wants_via(options) {
+        return match options.sender {
+            None | Some(Sender::Both) => Ok(vec![Shape::Both]),
+            Some(_) => Err(
+                "with --via senders log in at the first relay and receivers at the second: leave --sender out".into(),
+            ),
+        };
+    }
     let authenticated = match options.receiver {
         Receiver::Connects => Shape::ReceiverConnects,
         Receiver::Listens => Shape::RelayDials,
@@ -155,12 +287,12 @@ fn shapes(options: &Options) -> Vec<Shape> {
     } else {
         Sender::Foreign
     };
-    match options.sender.unwrap_or(by_default) {
+    Ok(match options.sender.unwrap_or(by_default) {
         Sender::Foreign => vec![Shape::Foreign],
         Sender::Authenticated => vec![authenticated],
         Sender::Both => vec![Shape::Both],
         Sender::Mix => vec![Shape::Foreign, Shape::Both, authenticated],
-    }
+    })
 }
 
 fn look_up(text: &str) -> Result<SocketAddr, String> {
@@ -173,51 +305,39 @@ fn look_up(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("`{text}` has no address"))
 }
 
-fn users(options: &Options, dev: Option<&Dev>) -> Result<Vec<User>, String> {
-    let parse = |text: &str| match text.split_once(':') {
+fn parse_user(text: &str) -> Result<User, String> {
+    match text.split_once(':') {
         Some((name, password)) if !name.is_empty() => Ok(User {
             name: name.to_owned(),
             password: password.to_owned(),
         }),
         _ => Err(format!("`{text}` is no NAME:PASSWORD")),
-    };
-    let mut users = options
-        .users
-        .iter()
-        .map(|u| parse(u))
-        .collect::<Result<Vec<_>, _>>()?;
-    if let Some(file) = &options.users_file {
-        let text = fs::read_to_string(file)
-            .map_err(|e| format!("--users-file {}: {e}", file.display()))?;
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty() && !l.starts_with('#'))
-        {
-            users.push(parse(line).map_err(|e| format!("{}: {e}", file.display()))?);
-        }
     }
-    if let Some(dev) = dev.filter(|_| users.is_empty()) {
-        let known = dev.users.iter();
-        users.extend(known.map(|u| User {
-            name: u.name.clone(),
-            password: u.password.clone(),
-        }));
-    }
-    Ok(users)
 }
 
-fn client_config(options: &Options, dev: Option<&Dev>) -> Result<Arc<ClientConfig>, String> {
-    let file = options
-        .ca
-        .as_ref()
-        .or(dev.map(|d| &d.ca))
-        .ok_or("which authority signed the relay's certificate? Give its PEM file with --ca")?;
+fn users_of_file(file: &Path) -> Result<Vec<User>, String> {
+    let text =
+        fs::read_to_string(file).map_err(|e| format!("--users-file {}: {e}", file.display()))?;
+    let lines = text.lines().map(str::trim);
+    lines
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(|line| parse_user(line).map_err(|e| format!("{}: {e}", file.display())))
+        .collect()
+}
+
+fn known_users(users: &[DevUser]) -> impl Iterator<Item = User> + '_ {
+    users.iter().map(|user| User {
+        name: user.name.clone(),
+        password: user.password.clone(),
+    })
+}
+
+fn client_config(file: &Path, option: &str) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file)? {
         roots
             .add(certificate)
-            .map_err(|e| format!("--ca {}: {e}", file.display()))?;
+            .map_err(|e| format!("{option} {}: {e}", file.display()))?;
     }
     let mut config =
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

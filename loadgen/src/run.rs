@@ -10,9 +10,10 @@ use crate::engine::record::Record;
 use crate::engine::shared::{Shared, Timeline};
 use crate::engine::{Engine, Outcome};
 use crate::ids;
-use crate::plan::{Plan, Shape, Work};
+use crate::ledger::Counts;
+use crate::plan::{Plan, Shape, Standing, Work};
 use crate::progress::{EVERY, Progress};
-use crate::summary::{Latency, Measured, Own, Relay, SetUp, Summary};
+use crate::summary::{FilmResult, Latency, Measured, Own, Relay, SetUp, StandingResult, Summary};
 use crate::usage::{ProcessUsage, ThreadUsage};
 
 /// Readings of the relay: before anything, when all is set up, at both ends of the measured
@@ -26,11 +27,11 @@ struct Readings {
 }
 
 /// Makes the run. An error means that it could not even begin.
-pub fn run(plan: Plan, relay_pid: Option<u32>, quiet: bool) -> Result<Summary, String> {
+pub fn run(plan: Plan, relay_pids: &[u32], quiet: bool) -> Result<Summary, String> {
     let plan = Arc::new(plan);
     let shared = Arc::new(Shared::new(plan.threads, ids::letters()));
     let mut progress = Progress::new(quiet);
-    let read = || relay_pid.and_then(ProcessUsage::read);
+    let read = || ProcessUsage::read(relay_pids);
     let mut readings = Readings {
         before: read(),
         ..Readings::default()
@@ -39,7 +40,7 @@ pub fn run(plan: Plan, relay_pid: Option<u32>, quiet: bool) -> Result<Summary, S
     let threads = start(&plan, &shared)?;
     let wanted = match plan.work {
         Work::Idle => plan.connections,
-        Work::Messages => (0..plan.pairs)
+        Work::Messages => (0..plan.sessions_with_connections())
             .map(|pair| plan.shapes[pair % plan.shapes.len()])
             .map(|shape| if shape == Shape::RelayDials { 1 } else { 2 })
             .sum(),
@@ -63,7 +64,7 @@ pub fn run(plan: Plan, relay_pid: Option<u32>, quiet: bool) -> Result<Summary, S
     settle(&plan, &shared, &threads, &mut progress);
     let outcomes = collect(threads)?;
     progress.finish();
-    Ok(sum_up(&plan, relay_pid, &readings, set_up_time, outcomes))
+    Ok(sum_up(&plan, relay_pids, &readings, set_up_time, outcomes))
 }
 
 fn start(plan: &Arc<Plan>, shared: &Arc<Shared>) -> Result<Vec<JoinHandle<Outcome>>, String> {
@@ -146,7 +147,7 @@ fn collect(threads: Vec<JoinHandle<Outcome>>) -> Result<Vec<Outcome>, String> {
 
 fn sum_up(
     plan: &Plan,
-    relay_pid: Option<u32>,
+    relay_pids: &[u32],
     readings: &Readings,
     set_up_time: Duration,
     outcomes: Vec<Outcome>,
@@ -159,11 +160,16 @@ fn sum_up(
         ..Summary::default()
     };
     let mut measured = Duration::ZERO;
+    let [mut film_counts, mut standing_counts] = [Counts::default(); 2];
+    let mut standing_ended = 0;
     for outcome in outcomes {
         measured = measured.max(outcome.measured);
         record.merge(&outcome.record);
         usage.add(&outcome.usage);
         summary.counts.add(&outcome.counts);
+        film_counts.add(&outcome.film_counts);
+        standing_counts.add(&outcome.standing_counts);
+        standing_ended += outcome.standing_ended;
         summary.stray.add(&outcome.stray);
         summary.success_reports += outcome.success_reports;
         summary.set_up.connections += outcome.connections;
@@ -210,12 +216,35 @@ fn sum_up(
         threads: plan.threads,
         lateness_us: Latency::of(&record.lateness),
     };
-    summary.relay = relay_pid.and_then(|pid| relay(pid, readings, &summary.measured, connections));
+    let octets = sums.octets + record.film_sums.octets + record.standing_sums.octets;
+    summary.relay = relay(relay_pids, readings, &summary.measured, octets, connections);
+    if let Some(films) = plan.films {
+        summary.films = Some(FilmResult {
+            sessions: films.sessions,
+            counts: film_counts,
+            octets: record.film_sums.octets,
+            megabytes_per_second: record.film_sums.octets as f64 / seconds / 1e6,
+            delivery_us: Latency::of(&record.films),
+        });
+    }
+    if plan.standing != Standing::Nobody {
+        summary.standing = Some(StandingResult {
+            counts: standing_counts,
+            reported_after_us: Latency::of(&record.standing_reports),
+            connections_ended: standing_ended,
+        });
+    }
     summary.warnings = warnings(plan, &summary);
     summary
 }
 
-fn relay(pid: u32, readings: &Readings, measured: &Measured, connections: usize) -> Option<Relay> {
+fn relay(
+    pids: &[u32],
+    readings: &Readings,
+    measured: &Measured,
+    octets: u64,
+    connections: usize,
+) -> Option<Relay> {
     let (from, until) = readings.from.zip(readings.until)?;
     let used = until.since(&from);
     let cpu = used.cpu.as_secs_f64();
@@ -224,14 +253,14 @@ fn relay(pid: u32, readings: &Readings, measured: &Measured, connections: usize)
         |usage: Option<ProcessUsage>| usage.map_or(0.0, |u| u.rss_octets as f64 / 1_048_576.0);
     let grown = mib(readings.set_up) - mib(readings.before);
     Some(Relay {
-        pid,
+        pids: pids.to_vec(),
         cpu_seconds: cpu,
         user_seconds: used.user.as_secs_f64(),
         system_seconds: used.system.as_secs_f64(),
         cpu_share: cpu / measured.seconds,
         cpu_us_per_message: per(1e6, measured.delivered),
         cpu_us_per_chunk: per(1e6, measured.chunks_received),
-        cpu_ns_per_octet: per(1e9, measured.octets),
+        cpu_ns_per_octet: per(1e9, octets),
         rss_mib_before: mib(readings.before),
         rss_mib_set_up: mib(readings.set_up),
         rss_mib_end: mib(Some(until)),
@@ -243,7 +272,7 @@ fn relay(pid: u32, readings: &Readings, measured: &Measured, connections: usize)
 fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
     let mut out = Vec::new();
     let own = &summary.own;
-    let relay_share = summary.relay.map(|r| r.cpu_share);
+    let relay_share = summary.relay.as_ref().map(|r| r.cpu_share);
     if own.cpu_share / plan.threads as f64 > 0.9 && relay_share.is_none_or(|share| share < 0.9) {
         let text = "the load generator was the bottleneck: rate and latency are its own; give it more cores (--cpu 1,2)";
         out.push(text.into());
@@ -256,6 +285,12 @@ fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
     }
     if own.lateness_us.p99 > 0.2 * summary.measured.delivery_us.p99 && own.lateness_us.p99 > 500.0 {
         out.push("we were late for what was due: part of the latency is ours".into());
+    }
+    if let Some(films) = summary.films.as_ref().filter(|films| films.octets == 0) {
+        out.push(format!(
+            "no octet of a film arrived in the measured stretch ({} were sent): the chats were alone; make it --film-size larger or leave --film-count out",
+            films.counts.sent
+        ));
     }
     out
 }

@@ -69,9 +69,32 @@ pub struct SetUp {
     pub relay_cpu_us_per_connection: Option<f64>,
 }
 
+/// What became of the films beside the chats.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct FilmResult {
+    pub sessions: usize,
+    /// Films; delivered means whole, reported refused or failed.
+    pub counts: Counts,
+    /// Octets that arrived in the measured stretch.
+    pub octets: u64,
+    pub megabytes_per_second: f64,
+    /// Of whole films, in the whole run.
+    pub delivery_us: Latency,
+}
+
+/// What became of the messages to a receiver that stands still.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct StandingResult {
+    pub counts: Counts,
+    /// From when a message was due to its failure's being known.
+    pub reported_after_us: Latency,
+    /// Whether the relay has closed its connection, as far as one sees without reading.
+    pub connections_ended: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Relay {
-    pub pid: u32,
+    pub pids: Vec<u32>,
     pub cpu_seconds: f64,
     pub user_seconds: f64,
     pub system_seconds: f64,
@@ -109,6 +132,8 @@ pub struct Summary {
     pub success_reports: u64,
     pub lost_connections: u64,
     pub measured: Measured,
+    pub films: Option<FilmResult>,
+    pub standing: Option<StandingResult>,
     pub set_up: SetUp,
     pub relay: Option<Relay>,
     pub own: Own,
@@ -123,14 +148,21 @@ pub struct Summary {
 
 impl Summary {
     pub fn wrong(&self) -> u64 {
-        self.counts.wrong.total() + self.stray.total()
+        let all = self.all_counts().map(|counts| counts.wrong.total());
+        all.sum::<u64>() + self.stray.total()
+    }
+
+    /// Of all kinds of sessions.
+    fn all_counts(&self) -> impl Iterator<Item = &Counts> {
+        let films = self.films.iter().map(|films| &films.counts);
+        let standing = self.standing.iter().map(|standing| &standing.counts);
+        std::iter::once(&self.counts).chain(films).chain(standing)
     }
 
     /// 0, 1 or 2 as `--help` says.
     pub fn exit_code(&self) -> u8 {
         let nothing = self.counts.sent > 0 && self.counts.delivered == 0;
-        let bad = self.counts.lost > 0
-            || self.counts.unanswered > 0
+        let bad = self.all_counts().any(|c| c.lost + c.unanswered > 0)
             || self.wrong() > 0
             || self.lost_connections > 0
             || nothing
@@ -160,9 +192,13 @@ impl Summary {
             "wrong" => self.wrong() as f64,
             "rate" => m.messages_per_second,
             "mbps" => m.megabytes_per_second,
-            "relay_us" => self.relay?.cpu_us_per_message?,
-            "relay_ns_per_octet" => self.relay?.cpu_ns_per_octet?,
-            "rss_kib_per_connection" => self.relay?.rss_kib_per_connection,
+            "films_delivered" => self.films?.counts.delivered as f64,
+            "films_reported" => self.films?.counts.reported as f64,
+            "films_lost" => self.films?.counts.lost as f64,
+            "standing_reported_max" => self.standing?.reported_after_us.max,
+            "relay_us" => self.relay.as_ref()?.cpu_us_per_message?,
+            "relay_ns_per_octet" => self.relay.as_ref()?.cpu_ns_per_octet?,
+            "rss_kib_per_connection" => self.relay.as_ref()?.rss_kib_per_connection,
             "own_us" => self.own.cpu_us_per_message?,
             _ => return None,
         })
@@ -208,6 +244,7 @@ impl Summary {
                 row("200s held", latency(&m.held_us));
             }
         }
+        self.beside_rows(&mut row);
         self.set_up_rows(&mut row);
         self.cost_rows(&mut row);
         if self.lost_connections > 0 {
@@ -232,6 +269,32 @@ impl Summary {
             let _ = writeln!(out, "  {:<16}and {} more", "notice", self.notices_dropped);
         }
         out
+    }
+
+    fn beside_rows(&self, row: &mut impl FnMut(&str, String)) {
+        if let Some(films) = &self.films {
+            let c = &films.counts;
+            let mut text = format!(
+                "{} sent, {} whole, {} refused or failed, {} lost, {:.1} MB/s",
+                c.sent, c.delivered, c.reported, c.lost, films.megabytes_per_second
+            );
+            if films.delivery_us.count > 0 {
+                let _ = write!(text, ", {} each", micros(films.delivery_us.p50));
+            }
+            row("films", text);
+        }
+        if let Some(standing) = &self.standing {
+            let c = &standing.counts;
+            let mut text = format!(
+                "{} messages to a receiver that stands still, {} arrived, {} reported, {} lost",
+                c.sent, c.delivered, c.reported, c.lost
+            );
+            if c.reported > 0 {
+                let after = micros(standing.reported_after_us.max);
+                let _ = write!(text, ", the last after {after}");
+            }
+            row("standing", text);
+        }
     }
 
     fn set_up_rows(&self, row: &mut impl FnMut(&str, String)) {

@@ -44,6 +44,10 @@ const NAMES: &[&str] = &[
     "relay_ns_per_octet",
     "rss_kib_per_connection",
     "own_us",
+    "films_delivered",
+    "films_reported",
+    "films_lost",
+    "standing_reported_max",
 ];
 
 pub fn parse(text: &str) -> Result<Thresholds, String> {

@@ -39,7 +39,7 @@ impl ThreadUsage {
     }
 }
 
-/// A process with its children.
+/// Processes with their children.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessUsage {
     /// All threads together, to the nanosecond.
@@ -51,10 +51,11 @@ pub struct ProcessUsage {
 }
 
 impl ProcessUsage {
-    pub fn read(pid: u32) -> Option<Self> {
+    /// These processes and all below them; each counts once.
+    pub fn read(pids: &[u32]) -> Option<Self> {
         let mut sum = Self::default();
         let mut seen = BTreeSet::new();
-        let mut left = vec![pid];
+        let mut left = pids.to_vec();
         let mut found = false;
         while let Some(pid) = left.pop() {
             if !seen.insert(pid) {
@@ -130,7 +131,7 @@ mod tests {
         while spin.elapsed() < Duration::from_millis(20) {}
         let used = ThreadUsage::read().unwrap().since(&before);
         assert!(used.cpu > Duration::from_millis(1), "{used:?}");
-        let process = ProcessUsage::read(std::process::id()).unwrap();
+        let process = ProcessUsage::read(&[std::process::id()]).unwrap();
         assert!(process.cpu > Duration::ZERO && process.rss_octets > 100_000);
     }
 }

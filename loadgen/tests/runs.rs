@@ -5,7 +5,7 @@ mod fake_relay;
 
 use std::process::{Command, Output};
 
-use fake_relay::{FakeRelay, Fault, HOST};
+use fake_relay::{FakeRelay, Fault, HOST, HOST_B};
 use serde_json::Value;
 
 struct Run {
@@ -209,6 +209,135 @@ fn idle_connections_are_held() {
     assert_eq!(run.code, 0, "{}\n{}", run.stderr, run.result);
     assert_eq!(run.number("/set_up/connections"), 20);
     assert_eq!(run.number("/set_up/auth_us/count"), 20);
+}
+
+#[test]
+fn chain_logs_in_at_two_relays_and_goes_through_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, ca_b) = (folder.path().join("ca.pem"), folder.path().join("ca-b.pem"));
+    let [a, b] = FakeRelay::start_two(&ca, &ca_b);
+    let address = b.address.to_string();
+    let options = ["--via-address", &address, "--via-host", HOST_B];
+    let options = [&options[..], &["--via-user", "bob:builder", "--via-ca"]].concat();
+    let options = [&options[..], &[ca_b.to_str().unwrap()]].concat();
+    let output = command(&a, folder.path(), &[&["chain"], SHORT, &options].concat());
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(folder.path().join("result.json")).unwrap();
+    let result: Value = serde_json::from_str(&text).unwrap();
+    let delivered = result.pointer("/counts/delivered").and_then(Value::as_u64);
+    assert!(
+        delivered.is_some_and(|d| d > 10 && a.chained() >= d),
+        "{text}"
+    );
+
+    // The same from the folder of `msrpd dev --two`.
+    let dev = format!(
+        "address = \"{}\"\nhost = \"{HOST}\"\nca = \"ca.pem\"\n\
+         [[users]]\nname = \"alice\"\npassword = \"wonderland\"\n\
+         [via]\naddress = \"{}\"\nhost = \"{HOST_B}\"\nrealm = \"{HOST_B}\"\nca = \"ca-b.pem\"\n\
+         [[via.users]]\nname = \"bob\"\npassword = \"builder\"\n",
+        a.address, b.address
+    );
+    std::fs::write(folder.path().join("dev.toml"), dev).unwrap();
+    let before = a.chained();
+    let output = Command::new(env!("CARGO_BIN_EXE_msrpload"))
+        .args(["mix", "--via", "--dev"])
+        .arg(folder.path())
+        .args(SHORT)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(a.chained() > before + 10);
+}
+
+/// A short run beside films of 200 KiB.
+fn mixed(fault: Fault, more: &[&str]) -> Run {
+    let arguments = [
+        "mixed",
+        "--duration",
+        "500ms",
+        "--warmup",
+        "100ms",
+        "--patience",
+        "700ms",
+        "--pairs",
+        "3",
+        "--rate",
+        "100",
+        "--film-size",
+        "200KiB",
+    ];
+    run(fault, &[&arguments, more].concat())
+}
+
+#[test]
+fn films_beside_chats_are_accounted_for_apart() {
+    // One chunk in all: on shared connections the chats have to interrupt it.
+    for more in [
+        &["--films", "2"][..],
+        &[
+            "--films",
+            "2",
+            "--film-on",
+            "shared",
+            "--chunk-size",
+            "1MiB",
+        ],
+        &["--film-on", "shared", "--sender", "both", "--threads", "2"],
+    ] {
+        let run = mixed(Fault::None, more);
+        assert_eq!(run.code, 0, "{more:?}: {}\n{}", run.stderr, run.result);
+        let films = run.number("/films/counts/delivered");
+        assert!(films > 0, "{more:?}: {}", run.result);
+        assert_eq!(run.number("/films/counts/sent"), films);
+        let octets = run.number("/films/counts/octets_delivered");
+        assert_eq!(octets, films * 200 * 1024);
+        let sent = run.number("/counts/sent");
+        assert!((40..=60).contains(&sent), "{more:?}: {sent} chats");
+        assert_eq!(run.number("/counts/delivered"), sent);
+        assert_eq!(run.number("/counts/octets_delivered"), sent * 300);
+    }
+}
+
+#[test]
+fn a_throttled_film_takes_its_time_and_is_waited_for() {
+    // 200 KiB at 200 KiB/s outlast the run by more than patience, but never stand still.
+    let slow = ["--film-receiver-rate", "200KiB", "--film-count", "1"];
+    let run = mixed(Fault::None, &[&slow[..], &["--films", "3"]].concat());
+    assert_eq!(run.code, 0, "{}", run.result);
+    assert_eq!(run.number("/films/counts/delivered"), 3);
+    let p50 = run.result.pointer("/films/delivery_us/p50");
+    assert!(p50.and_then(Value::as_f64) > Some(700_000.0), "{p50:?}");
+}
+
+#[test]
+fn a_refused_film_is_not_sent_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = FakeRelay::start(&folder.path().join("ca.pem"), Fault::RefuseBig);
+    let films = ["--film-size", "40MiB", "--film-count", "1"];
+    let output = command(&relay, folder.path(), &[&["mixed"], SHORT, &films].concat());
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(folder.path().join("result.json")).unwrap();
+    let result: Value = serde_json::from_str(&text).unwrap();
+    let count = |path| result.pointer(path).and_then(Value::as_u64);
+    assert_eq!(count("/films/counts/reported"), Some(1), "{text}");
+    assert_eq!(count("/films/counts/lost"), Some(0), "{text}");
+    assert_eq!(count("/counts/reported"), Some(0), "{text}");
+    // Chunks that were under way before the first 413 came; the film has 640.
+    assert!((1..320).contains(&relay.refused()), "{}", relay.refused());
+}
+
+#[test]
+fn a_receiver_that_stands_still_is_accounted_for_apart() {
+    for standing in ["chat", "film"] {
+        // The fake relay reports nothing, so what stands still is lost, and that is said.
+        let run = mixed(Fault::None, &["--standing", standing]);
+        assert_eq!(run.code, 1, "{standing}: {}", run.result);
+        assert!(run.number("/standing/counts/lost") > 0, "{}", run.result);
+        let sent = run.number("/counts/sent");
+        assert_eq!(run.number("/counts/delivered"), sent, "{standing}");
+        assert!(sent > 20);
+    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Board {
     pub bound: usize,
     pub held: BinaryHeap<Reverse<Held>>,
     pub record: Record,
+    /// When something was last settled or an octet arrived.
+    pub moved_at: u64,
     /// Faults that belong to no session.
     pub stray: Wrong,
     pub success_reports: u64,
@@ -63,6 +65,7 @@ impl Board {
             bound: 0,
             held: BinaryHeap::new(),
             record: Record::default(),
+            moved_at: 0,
             stray: Wrong::default(),
             success_reports: 0,
             notices: Vec::new(),
@@ -99,13 +102,43 @@ impl Board {
 
     /// Books what an event completed.
     pub fn progressed(&mut self, session: usize, progress: Progress) {
+        let role = self.sessions[session].flow.role;
         if let Some(due_at) = progress.delivered {
-            self.record.delivered(self.now, due_at);
+            self.record.delivered(role, self.now, due_at);
         }
         if let Some(due_at) = progress.acknowledged {
-            self.record.acknowledged(self.now, due_at);
+            self.record.acknowledged(role, self.now, due_at);
+        }
+        if let Some(due_at) = progress.reported {
+            self.record.reported(role, self.now, due_at);
         }
         if progress.settled {
+            self.moved_at = self.now;
+            self.ready.push(session);
+        }
+    }
+
+    pub fn octets_arrived(&mut self, session: usize, octets: u64) {
+        self.moved_at = self.now;
+        if self.record.measures(self.now) {
+            let role = self.sessions[session].flow.role;
+            self.record.sums_of(role).octets += octets;
+        }
+    }
+
+    pub fn chunk_arrived(&mut self, session: usize) {
+        if self.record.measures(self.now) {
+            let role = self.sessions[session].flow.role;
+            self.record.sums_of(role).chunks += 1;
+        }
+    }
+
+    /// A part of this message has failed: if it is still going out, that ends (RFC 4975 §10.5 for 413; after other
+    /// codes the rest would only fail as well).
+    pub fn failed(&mut self, session: usize, message: u64) {
+        let failed = &mut self.sessions[session];
+        if failed.outgoing.is_some_and(|out| out.message == message) {
+            failed.abort = true;
             self.ready.push(session);
         }
     }
@@ -123,6 +156,7 @@ impl Board {
         };
         if arrived && answered {
             self.bound += 1;
+            self.ready.push(session);
         }
     }
 }

@@ -53,7 +53,10 @@ pub struct Connection {
     pub stage: Stage,
     /// Who logs in; `None`: a foreign client.
     pub user: Option<User>,
-    pub session: Option<usize>,
+    /// Which of the plan's relays it leads to.
+    pub relay: usize,
+    /// Sessions that have one of their ends here.
+    pub sessions: Vec<usize>,
     pub opened_at: u64,
     pub tcp_at: u64,
     pub dirty: bool,
@@ -63,30 +66,35 @@ pub struct Connection {
     /// the end only once, together with the last octets.
     pub ending: bool,
     pub throttle: Option<Throttle>,
+    /// Nothing is read once the run has begun.
+    pub stands_still: bool,
 }
 
 impl Connection {
-    pub fn new(uri: String, user: Option<User>, session: Option<usize>) -> Self {
+    pub fn new(uri: String, user: Option<User>, relay: usize) -> Self {
         Self {
             link: None,
-            endpoint: Endpoint::new(uri),
+            endpoint: Endpoint::new(uri, relay),
             stage: Stage::Queued,
             user,
-            session,
+            relay,
+            sessions: Vec::new(),
             opened_at: 0,
             tcp_at: 0,
             dirty: false,
             unread: false,
             ending: false,
             throttle: None,
+            stands_still: false,
         }
     }
 }
 
-/// Begins to connect to the relay.
-pub fn connect(plan: &Plan, authenticated: bool, number: u64) -> io::Result<Link> {
+/// Begins to connect to a relay.
+pub fn connect(plan: &Plan, relay: usize, authenticated: bool, number: u64) -> io::Result<Link> {
+    let relay = &plan.relays[relay];
     let target = if authenticated {
-        plan.address
+        relay.address
     } else {
         plan.foreign_address
     };
@@ -107,7 +115,7 @@ pub fn connect(plan: &Plan, authenticated: bool, number: u64) -> io::Result<Link
     let stream = TcpStream::from_std(socket.into());
     let tls = match authenticated || plan.foreign_tls {
         true => Some(
-            Tls::client(Arc::clone(&plan.client_config), plan.server_name.clone())
+            Tls::client(Arc::clone(&relay.client_config), relay.server_name.clone())
                 .map_err(io::Error::other)?,
         ),
         false => None,

@@ -54,6 +54,10 @@ pub struct Endpoint {
     pub requests: Requests,
     /// Sessions that wait until the kernel takes more.
     pub blocked: Vec<usize>,
+    /// The session whose chunk is open.
+    pub in_chunk: Option<usize>,
+    /// The relay that we are connected to.
+    relay: usize,
     scanner: Scanner,
     /// The beginning of something that the scanner could not use yet.
     cut: Vec<u8>,
@@ -65,9 +69,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(uri: String) -> Self {
+    pub fn new(uri: String, relay: usize) -> Self {
         Self {
             uri,
+            relay,
+            in_chunk: None,
             use_path: Vec::new(),
             out: Vec::new(),
             requests: Requests::new(),
@@ -83,7 +89,7 @@ impl Endpoint {
     /// Starts the AUTH of RFC 4976 §5.1.
     pub fn log_in(&mut self, user: User, board: &Board) {
         self.login = Some(Login::new(user, board.now));
-        self.send_auth(&board.plan.host, None);
+        self.send_auth(&board.plan.relays[self.relay].host, None);
     }
 
     /// Ready to send and receive messages.
@@ -261,11 +267,10 @@ impl Endpoint {
         }
         let (place, at) = (incoming.session, incoming.at);
         incoming.at += octets.len() as u64;
-        if board.record.measures(board.now) {
-            board.record.sums.octets += octets.len() as u64;
-        }
+        let arrived = octets.len() as u64;
+        board.octets_arrived(place, arrived);
         let ledger = &mut board.sessions[place].ledger;
-        let progress = ledger.arrived(incoming.message, at, octets.len() as u64, right);
+        let progress = ledger.arrived(incoming.message, at, arrived, right);
         board.progressed(place, progress);
     }
 
@@ -277,9 +282,7 @@ impl Endpoint {
         if incoming.message == BINDING {
             board.binding_progressed(place, true, false);
         } else {
-            if board.record.measures(board.now) {
-                board.record.sums.chunks += 1;
-            }
+            board.chunk_arrived(place);
             let ledger = &mut board.sessions[place].ledger;
             let end = incoming.range.end;
             let total = ledger.size(incoming.message).or(incoming.range.total);
@@ -357,6 +360,9 @@ impl Endpoint {
                     board.notice(|| format!("answered: {}", shown(head)));
                 }
                 board.progressed(session, progress);
+                if code != 200 {
+                    board.failed(session, message);
+                }
             }
             Some(Request::Answered) | None => {
                 board.stray.answers += 1;
@@ -387,10 +393,12 @@ impl Endpoint {
             return Ok(());
         };
         match login
-            .answered(code, head, &board.plan)
+            .answered(code, head, &board.plan.relays[self.relay])
             .map_err(EndpointError::Auth)?
         {
-            Reply::Again(authorization) => self.send_auth(&board.plan.host, Some(&authorization)),
+            Reply::Again(authorization) => {
+                self.send_auth(&board.plan.relays[self.relay].host, Some(&authorization));
+            }
             Reply::Done(use_path) => {
                 board
                     .record
@@ -461,6 +469,7 @@ fn on_report(head: &Head<'_>, board: &mut Board) {
         .unwrap_or(range.start);
     let progress = ledger.reported(message, range.start - 1, end);
     board.progressed(place, progress);
+    board.failed(place, message);
 }
 
 /// A head for a notice, on one line.

@@ -4,7 +4,7 @@
 use msrpload::codec::Head;
 use msrpload::digest::{Answer, Asker, AuthenticationInfo, Challenge, Spelling, fresh_cnonce};
 
-use crate::plan::{Plan, User};
+use crate::plan::{Relay, User};
 
 /// Challenges answered before we give up; more than one only where the nonce was stale.
 const TRIES_MAX: u32 = 3;
@@ -37,9 +37,9 @@ impl Login {
     }
 
     /// Takes a response to AUTH; an error says what to do.
-    pub fn answered(&mut self, code: u16, head: &Head<'_>, plan: &Plan) -> Result<Reply, String> {
+    pub fn answered(&mut self, code: u16, head: &Head<'_>, relay: &Relay) -> Result<Reply, String> {
         match code {
-            401 => self.challenged(head, plan).map(Reply::Again),
+            401 => self.challenged(head, relay).map(Reply::Again),
             200 => self.accepted(head).map(Reply::Done),
             _ => Err(format!(
                 "the relay answered AUTH of `{}` with: {}",
@@ -49,7 +49,7 @@ impl Login {
         }
     }
 
-    fn challenged(&mut self, head: &Head<'_>, plan: &Plan) -> Result<String, String> {
+    fn challenged(&mut self, head: &Head<'_>, relay: &Relay) -> Result<String, String> {
         let values: Vec<String> = head
             .headers()
             .filter(|(name, _)| name.eq_ignore_ascii_case(b"WWW-Authenticate"))
@@ -63,12 +63,12 @@ impl Login {
                 "the relay refused user `{name}` in realm `{realm}` (401): check --user NAME:PASSWORD, and that the relay knows the user in this realm"
             ));
         }
-        if let Some(wanted) = plan.realm.as_ref().filter(|r| *r != realm) {
+        if let Some(wanted) = relay.realm.as_ref().filter(|r| *r != realm) {
             return Err(format!(
                 "the relay asks for realm `{realm}`, not `{wanted}`: check --realm"
             ));
         }
-        let uri = auth_uri(&plan.host);
+        let uri = auth_uri(&relay.host);
         let asker = Asker {
             user: name,
             password: &self.user.password,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::session::Role;
+
 /// Latencies from 1 us to 100 s with three digits, in nanoseconds.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 100_000_000_000, 3).expect("the bounds are valid")
@@ -34,11 +36,18 @@ impl Sums {
 pub struct Record {
     /// From when to when events are measured, on the engine's clock.
     pub window: (u64, u64),
+    /// Of the main sessions, of films, of those whose receiver stands still.
     pub sums: Sums,
+    pub film_sums: Sums,
+    pub standing_sums: Sums,
     /// From sent (open loop: from due) to whole at the receiver.
     pub delivery: Histogram<u64>,
     /// From sent (open loop: from due) to the last 200.
     pub acknowledgement: Histogram<u64>,
+    /// Whole films, however they ended within the run.
+    pub films: Histogram<u64>,
+    /// From due to the report, of messages to a receiver that stands still, in the whole run.
+    pub standing_reports: Histogram<u64>,
     /// How long 200s were really held.
     pub held: Histogram<u64>,
     /// How late the thread was for what was due at a time.
@@ -55,6 +64,10 @@ impl Default for Record {
         Self {
             window: (u64::MAX, u64::MAX),
             sums: Sums::default(),
+            film_sums: Sums::default(),
+            standing_sums: Sums::default(),
+            films: histogram(),
+            standing_reports: histogram(),
             delivery: histogram(),
             acknowledgement: histogram(),
             held: histogram(),
@@ -72,28 +85,56 @@ impl Record {
         self.window.0 <= now && now < self.window.1
     }
 
-    pub fn delivered(&mut self, now: u64, due_at: u64) {
-        let took = now.saturating_sub(due_at);
-        self.recent.saturating_record(took);
-        if self.measures(now) {
-            self.sums.delivered += 1;
-            self.delivery.saturating_record(took);
+    pub fn sums_of(&mut self, role: Role) -> &mut Sums {
+        match role {
+            Role::Main => &mut self.sums,
+            Role::Film => &mut self.film_sums,
+            Role::Standing => &mut self.standing_sums,
         }
     }
 
-    pub fn acknowledged(&mut self, now: u64, due_at: u64) {
+    pub fn delivered(&mut self, role: Role, now: u64, due_at: u64) {
+        let took = now.saturating_sub(due_at);
+        match role {
+            Role::Main => self.recent.saturating_record(took),
+            Role::Film => self.films.saturating_record(took),
+            Role::Standing => {}
+        }
         if self.measures(now) {
-            self.sums.acknowledged += 1;
+            self.sums_of(role).delivered += 1;
+            if role == Role::Main {
+                self.delivery.saturating_record(took);
+            }
+        }
+    }
+
+    pub fn acknowledged(&mut self, role: Role, now: u64, due_at: u64) {
+        if !self.measures(now) {
+            return;
+        }
+        self.sums_of(role).acknowledged += 1;
+        if role == Role::Main {
             self.acknowledgement
+                .saturating_record(now.saturating_sub(due_at));
+        }
+    }
+
+    pub fn reported(&mut self, role: Role, now: u64, due_at: u64) {
+        if role == Role::Standing {
+            self.standing_reports
                 .saturating_record(now.saturating_sub(due_at));
         }
     }
 
     pub fn merge(&mut self, other: &Self) {
         self.sums.add(&other.sums);
+        self.film_sums.add(&other.film_sums);
+        self.standing_sums.add(&other.standing_sums);
         for (ours, theirs) in [
             (&mut self.delivery, &other.delivery),
             (&mut self.acknowledgement, &other.acknowledgement),
+            (&mut self.films, &other.films),
+            (&mut self.standing_reports, &other.standing_reports),
             (&mut self.held, &other.held),
             (&mut self.lateness, &other.lateness),
             (&mut self.connecting, &other.connecting),

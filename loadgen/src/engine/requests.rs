@@ -48,6 +48,15 @@ impl Requests {
         ids::tid(self.salt, self.base + self.open.len() as u64 - 1)
     }
 
+    /// The chunk that has this transact-id ended early, at `end`.
+    pub fn shorten(&mut self, tid: &[u8], end: u64) {
+        let place = ids::tid_number(self.salt, tid)
+            .and_then(|number| usize::try_from(number.checked_sub(self.base)?).ok());
+        if let Some(Request::Chunk { to, .. }) = place.and_then(|place| self.open.get_mut(place)) {
+            *to = end;
+        }
+    }
+
     /// The request that has this transact-id, if it was not answered before.
     pub fn take(&mut self, tid: &[u8]) -> Option<Request> {
         let number = ids::tid_number(self.salt, tid)?;
@@ -78,6 +87,20 @@ mod tests {
         assert_eq!(requests.take(&first), Some(Request::Auth));
         assert_eq!(requests.take(&first), None);
         assert_eq!(requests.take(b"stranger"), None);
+    }
+
+    #[test]
+    fn an_interrupted_chunk_is_answered_as_far_as_it_went() {
+        let mut requests = Requests::new();
+        let chunk = |to| Request::Chunk {
+            session: 1,
+            message: 2,
+            from: 10,
+            to,
+        };
+        let tid = requests.push(chunk(100), 10);
+        requests.shorten(&tid, 60);
+        assert_eq!(requests.take(&tid), Some(chunk(60)));
     }
 
     #[test]

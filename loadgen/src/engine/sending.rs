@@ -7,12 +7,14 @@ use crate::pattern::Pattern;
 
 use super::connection::Connection;
 use super::requests::Request;
-use super::session::Outgoing;
+use super::session::{Outgoing, Pace};
 use super::{Engine, template};
 
 /// Plain octets queued on a connection before its sessions wait: enough for full records and one
 /// large write, little enough to stay in the cache.
 const QUEUED_OCTETS: usize = 64 * 1024;
+/// A larger chunk must be interruptible (RFC 4975 §7.1.1).
+const UNINTERRUPTIBLE_OCTETS: u64 = 2048;
 /// Open loop: unsettled messages of one session beyond which the relay has clearly lost the race.
 const UNSETTLED_MAX: usize = 100_000;
 
@@ -42,6 +44,9 @@ impl Engine {
             if self.connections[key].link.is_none() {
                 return;
             }
+            if self.board.sessions[place].abort {
+                self.abort_message(place, key);
+            }
             if self.board.sessions[place].outgoing.is_none() && !self.begin_message(place) {
                 return;
             }
@@ -53,9 +58,42 @@ impl Engine {
                 self.touch(key);
                 return;
             }
+            self.interrupt_others(place, key);
             self.send_piece(place, key);
             self.touch(key);
         }
+    }
+
+    /// Ends the chunk of another session on this connection: nobody waits for a film (RFC 4975 §7.1.1).
+    fn interrupt_others(&mut self, place: usize, key: usize) {
+        let endpoint = &mut self.connections[key].endpoint;
+        let Some(other) = endpoint.in_chunk.filter(|other| *other != place) else {
+            return;
+        };
+        endpoint.in_chunk = None;
+        if let Some(outgoing) = &mut self.board.sessions[other].outgoing {
+            endpoint.requests.shorten(&outgoing.tid, outgoing.at);
+            outgoing.chunk_end = outgoing.at;
+            template::end_line(&mut endpoint.out, &outgoing.tid, b'+');
+        }
+    }
+
+    /// Sends no more of a message that has failed.
+    fn abort_message(&mut self, place: usize, key: usize) {
+        let session = &mut self.board.sessions[place];
+        session.abort = false;
+        let Some(outgoing) = session.outgoing.take() else {
+            return;
+        };
+        let endpoint = &mut self.connections[key].endpoint;
+        if endpoint.in_chunk == Some(place) {
+            endpoint.in_chunk = None;
+            endpoint.requests.shorten(&outgoing.tid, outgoing.at);
+            template::end_line(&mut endpoint.out, &outgoing.tid, b'#');
+        }
+        let progress = session.ledger.abandoned(outgoing.message);
+        self.board.progressed(place, progress);
+        self.touch(key);
     }
 
     /// Begins the next message if there may be one now.
@@ -65,10 +103,14 @@ impl Engine {
         if now < self.sending.0 || now >= self.sending.1 {
             return false;
         }
-        let due_at = match self.board.plan.rate {
-            None if session.ledger.unsettled() >= self.board.plan.window => return false,
-            None => now,
-            Some(_) => {
+        let begun = session.ledger.counts().sent;
+        if session.flow.messages_max.is_some_and(|max| begun >= max) {
+            return false;
+        }
+        let due_at = match session.flow.pace {
+            Pace::Window(window) if session.ledger.unsettled() >= window => return false,
+            Pace::Window(_) => now,
+            Pace::Open => {
                 let due = session.next_due;
                 if due > now || due >= self.sending.1 {
                     self.schedule(place);
@@ -89,7 +131,7 @@ impl Engine {
         let size = session.draw_size();
         let message = session.ledger.begin(size, due_at);
         if self.board.record.measures(now) {
-            self.board.record.sums.sent += 1;
+            self.board.record.sums_of(session.flow.role).sent += 1;
         }
         session.outgoing = Some(Outgoing {
             message,
@@ -116,6 +158,7 @@ impl Engine {
     /// Queues the next piece of the message that is going out.
     fn send_piece(&mut self, place: usize, key: usize) {
         let plan = &self.board.plan;
+        let shared = self.connections[key].sessions.len() > 1;
         let endpoint = &mut self.connections[key].endpoint;
         let session = &mut self.board.sessions[place];
         let (Some(outgoing), Some(template)) = (&mut session.outgoing, &session.template) else {
@@ -123,7 +166,7 @@ impl Engine {
         };
         if outgoing.at == outgoing.chunk_end {
             let from = outgoing.at;
-            let to = outgoing.size.min(from + plan.chunk_octets);
+            let to = outgoing.size.min(from + session.flow.chunk_octets);
             let message = outgoing.message;
             let request = Request::Chunk {
                 session: place,
@@ -134,13 +177,16 @@ impl Engine {
             outgoing.tid = endpoint.request(request, plan.report);
             outgoing.chunk_end = to;
             let id = ids::message_id(self.board.run, session.id, message);
+            let may_be_interrupted = shared && to - from > UNINTERRUPTIBLE_OCTETS;
+            let end = (!may_be_interrupted).then_some(to);
             template.head(
                 &mut endpoint.out,
                 &outgoing.tid,
                 &id,
-                (from, to),
+                (from, end),
                 outgoing.size,
             );
+            endpoint.in_chunk = Some(place);
             session.ledger.chunk_sent(message, to == outgoing.size);
         }
         let piece = (outgoing.chunk_end - outgoing.at).min(QUEUED_OCTETS as u64);
@@ -158,6 +204,7 @@ impl Engine {
                 &outgoing.tid,
                 if whole { b'$' } else { b'+' },
             );
+            endpoint.in_chunk = None;
             if whole {
                 session.outgoing = None;
             }

@@ -4,6 +4,7 @@ use crate::ids::TID_OCTETS;
 use crate::ledger::{Ledger, Report};
 use crate::pattern::mix;
 use crate::plan::Shape;
+use crate::sizes::Sizes;
 
 use super::template::SendTemplate;
 
@@ -37,10 +38,42 @@ pub enum Stage {
     Broken,
 }
 
+/// What a session is there for: results are kept apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// What the run is about.
+    Main,
+    /// A big message beside it.
+    Film,
+    /// Its receiver stands still: its messages are to be reported.
+    Standing,
+}
+
+/// When the next message may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As long as fewer than this many are unsettled.
+    Window(usize),
+    /// Whenever one is due.
+    Open,
+}
+
+/// What a session sends.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    pub role: Role,
+    pub pace: Pace,
+    pub sizes: Sizes,
+    pub chunk_octets: u64,
+    /// Messages in all; `None`: until the end of the run.
+    pub messages_max: Option<u64>,
+}
+
 pub struct Session {
     /// Unique in the run, also over threads.
     pub id: u32,
     pub shape: Shape,
+    pub flow: Flow,
     pub stage: Stage,
     pub sender: usize,
     /// `None` as long as the relay has not dialled.
@@ -52,9 +85,10 @@ pub struct Session {
     pub first_hop: Vec<u8>,
     pub ledger: Ledger,
     pub outgoing: Option<Outgoing>,
+    /// The message that is going out has failed: the rest need not follow.
+    pub abort: bool,
     /// Open loop: when the next message is due, in nanoseconds.
     pub next_due: u64,
-    sizes: (u64, u64),
     random: u64,
 }
 
@@ -65,11 +99,12 @@ impl Session {
         sender: usize,
         receiver: Option<usize>,
         report: Report,
-        sizes: (u64, u64),
+        flow: Flow,
     ) -> Self {
         Self {
             id,
             shape,
+            flow,
             stage: Stage::Opening,
             sender,
             receiver,
@@ -78,8 +113,8 @@ impl Session {
             first_hop: Vec::new(),
             ledger: Ledger::new(report),
             outgoing: None,
+            abort: false,
             next_due: 0,
-            sizes,
             random: u64::from(id),
         }
     }
@@ -98,12 +133,11 @@ impl Session {
 
     /// The size of the next message.
     pub fn draw_size(&mut self) -> u64 {
-        let (low, high) = self.sizes;
-        if low == high {
-            return low;
+        if let Sizes::Fixed(size) = self.flow.sizes {
+            return size;
         }
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        low + mix(self.random) % (high - low + 1)
+        self.flow.sizes.draw(mix(self.random))
     }
 
     pub fn is_ready(&self) -> bool {

@@ -10,11 +10,12 @@ use mio::{Interest, Token};
 
 use crate::ids;
 use crate::ledger::Report;
-use crate::plan::{Plan, Shape, Work};
+use crate::plan::{Films, Plan, Relay, Shape, Standing, Work};
+use crate::sizes::Sizes;
 
 use super::connection::{Connection, Stage, connect};
 use super::requests::Request;
-use super::session::{BINDING, Session, Stage as SessionStage};
+use super::session::{BINDING, Flow, Pace, Role, Session, Stage as SessionStage};
 use super::template::SendTemplate;
 use super::{Engine, LISTENERS};
 
@@ -25,46 +26,76 @@ impl Engine {
         let (thread, threads) = (self.board.thread, plan.threads);
         if plan.work == Work::Idle {
             for number in (thread..plan.connections).step_by(threads) {
-                self.add_connection(&plan, true, number, None);
+                self.add_connection(&plan, 0, true, number);
             }
             return Ok(());
         }
-        for (place, pair) in (thread..plan.pairs).step_by(threads).enumerate() {
-            let shape = plan.shapes[pair % plan.shapes.len()];
-            let sender = self.add_connection(&plan, shape != Shape::Foreign, 2 * pair, Some(place));
-            let receiver = match shape {
-                Shape::RelayDials => {
-                    self.listen(&plan, place)?;
-                    None
-                }
-                _ => {
-                    let authenticated = shape != Shape::ReceiverConnects;
-                    let key = self.add_connection(&plan, authenticated, 2 * pair + 1, Some(place));
-                    self.connections[key].throttle = self.throttle();
-                    Some(key)
-                }
-            };
-            let session = Session::new(
-                pair as u32,
-                shape,
-                sender,
-                receiver,
-                plan.report,
-                plan.sizes,
-            );
-            self.board.sessions.push(session);
+        for (place, id) in (thread..plan.sessions()).step_by(threads).enumerate() {
+            match plan.films.filter(|_| id >= plan.pairs) {
+                Some(films) if films.shared => self.add_to_connections(&plan, place, id, films),
+                films => self.add_pair(&plan, place, id, films)?,
+            }
         }
         Ok(())
+    }
+
+    /// A session with connections of its own.
+    fn add_pair(
+        &mut self,
+        plan: &Plan,
+        place: usize,
+        id: usize,
+        films: Option<Films>,
+    ) -> io::Result<()> {
+        let shape = plan.shapes[id % plan.shapes.len()];
+        let sender = self.add_connection(plan, 0, shape != Shape::Foreign, 2 * id);
+        self.connections[sender].sessions.push(place);
+        let receiver = match shape {
+            Shape::RelayDials => {
+                self.listen(plan, place)?;
+                None
+            }
+            _ => {
+                let authenticated = shape != Shape::ReceiverConnects;
+                let key = self.add_connection(plan, plan.last_relay(), authenticated, 2 * id + 1);
+                self.connections[key].sessions.push(place);
+                Some(key)
+            }
+        };
+        let flow = flow(plan, id, films);
+        let session = Session::new(id as u32, shape, sender, receiver, plan.report, flow);
+        self.board.sessions.push(session);
+        if let Some(key) = receiver {
+            let mut connection = self.connections.swap_remove(key);
+            self.slow_down(place, &mut connection);
+            // It was the last one.
+            self.connections.push(connection);
+        }
+        Ok(())
+    }
+
+    /// A film's session that uses the connections of a chat.
+    fn add_to_connections(&mut self, plan: &Plan, place: usize, id: usize, films: Films) {
+        let chats = (plan.pairs - self.board.thread).div_ceil(plan.threads);
+        let chat = &self.board.sessions[place % chats.max(1)];
+        let (shape, sender, receiver) = (chat.shape, chat.sender, chat.receiver);
+        let flow = flow(plan, id, Some(films));
+        let session = Session::new(id as u32, shape, sender, receiver, plan.report, flow);
+        self.board.sessions.push(session);
+        for key in [Some(sender), receiver].into_iter().flatten() {
+            self.connections[key].sessions.push(place);
+        }
     }
 
     fn add_connection(
         &mut self,
         plan: &Plan,
+        relay: usize,
         authenticated: bool,
         number: usize,
-        session: Option<usize>,
     ) -> usize {
-        let user = authenticated.then(|| plan.users[number % plan.users.len()].clone());
+        let users = &plan.relays[relay].users;
+        let user = authenticated.then(|| users[number % users.len()].clone());
         let tls = authenticated || plan.foreign_tls;
         let [a, b] = [ids::letters::<10>(), ids::letters::<10>()];
         let uri = format!(
@@ -73,7 +104,7 @@ impl Engine {
             a.escape_ascii(),
             b.escape_ascii(),
         );
-        self.connections.push(Connection::new(uri, user, session));
+        self.connections.push(Connection::new(uri, user, relay));
         self.connections.len() - 1
     }
 
@@ -121,14 +152,19 @@ impl Engine {
         let connection = &mut self.connections[key];
         connection.opened_at = self.board.now;
         let number = key * plan.threads + self.board.thread;
-        let result =
-            connect(&plan, connection.user.is_some(), number as u64).and_then(|mut link| {
-                let interests = Interest::READABLE | Interest::WRITABLE;
-                self.poll
-                    .registry()
-                    .register(link.stream(), Token(key), interests)?;
-                Ok(link)
-            });
+        let result = connect(
+            &plan,
+            connection.relay,
+            connection.user.is_some(),
+            number as u64,
+        )
+        .and_then(|mut link| {
+            let interests = Interest::READABLE | Interest::WRITABLE;
+            self.poll
+                .registry()
+                .register(link.stream(), Token(key), interests)?;
+            Ok(link)
+        });
         match result {
             Ok(link) => {
                 connection.link = Some(link);
@@ -152,7 +188,7 @@ impl Engine {
         let address = if foreign {
             plan.foreign_address
         } else {
-            plan.address
+            plan.relays[self.connections[key].relay].address
         };
         let advice = match error.kind() {
             io::ErrorKind::ConnectionRefused => {
@@ -192,7 +228,7 @@ impl Engine {
             connection.stage = Stage::Ready;
             self.opening -= 1;
             self.open += 1;
-            if let Some(place) = connection.session {
+            for place in connection.sessions.clone() {
                 self.bind(place);
             }
             self.open_more();
@@ -270,12 +306,47 @@ impl Engine {
     }
 }
 
+/// What the session of this id sends.
+fn flow(plan: &Plan, id: usize, films: Option<Films>) -> Flow {
+    let first = id == 0 || id == plan.pairs;
+    let stands_still = first
+        && match plan.standing {
+            Standing::Nobody => false,
+            Standing::Chat => films.is_none(),
+            Standing::Film => films.is_some(),
+        };
+    let role = match films {
+        _ if stands_still => Role::Standing,
+        Some(_) => Role::Film,
+        None => Role::Main,
+    };
+    match films {
+        Some(films) => Flow {
+            role,
+            pace: Pace::Window(1),
+            sizes: Sizes::Fixed(films.octets),
+            chunk_octets: plan.chunk_octets,
+            messages_max: films.each,
+        },
+        None => Flow {
+            role,
+            pace: match plan.rate {
+                Some(_) => Pace::Open,
+                None => Pace::Window(plan.window),
+            },
+            sizes: plan.sizes.clone(),
+            chunk_octets: plan.chunk_octets,
+            messages_max: None,
+        },
+    }
+}
+
 /// What to do about an end of the connection before the run began.
-pub(super) fn advice(why: &str, stage: Stage, plan: &Plan) -> String {
+pub(super) fn advice(why: &str, stage: Stage, relay: &Relay) -> String {
     if why.contains("certificate") || why.contains("UnknownIssuer") {
         return format!(
             "; the relay's certificate must come from the authority in --ca and be good for `{}` (--host)",
-            plan.host
+            relay.host
         );
     }
     match stage {
@@ -285,7 +356,7 @@ pub(super) fn advice(why: &str, stage: Stage, plan: &Plan) -> String {
         Stage::LoggingIn if why.contains("closed") => {
             format!(
                 "; does the relay serve the name `{}` (--host)? its log should say why it closed",
-                plan.host
+                relay.host
             )
         }
         _ if why.contains("closed") => "; the relay's log should say why it closed".into(),

@@ -10,7 +10,7 @@ use mio::{Events, Interest, Token};
 use super::connection::{Connection, Stage, Throttle};
 use super::endpoint::EndpointError;
 use super::link::{Link, LinkError};
-use super::session::Stage as SessionStage;
+use super::session::{Role, Stage as SessionStage};
 use super::tls::Tls;
 use super::{Engine, LISTENERS, TIMER, setup};
 
@@ -85,6 +85,9 @@ impl Engine {
             let Some(link) = &mut connection.link else {
                 return;
             };
+            if connection.stands_still && self.sending.0 != u64::MAX {
+                return;
+            }
             if connection.stage == Stage::Opening && connection.tcp_at == 0 {
                 // An error of connect() shows as readability, too.
                 return self.writable(key);
@@ -179,12 +182,13 @@ impl Engine {
                 return;
             }
             let uri = self.receiver_uri(place);
-            let mut connection = Connection::new(uri, None, Some(place));
+            let mut connection = Connection::new(uri, None, 0);
+            connection.sessions.push(place);
             connection.link = Some(Link::new(stream, tls, true));
             connection.stage = Stage::Opening;
             connection.opened_at = self.board.now;
             connection.tcp_at = self.board.now;
-            connection.throttle = self.throttle();
+            self.slow_down(place, &mut connection);
             self.connections.push(connection);
             self.next_queued = self.connections.len();
             self.opening += 1;
@@ -193,15 +197,23 @@ impl Engine {
         }
     }
 
-    pub(super) fn throttle(&self) -> Option<Throttle> {
-        self.board
-            .plan
-            .receiver_rate
-            .map(|octets_per_second| Throttle {
+    /// Makes a receiver as slow as the plan wants it.
+    pub(super) fn slow_down(&self, place: usize, receiver: &mut Connection) {
+        let plan = &self.board.plan;
+        let session = &self.board.sessions[place];
+        receiver.stands_still |= session.flow.role == Role::Standing;
+        let film = session.id as usize >= plan.pairs;
+        let rate = match plan.films.filter(|_| film) {
+            Some(films) => films.receiver_rate,
+            None => plan.receiver_rate,
+        };
+        if let Some(octets_per_second) = rate {
+            receiver.throttle = Some(Throttle {
                 octets_per_second,
                 credit: 0,
                 refilled_at: self.board.now,
-            })
+            });
+        }
     }
 
     pub(super) fn flush(&mut self) {
@@ -253,7 +265,12 @@ impl Engine {
         if self.closing {
             return;
         }
-        self.lost_connections += 1;
+        if connection.stands_still {
+            // What it deserves: the relay waits for nobody for ever.
+            self.standing_ended += 1;
+        } else {
+            self.lost_connections += 1;
+        }
         let uri = connection.endpoint.uri.clone();
         let to = link
             .stream()
@@ -264,12 +281,14 @@ impl Engine {
             .notice(|| format!("connection {uri} {to}: {why}"));
         let setting_up = self.sending.0 == u64::MAX;
         if setting_up {
-            let advice = setup::advice(why, was, &self.board.plan);
+            let relay = self.connections[key].relay;
+            let advice = setup::advice(why, was, &self.board.plan.relays[relay]);
             self.board
                 .fatal
                 .get_or_insert_with(|| format!("{why}{advice}"));
         }
-        for session in &mut self.board.sessions {
+        for place in &self.connections[key].sessions {
+            let session = &mut self.board.sessions[*place];
             if session.sender == key || session.receiver == Some(key) {
                 session.stage = SessionStage::Broken;
             }

@@ -42,19 +42,23 @@ impl SendTemplate {
         }
     }
 
-    /// Appends a head with a body to follow; `from` and `to` count from 0, `to` not included.
+    /// Appends a head with a body to follow; the range counts from 0, its end is not included. Without an end the chunk
+    /// may be interrupted (RFC 4975 §7.1.1).
     pub fn head(
         &self,
         out: &mut Vec<u8>,
         tid: &[u8; TID_OCTETS],
         id: &[u8; MESSAGE_ID_OCTETS],
-        range: (u64, u64),
+        range: (u64, Option<u64>),
         total: u64,
     ) {
         self.front(out, tid, id);
         decimal(out, range.0 + 1);
         out.push(b'-');
-        decimal(out, range.1);
+        match range.1 {
+            Some(end) => decimal(out, end),
+            None => out.push(b'*'),
+        }
         out.push(b'/');
         decimal(out, total);
         out.extend_from_slice(&self.back);
@@ -103,7 +107,7 @@ mod tests {
         let tid = ids::tid(*b"salt", 7);
         let id = ids::message_id(*b"run", 3, 4);
         let mut out = Vec::new();
-        template.head(&mut out, &tid, &id, (10, 15), 20);
+        template.head(&mut out, &tid, &id, (10, Some(15)), 20);
         out.extend_from_slice(b"hello");
         end_line(&mut out, &tid, b'+');
         let send = Message::parse(&out).unwrap();

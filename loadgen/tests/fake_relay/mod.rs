@@ -18,6 +18,11 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub const HOST: &str = "relay.test";
+/// The second relay, for [`FakeRelay::start_two`]. Its realm and its user's password are others.
+pub const HOST_B: &str = "relay-b.test";
+const HOSTS: [&str; 2] = [HOST, HOST_B];
+/// Each knows one user, by one password.
+const USERS: [(&str, &str); 2] = [("alice", "wonderland"), ("bob", "builder")];
 
 /// What the relay does wrong, to the chunk of this number (of those that are forwarded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub enum Fault {
     Answer200Twice(u64),
     /// 481 instead of 200, and nothing is forwarded. No fault of the relay at all.
     Refuse(u64),
+    /// 413 to every chunk of a message of more than 100 kB. No fault.
+    RefuseBig,
     /// 200 and then a REPORT instead of forwarding. No fault either.
     Report(u64),
     /// The two halves of its body in two chunks, in the wrong order.
@@ -54,6 +61,9 @@ type Holder = (u64, Sender<Vec<u8>>);
 struct State {
     fault: Fault,
     forwarded: AtomicU64,
+    /// SENDs that went by a token of the first relay and then by one of the second.
+    chained: AtomicU64,
+    refused: AtomicU64,
     next_key: AtomicU64,
     gone: AtomicBool,
     /// Token URI: who holds it.
@@ -64,12 +74,36 @@ struct State {
 
 pub struct FakeRelay {
     pub address: SocketAddr,
+    state: Arc<State>,
 }
 
 impl FakeRelay {
     /// Starts it; the authority of its certificate goes to `ca`.
     pub fn start(ca: &Path, fault: Fault) -> Self {
-        let key = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
+        Self::listen(State::new(fault), 0, ca)
+    }
+
+    /// Two relays that know each other's tokens, with an authority each.
+    pub fn start_two(ca: &Path, ca_b: &Path) -> [Self; 2] {
+        let state = State::new(Fault::None);
+        [
+            Self::listen(Arc::clone(&state), 0, ca),
+            Self::listen(state, 1, ca_b),
+        ]
+    }
+
+    /// SENDs that took the way from the first to the second relay.
+    pub fn chained(&self) -> u64 {
+        self.state.chained.load(Ordering::Relaxed)
+    }
+
+    /// Chunks refused by [`Fault::RefuseBig`].
+    pub fn refused(&self) -> u64 {
+        self.state.refused.load(Ordering::Relaxed)
+    }
+
+    fn listen(state: Arc<State>, relay: usize, ca: &Path) -> Self {
+        let key = rcgen::generate_simple_self_signed(vec![HOSTS[relay].to_owned()]).unwrap();
         std::fs::write(ca, key.cert.pem()).unwrap();
         let private =
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()));
@@ -83,14 +117,7 @@ impl FakeRelay {
         let config = Arc::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State {
-            fault,
-            forwarded: AtomicU64::new(0),
-            next_key: AtomicU64::new(0),
-            gone: AtomicBool::new(false),
-            tokens: Mutex::default(),
-            peers: Mutex::default(),
-        });
+        let shared = Arc::clone(&state);
         thread::spawn(move || {
             for socket in listener.incoming().flatten() {
                 let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -100,17 +127,31 @@ impl FakeRelay {
                 socket.set_nodelay(true).unwrap();
                 let stream = Box::new(StreamOwned::new(tls, socket));
                 let (sender, receiver) = channel();
-                let state = Arc::clone(&state);
-                thread::spawn(move || state.serve(stream, sender, &receiver));
+                let state = Arc::clone(&shared);
+                thread::spawn(move || state.serve(relay, stream, sender, &receiver));
             }
         });
-        Self { address }
+        Self { address, state }
     }
 }
 
 impl State {
+    fn new(fault: Fault) -> Arc<Self> {
+        Arc::new(Self {
+            fault,
+            forwarded: AtomicU64::new(0),
+            chained: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            next_key: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+            tokens: Mutex::default(),
+            peers: Mutex::default(),
+        })
+    }
+
     fn serve(
         self: Arc<Self>,
+        relay: usize,
         mut stream: Box<dyn Stream>,
         sender: Sender<Vec<u8>>,
         receiver: &Receiver<Vec<u8>>,
@@ -124,7 +165,7 @@ impl State {
                 Ok(octets) => {
                     parser.feed(&buffer[..octets]);
                     while let Some(message) = parser.next().expect("msrpload sends valid MSRP") {
-                        self.handle(key, &sender, message);
+                        self.handle(relay, key, &sender, message);
                     }
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
@@ -146,27 +187,33 @@ impl State {
         }
     }
 
-    fn handle(self: &Arc<Self>, key: u64, sender: &Sender<Vec<u8>>, message: Message) {
+    fn handle(
+        self: &Arc<Self>,
+        relay: usize,
+        key: u64,
+        sender: &Sender<Vec<u8>>,
+        message: Message,
+    ) {
         match message.method() {
-            Some("AUTH") => self.on_auth(key, sender, &message),
+            Some("AUTH") => self.on_auth(relay, key, sender, &message),
             Some("SEND") => self.on_send(key, sender, &message),
             _ => {}
         }
     }
 
-    fn on_auth(&self, key: u64, sender: &Sender<Vec<u8>>, auth: &Message) {
+    fn on_auth(&self, relay: usize, key: u64, sender: &Sender<Vec<u8>>, auth: &Message) {
+        let challenge = |nonce: &str| {
+            let host = HOSTS[relay];
+            let text =
+                format!("Digest realm=\"{host}\", nonce=\"{nonce}\", opaque=\"xyz\", qop=\"auth\"");
+            Builder::response_to(auth, 401, Some("Unauthorized")).header("WWW-Authenticate", &text)
+        };
         let answer = match auth.header("Authorization") {
-            None => Builder::response_to(auth, 401, Some("Unauthorized")).header(
-                "WWW-Authenticate",
-                "Digest realm=\"relay.test\", nonce=\"abc\", opaque=\"xyz\", qop=\"auth\"",
-            ),
-            Some(value) => match proof(value, auth.to_path.last().unwrap()) {
-                None => Builder::response_to(auth, 401, Some("Unauthorized")).header(
-                    "WWW-Authenticate",
-                    "Digest realm=\"relay.test\", nonce=\"def\", qop=\"auth\"",
-                ),
+            None => challenge("abc"),
+            Some(value) => match proof(relay, value, auth.to_path.last().unwrap()) {
+                None => challenge("def"),
                 Some(info) => {
-                    let token = format!("msrps://{HOST}:2855/{};tcp", fresh_tid());
+                    let token = format!("msrps://{}:2855/{};tcp", HOSTS[relay], fresh_tid());
                     self.tokens
                         .lock()
                         .unwrap()
@@ -189,6 +236,9 @@ impl State {
                 .lock()
                 .unwrap()
                 .insert(from[0].clone(), sender.clone());
+        }
+        if to.len() > 2 && to[0].contains(HOST) && to[1].contains(HOST_B) {
+            self.chained.fetch_add(1, Ordering::Relaxed);
         }
         let mut last = None;
         while let Some(owner) = self.owner(&to[0]) {
@@ -226,7 +276,7 @@ impl State {
             .unwrap()
             .insert(uri.to_owned(), sender.clone());
         let (state, own) = (Arc::clone(self), sender.clone());
-        thread::spawn(move || state.serve(Box::new(socket), own, &receiver));
+        thread::spawn(move || state.serve(0, Box::new(socket), own, &receiver));
         sender
     }
 
@@ -248,6 +298,11 @@ impl State {
         };
         if self.fault == Fault::Refuse(number) {
             return respond(481);
+        }
+        let total = send.byte_range().and_then(|range| range.total);
+        if self.fault == Fault::RefuseBig && total > Some(100_000) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return respond(413);
         }
         if self.fault != Fault::Withhold200(number) {
             respond(200);
@@ -354,8 +409,8 @@ impl State {
     }
 }
 
-/// The Authentication-Info for right credentials of `alice`.
-fn proof(authorization: &str, uri: &str) -> Option<String> {
+/// The Authentication-Info for right credentials.
+fn proof(relay: usize, authorization: &str, uri: &str) -> Option<String> {
     let params = params(authorization.strip_prefix("Digest ")?).ok()?;
     let value = |name: &str| {
         params
@@ -365,9 +420,10 @@ fn proof(authorization: &str, uri: &str) -> Option<String> {
     };
     let (nonce, nc, cnonce) = (value("nonce")?, value("nc")?, value("cnonce")?);
     let h = |text: &str| Algorithm::Md5.hash(text);
-    let ha1 = h("alice:relay.test:wonderland");
+    let (user, password) = USERS[relay];
+    let ha1 = h(&format!("{user}:{}:{password}", HOSTS[relay]));
     let digest = |a2: &str| h(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{}", h(a2)));
-    (value("response")? == digest(&format!("AUTH:{uri}")) && value("username")? == "alice").then(
+    (value("response")? == digest(&format!("AUTH:{uri}")) && value("username")? == user).then(
         || {
             format!(
                 "rspauth=\"{}\", cnonce=\"{cnonce}\", nc={nc}, qop=auth",
