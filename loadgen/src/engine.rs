@@ -45,6 +45,9 @@ const TIMER: Token = Token(usize::MAX);
 /// Tokens of listeners lie above those of connections.
 const LISTENERS: usize = 1 << 40;
 
+/// In place of a listener's session: the first SEND tells.
+const ANY_SESSION: usize = usize::MAX;
+
 const DISPLAY_EVERY: u64 = 200_000_000;
 
 /// What a thread hands over at its end.

@@ -22,6 +22,9 @@ Examples:
       through two relays, those of `cargo run --release -- dev --two`: senders log in at A, receivers at B
   msrpload mixed --dev --pairs 100 --rate 1000 --film-size 64MiB --film-receiver-rate 1MiB
       the latency of chats beside a film whose receiver is slow
+  msrpload pipe --address 127.0.0.1:34000 --host relay.test --ca ca.crt --window 16 \
+      --listen-port 34900 --listen-certificate server.crt --listen-key server.key --relay-pid 4711
+      the octets of a chat through a TLS proxy on port 34000 that leads to our listener on port 34900
   msrpload idle --dev --connections 10000 --source-spread
       10,000 authenticated connections held; memory of the relay for each
   msrpload chat --address 127.0.0.1:31000 --host relay.test --ca ca.crt --user alice:secret-a
@@ -109,6 +112,14 @@ pub struct Options {
     /// Address where receivers listen for the relay.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), help_heading = "Clients")]
     pub listen_address: IpAddr,
+    /// The port where the workload pipe listens; the proxy has to lead there.
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 34_900,
+        help_heading = "Clients"
+    )]
+    pub listen_port: u16,
     /// Their host name in URIs, for which the certificate must be good [default: localhost].
     #[arg(long, value_name = "NAME", help_heading = "Clients")]
     pub listen_host: Option<String>,
@@ -244,6 +255,8 @@ pub enum Workload {
     Chain,
     /// Connections that log in and then do nothing.
     Idle,
+    /// The octets of a chat through a proxy that knows nothing of MSRP, to a listener of our own.
+    Pipe,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -40,6 +40,8 @@ pub enum Shape {
     ReceiverConnects,
     /// The sender is authenticated; the relay dials the foreign receiver, who listens here.
     RelayDials,
+    /// No relay: a proxy between a sender and a listener here. Octets are those of a chat with a foreign sender.
+    Piped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +85,9 @@ pub struct Plan {
     pub foreign_tls: bool,
     /// For receivers that listen. `None`: they listen by plain TCP.
     pub server_config: Option<Arc<ServerConfig>>,
-    /// Where receivers listen, and the host of their URIs.
+    /// Where receivers listen (each at a port of its own, piped ones at this port), and the host of their URIs.
     pub listen_address: IpAddr,
+    pub listen_port: u16,
     pub listen_host: String,
     /// Taken in turn.
     pub shapes: Vec<Shape>,

@@ -58,6 +58,12 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         return Err("--pairs, --window, --connections and --rate must be more than nothing".into());
     }
     let threads = options.threads.unwrap_or(options.cpu.len().max(1)).max(1);
+    if options.workload == Workload::Pipe && threads > 1 {
+        return Err(
+            "pipe has one listener and so one thread: give --cpu one core and leave --threads out"
+                .into(),
+        );
+    }
     let plan = Plan {
         work: if options.workload == Workload::Idle {
             Work::Idle
@@ -69,6 +75,7 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         foreign_tls: options.tcp.is_none(),
         server_config: server_config(options, dev)?,
         listen_address: options.listen_address,
+        listen_port: options.listen_port,
         listen_host: options
             .listen_host
             .clone()
@@ -180,7 +187,7 @@ fn first_relay(options: &Options, dev: Option<&Dev>) -> Result<Relay, String> {
     if users.is_empty() {
         users.extend(dev.into_iter().flat_map(|dev| known_users(&dev.users)));
     }
-    if users.is_empty() {
+    if users.is_empty() && options.workload != Workload::Pipe {
         return Err("no user: somebody must log in; give --user NAME:PASSWORD".into());
     }
     let ca = options.ca.as_ref().or(dev.map(|d| &d.ca));
@@ -270,6 +277,15 @@ fn read_dev(folder: &Path) -> Result<Dev, String> {
 }
 
 fn shapes(options: &Options) -> Result<Vec<Shape>, String> {
+    if options.workload == Workload::Pipe {
+        return match wants_via(options) || options.sender.is_some() {
+            true => Err(
+                "pipe goes through a proxy where nobody logs in: leave --via and --sender out"
+                    .into(),
+            ),
+            false => Ok(vec![Shape::Piped]),
+        };
+    }
     if wants_via(options) {
         return match options.sender {
             None | Some(Sender::Both) => Ok(vec![Shape::Both]),
@@ -354,7 +370,9 @@ fn server_config(
     options: &Options,
     dev: Option<&Dev>,
 ) -> Result<Option<Arc<ServerConfig>>, String> {
-    if options.receiver == Receiver::Connects || options.tcp.is_some() {
+    let listens = options.workload == Workload::Pipe
+        || (options.receiver == Receiver::Listens && options.tcp.is_none());
+    if !listens {
         return Ok(None);
     }
     let given = options

@@ -70,8 +70,9 @@ pub fn run(plan: Plan, relay_pids: &[u32], quiet: bool) -> Result<Summary, Strin
 fn start(plan: &Arc<Plan>, shared: &Arc<Shared>) -> Result<Vec<JoinHandle<Outcome>>, String> {
     let mut threads = Vec::new();
     for number in 0..plan.threads {
-        let engine = Engine::new(Arc::clone(plan), Arc::clone(shared), number)
-            .map_err(|e| format!("cannot start: {e}; is `ulimit -n` high enough?"))?;
+        let engine = Engine::new(Arc::clone(plan), Arc::clone(shared), number).map_err(|e| {
+            format!("cannot start: {e}; is `ulimit -n` high enough, and nothing else at that port?")
+        })?;
         let core = plan.cpus.get(number % plan.cpus.len().max(1)).copied();
         let body = move || {
             if let Some(id) = core

@@ -467,3 +467,89 @@ fn errors_say_what_to_do() {
     let error = text(program().args(["--dev", "chat"]).output().unwrap());
     assert!(error.contains("msrpload chat --dev"), "{error}");
 }
+
+/// A proxy that copies octets, and changes one of those that go to the listener after so many.
+fn proxy(to: u16, spoil_after: Option<usize>) -> u16 {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let copy = |mut from: TcpStream, mut to: TcpStream, mut spoil: Option<usize>| {
+        let mut buffer = [0; 16_384];
+        while let Ok(octets @ 1..) = from.read(&mut buffer) {
+            match spoil {
+                Some(after) if after < octets => {
+                    buffer[after] ^= 0x20;
+                    spoil = None;
+                }
+                _ => spoil = spoil.map(|after| after - octets),
+            }
+            if to.write_all(&buffer[..octets]).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            for socket in [&client, &server] {
+                socket.set_nodelay(true).unwrap();
+            }
+            let (c, s) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || copy(client, server, spoil_after));
+            std::thread::spawn(move || copy(s, c, None));
+        }
+    });
+    port
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn pipe(folder: &std::path::Path, address: &str, port: u16, more: &[&str]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_msrpload"))
+        .args(["pipe", "--address", address, "--host", HOST])
+        .args(["--listen-port", &port.to_string()])
+        .args(SHORT)
+        .args(more)
+        .args(["--ca"])
+        .arg(folder.join("ca.pem"))
+        .args(["--json"])
+        .arg(folder.join("result.json"))
+        .output()
+        .unwrap();
+    let text = std::fs::read_to_string(folder.join("result.json")).unwrap_or_default();
+    Run {
+        code: output.status.code().unwrap(),
+        result: serde_json::from_str(&text).unwrap_or_default(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[test]
+fn pipe_goes_through_a_proxy_to_its_own_listener() {
+    let folder = tempfile::tempdir().unwrap();
+    let [pem, key] = ["ca.pem", "key.pem"].map(|name| folder.path().join(name));
+    let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
+    std::fs::write(&pem, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let port = free_port();
+    let address = format!("127.0.0.1:{}", proxy(port, None));
+    let tls = ["--listen-certificate", pem.to_str().unwrap()];
+    let tls = [&tls[..], &["--listen-key", key.to_str().unwrap()]].concat();
+    let run = pipe(folder.path(), &address, port, &tls);
+    assert_good(&run);
+    assert_eq!(
+        run.number("/counts/acknowledged"),
+        run.number("/counts/sent")
+    );
+    assert_eq!(run.number("/set_up/connections"), 6);
+
+    // In plain TCP a proxy can do harm, and is found out.
+    let port = free_port();
+    let address = format!("127.0.0.1:{}", proxy(port, Some(1500)));
+    let run = pipe(folder.path(), &address, port, &["--tcp", &address]);
+    assert_eq!(run.code, 1, "{}", run.result);
+}

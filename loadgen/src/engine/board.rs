@@ -37,6 +37,8 @@ pub struct Board {
     pub ready: Vec<usize>,
     /// Sessions whose first SEND has arrived and was answered.
     pub bound: usize,
+    /// Connections that came through a proxy, with the session that their first SEND named.
+    pub adopted: Vec<(usize, usize)>,
     pub held: BinaryHeap<Reverse<Held>>,
     pub record: Record,
     /// When something was last settled or an octet arrived.
@@ -63,6 +65,7 @@ impl Board {
             sessions: Vec::new(),
             ready: Vec::new(),
             bound: 0,
+            adopted: Vec::new(),
             held: BinaryHeap::new(),
             record: Record::default(),
             moved_at: 0,

@@ -165,7 +165,8 @@ impl Endpoint {
         board: &mut Board,
     ) -> Result<(), EndpointError> {
         self.incoming = None;
-        let to_us = head.to_path == self.uri.as_bytes();
+        // Whose receiver came through a proxy is known by its first SEND.
+        let to_us = head.to_path == self.uri.as_bytes() || self.uri.is_empty();
         if !to_us {
             board.stray.headers += 1;
             board.notice(|| format!("To-Path is not {}: {}", self.uri, shown(head)));
@@ -208,6 +209,10 @@ impl Endpoint {
         let answer = head.failure_report.is_none_or(|f| f == FailureReport::Yes);
         if answer {
             put_200(&mut self.answer, head);
+        }
+        if self.uri.is_empty() {
+            self.uri = String::from_utf8_lossy(head.to_path).into_owned();
+            board.adopted.push((me, place));
         }
         let session = &mut board.sessions[place];
         if message == BINDING {

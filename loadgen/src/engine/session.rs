@@ -127,7 +127,10 @@ impl Session {
             report,
             success_report,
         ));
-        self.arriving_from = passed(to_path, from).into_bytes();
+        self.arriving_from = match self.shape {
+            Shape::Piped => from.as_bytes().to_vec(),
+            _ => passed(to_path, from).into_bytes(),
+        };
         self.first_hop = to_path[0].as_bytes().to_vec();
     }
 

@@ -17,7 +17,7 @@ use super::connection::{Connection, Stage, connect};
 use super::requests::Request;
 use super::session::{BINDING, Flow, Pace, Role, Session, Stage as SessionStage};
 use super::template::SendTemplate;
-use super::{Engine, LISTENERS};
+use super::{ANY_SESSION, Engine, LISTENERS};
 
 impl Engine {
     /// Makes the connections and sessions of this thread, none of them open yet.
@@ -29,6 +29,10 @@ impl Engine {
                 self.add_connection(&plan, 0, true, number);
             }
             return Ok(());
+        }
+        if plan.shapes.contains(&Shape::Piped) {
+            let address = SocketAddr::new(plan.listen_address, plan.listen_port);
+            self.listen(address, ANY_SESSION)?;
         }
         for (place, id) in (thread..plan.sessions()).step_by(threads).enumerate() {
             match plan.films.filter(|_| id >= plan.pairs) {
@@ -48,13 +52,15 @@ impl Engine {
         films: Option<Films>,
     ) -> io::Result<()> {
         let shape = plan.shapes[id % plan.shapes.len()];
-        let sender = self.add_connection(plan, 0, shape != Shape::Foreign, 2 * id);
+        let foreign = matches!(shape, Shape::Foreign | Shape::Piped);
+        let sender = self.add_connection(plan, 0, !foreign, 2 * id);
         self.connections[sender].sessions.push(place);
         let receiver = match shape {
             Shape::RelayDials => {
-                self.listen(plan, place)?;
+                self.listen(SocketAddr::new(plan.listen_address, 0), place)?;
                 None
             }
+            Shape::Piped => None,
             _ => {
                 let authenticated = shape != Shape::ReceiverConnects;
                 let key = self.add_connection(plan, plan.last_relay(), authenticated, 2 * id + 1);
@@ -66,10 +72,7 @@ impl Engine {
         let session = Session::new(id as u32, shape, sender, receiver, plan.report, flow);
         self.board.sessions.push(session);
         if let Some(key) = receiver {
-            let mut connection = self.connections.swap_remove(key);
-            self.slow_down(place, &mut connection);
-            // It was the last one.
-            self.connections.push(connection);
+            self.slow_down(place, key);
         }
         Ok(())
     }
@@ -96,20 +99,14 @@ impl Engine {
     ) -> usize {
         let users = &plan.relays[relay].users;
         let user = authenticated.then(|| users[number % users.len()].clone());
-        let tls = authenticated || plan.foreign_tls;
-        let [a, b] = [ids::letters::<10>(), ids::letters::<10>()];
-        let uri = format!(
-            "{}://c{number}.client.invalid:2855/{}{};tcp",
-            if tls { "msrps" } else { "msrp" },
-            a.escape_ascii(),
-            b.escape_ascii(),
-        );
+        let uri = client_uri(number, authenticated || plan.foreign_tls);
         self.connections.push(Connection::new(uri, user, relay));
         self.connections.len() - 1
     }
 
-    fn listen(&mut self, plan: &Plan, place: usize) -> io::Result<()> {
-        let mut listener = TcpListener::bind(SocketAddr::new(plan.listen_address, 0))?;
+    fn listen(&mut self, address: SocketAddr, place: usize) -> io::Result<()> {
+        let mut listener = TcpListener::bind(address)
+            .map_err(|e| io::Error::new(e.kind(), format!("listening at {address}: {e}")))?;
         let token = Token(LISTENERS + self.listeners.len());
         self.poll
             .registry()
@@ -246,6 +243,7 @@ impl Engine {
         let sender = &self.connections[session.sender].endpoint;
         let receiver_uri = match session.receiver {
             Some(key) => self.connections[key].endpoint.uri.clone(),
+            None if session.shape == Shape::Piped => client_uri(2 * session.id as usize + 1, true),
             None => self.receiver_uri(place),
         };
         // What the receiver offers: its relays from the outside in, then itself (W-04).
@@ -259,6 +257,10 @@ impl Engine {
             .map(String::as_str);
         let mut to_path: Vec<&str> = sender.use_path.iter().map(String::as_str).collect();
         to_path.extend(offered);
+        let stand_in = stand_in_uri(&self.board.plan.relays[0]);
+        if session.shape == Shape::Piped {
+            to_path.push(&stand_in);
+        }
         to_path.push(&receiver_uri);
         let (report, success) = (self.board.plan.report, self.board.plan.success_report);
         let from = sender.uri.clone();
@@ -304,6 +306,21 @@ impl Engine {
             count(Stage::LoggingIn),
         )
     }
+}
+
+fn client_uri(number: usize, tls: bool) -> String {
+    let scheme = if tls { "msrps" } else { "msrp" };
+    let session = ids::letters::<20>();
+    format!(
+        "{scheme}://c{number}.client.invalid:2855/{};tcp",
+        session.escape_ascii()
+    )
+}
+
+/// As long as what a relay would have given the receiver: 128 random bits and something.
+fn stand_in_uri(relay: &Relay) -> String {
+    let session = ids::letters::<24>();
+    format!("msrps://{}:2855/{};tcp", relay.host, session.escape_ascii())
 }
 
 /// What the session of this id sends.

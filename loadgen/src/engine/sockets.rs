@@ -12,7 +12,7 @@ use super::endpoint::EndpointError;
 use super::link::{Link, LinkError};
 use super::session::{Role, Stage as SessionStage};
 use super::tls::Tls;
-use super::{Engine, LISTENERS, TIMER, setup};
+use super::{ANY_SESSION, Engine, LISTENERS, TIMER, setup};
 
 /// Reads of one connection in one turn, so that a film does not hold up the rest.
 const READS_PER_TURN: usize = 4;
@@ -122,6 +122,7 @@ impl Engine {
             if connection.stage != Stage::Ready {
                 self.opened(key);
             }
+            self.adopt();
             if said_something {
                 self.touch(key);
             }
@@ -181,24 +182,39 @@ impl Engine {
                 self.board.fatal = Some(format!("epoll: {error}"));
                 return;
             }
-            let uri = self.receiver_uri(place);
+            let uri = match place {
+                ANY_SESSION => String::new(),
+                _ => self.receiver_uri(place),
+            };
             let mut connection = Connection::new(uri, None, 0);
-            connection.sessions.push(place);
             connection.link = Some(Link::new(stream, tls, true));
             connection.stage = Stage::Opening;
             connection.opened_at = self.board.now;
             connection.tcp_at = self.board.now;
-            self.slow_down(place, &mut connection);
             self.connections.push(connection);
-            self.next_queued = self.connections.len();
             self.opening += 1;
-            self.board.sessions[place].receiver = Some(key);
+            if place != ANY_SESSION {
+                self.give_receiver(place, key);
+            }
             self.opened(key);
         }
     }
 
+    fn adopt(&mut self) {
+        while let Some((key, place)) = self.board.adopted.pop() {
+            self.give_receiver(place, key);
+        }
+    }
+
+    fn give_receiver(&mut self, place: usize, key: usize) {
+        self.board.sessions[place].receiver = Some(key);
+        self.connections[key].sessions.push(place);
+        self.slow_down(place, key);
+    }
+
     /// Makes a receiver as slow as the plan wants it.
-    pub(super) fn slow_down(&self, place: usize, receiver: &mut Connection) {
+    pub(super) fn slow_down(&mut self, place: usize, key: usize) {
+        let receiver = &mut self.connections[key];
         let plan = &self.board.plan;
         let session = &self.board.sessions[place];
         receiver.stands_still |= session.flow.role == Role::Standing;
