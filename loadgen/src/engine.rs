@@ -11,6 +11,7 @@ mod link;
 mod login;
 pub mod record;
 mod requests;
+mod rounds;
 mod sending;
 mod session;
 mod setup;
@@ -88,6 +89,8 @@ pub struct Engine {
     throttled: BinaryHeap<Reverse<(u64, usize)>>,
     /// Open loop: sessions by when their next message is due.
     scheduled: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Sessions whose round is over.
+    leaving: Vec<usize>,
     /// Connections to be opened, and how many are being opened.
     next_queued: usize,
     opening: usize,
@@ -121,6 +124,7 @@ impl Engine {
             unread: Vec::new(),
             throttled: BinaryHeap::new(),
             scheduled: BinaryHeap::new(),
+            leaving: Vec::new(),
             next_queued: 0,
             opening: 0,
             open: 0,
@@ -219,7 +223,13 @@ impl Engine {
         self.sending = (start, until);
         self.board.record.window = (from, until);
         for place in 0..self.board.sessions.len() {
-            if self.board.sessions[place].flow.pace == Pace::Open {
+            let in_rounds = self.board.plan.round.is_some();
+            let scheduled = match self.board.sessions[place].flow.pace {
+                Pace::Open => true,
+                Pace::Window(_) => in_rounds && self.board.plan.rate.is_some(),
+            };
+            self.board.sessions[place].round_due = start;
+            if scheduled {
                 // Spread the sessions evenly over one period.
                 let share = f64::from(self.board.sessions[place].id) / self.board.plan.pairs as f64;
                 let due = start + (share * self.period) as u64;
@@ -259,7 +269,8 @@ impl Engine {
     }
 
     fn everything_is_broken(&self) -> bool {
-        self.open == 0 && !self.connections.is_empty()
+        let lost = self.lost_connections > 0;
+        self.open + self.opening == 0 && lost && !self.connections.is_empty()
     }
 
     fn close(&mut self) {
@@ -326,6 +337,7 @@ impl Engine {
         self.handle_due();
         self.pump_ready();
         self.flush();
+        self.leave_and_return();
         if self.board.now - self.displayed_at >= DISPLAY_EVERY {
             self.display(false);
         }
@@ -392,7 +404,10 @@ impl Engine {
             if self.board.record.measures(due) {
                 self.board.record.lateness.saturating_record(now - due);
             }
-            self.board.ready.push(place);
+            match self.board.plan.round {
+                Some(_) => self.begin_round(place),
+                None => self.board.ready.push(place),
+            }
         }
     }
 

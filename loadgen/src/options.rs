@@ -22,6 +22,8 @@ Examples:
       through two relays, those of `cargo run --release -- dev --two`: senders log in at A, receivers at B
   msrpload mixed --dev --pairs 100 --rate 1000 --film-size 64MiB --film-receiver-rate 1MiB
       the latency of chats beside a film whose receiver is slow
+  msrpload churn --dev --pairs 16 --messages 3
+      connect, AUTH, three messages, leave, over and over; rates of handshakes and AUTHs
   msrpload pipe --address 127.0.0.1:34000 --host relay.test --ca ca.crt --window 16 \
       --listen-port 34900 --listen-certificate server.crt --listen-key server.key --relay-pid 4711
       the octets of a chat through a TLS proxy on port 34000 that leads to our listener on port 34900
@@ -163,8 +165,16 @@ pub struct Options {
     /// Octets of a chunk at most.
     #[arg(long, default_value = "64KiB", value_parser = parse_octets, help_heading = "Messages")]
     pub chunk_size: u64,
+    /// Workload churn: messages of a round. --rate counts rounds a second there [default: as fast as it goes].
+    #[arg(
+        long,
+        default_value_t = 3,
+        value_name = "COUNT",
+        help_heading = "Messages"
+    )]
+    pub messages: u64,
     /// Closed loop: messages that each pair keeps under way, the next begun when one is settled [default: file: 2,
-    /// mix: 4].
+    /// mix: 4, churn: 1].
     #[arg(long, conflicts_with = "rate", help_heading = "Messages")]
     pub window: Option<usize>,
     /// Open loop: messages a second, all pairs together, however late the relay is. Latencies count from when a message
@@ -255,6 +265,8 @@ pub enum Workload {
     Chain,
     /// Connections that log in and then do nothing.
     Idle,
+    /// Pairs connect, log in, exchange a few messages, leave, and begin again.
+    Churn,
     /// The octets of a chat through a proxy that knows nothing of MSRP, to a listener of our own.
     Pipe,
 }

@@ -99,6 +99,8 @@ pub struct Plan {
     pub chunk_octets: u64,
     /// Messages per second of all pairs together; `None`: closed loop.
     pub rate: Option<f64>,
+    /// Messages after which both clients of a pair leave and come back; `rate` counts such rounds then.
+    pub round: Option<u64>,
     pub films: Option<Films>,
     pub standing: Standing,
     pub report: Report,

@@ -47,6 +47,7 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
     let pairs = options.pairs.unwrap_or(match options.workload {
         Workload::File => 4,
         Workload::Mix => 12,
+        Workload::Churn => 16,
         _ => 50,
     });
     let (window, rate) = pace(options);
@@ -90,6 +91,7 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         },
         chunk_octets: options.chunk_size,
         rate,
+        round: (options.workload == Workload::Churn).then_some(options.messages.max(1)),
         films: films(options)?,
         standing: standing(options)?,
         report: match options.failure_report {
@@ -122,9 +124,13 @@ fn pace(options: &Options) -> (usize, Option<f64>) {
     let closed = match options.workload {
         Workload::File => Some(2),
         Workload::Mix => Some(4),
+        Workload::Churn => Some(1),
         _ => None,
     };
     match (options.window, options.rate) {
+        (window, Some(rate)) if options.workload == Workload::Churn => {
+            (window.unwrap_or(1), Some(rate))
+        }
         (_, Some(rate)) => (1, Some(rate)),
         (Some(window), None) => (window, None),
         (None, None) => closed.map_or((1, Some(RATE)), |window| (window, None)),

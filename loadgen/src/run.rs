@@ -13,7 +13,9 @@ use crate::ids;
 use crate::ledger::Counts;
 use crate::plan::{Plan, Shape, Standing, Work};
 use crate::progress::{EVERY, Progress};
-use crate::summary::{FilmResult, Latency, Measured, Own, Relay, SetUp, StandingResult, Summary};
+use crate::summary::{
+    ChurnResult, FilmResult, Latency, Measured, Own, Relay, SetUp, StandingResult, Summary,
+};
 use crate::usage::{ProcessUsage, ThreadUsage};
 
 /// Readings of the relay: before anything, when all is set up, at both ends of the measured
@@ -228,6 +230,9 @@ fn sum_up(
             delivery_us: Latency::of(&record.films),
         });
     }
+    if plan.round.is_some() {
+        summary.churn = Some(churn(&record, seconds, summary.relay.as_ref()));
+    }
     if plan.standing != Standing::Nobody {
         summary.standing = Some(StandingResult {
             counts: standing_counts,
@@ -267,6 +272,23 @@ fn relay(
         rss_mib_end: mib(Some(until)),
         rss_kib_per_connection: grown * 1024.0 / connections.max(1) as f64,
     })
+}
+
+fn churn(record: &Record, seconds: f64, relay: Option<&Relay>) -> ChurnResult {
+    let rounds = record.rounds.len();
+    ChurnResult {
+        rounds,
+        rounds_per_second: rounds as f64 / seconds,
+        handshakes_per_second: record.handshake.len() as f64 / seconds,
+        auths_per_second: record.auth.len() as f64 / seconds,
+        round_us: Latency::of(&record.rounds),
+        tcp_us: Latency::of(&record.connecting),
+        handshake_us: Latency::of(&record.handshake),
+        auth_us: Latency::of(&record.auth),
+        relay_cpu_us_per_round: relay
+            .filter(|_| rounds > 0)
+            .map(|relay| relay.cpu_seconds * 1e6 / rounds as f64),
+    }
 }
 
 /// What spoils the figures.

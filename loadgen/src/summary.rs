@@ -82,6 +82,22 @@ pub struct FilmResult {
     pub delivery_us: Latency,
 }
 
+/// Clients that come and go.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct ChurnResult {
+    /// Rounds that ended in the measured stretch.
+    pub rounds: u64,
+    pub rounds_per_second: f64,
+    pub handshakes_per_second: f64,
+    pub auths_per_second: f64,
+    /// From when a round was due to both clients' having left.
+    pub round_us: Latency,
+    pub tcp_us: Latency,
+    pub handshake_us: Latency,
+    pub auth_us: Latency,
+    pub relay_cpu_us_per_round: Option<f64>,
+}
+
 /// What became of the messages to a receiver that stands still.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct StandingResult {
@@ -133,6 +149,7 @@ pub struct Summary {
     pub lost_connections: u64,
     pub measured: Measured,
     pub films: Option<FilmResult>,
+    pub churn: Option<ChurnResult>,
     pub standing: Option<StandingResult>,
     pub set_up: SetUp,
     pub relay: Option<Relay>,
@@ -282,6 +299,25 @@ impl Summary {
                 let _ = write!(text, ", {} each", micros(films.delivery_us.p50));
             }
             row("films", text);
+        }
+        if let Some(churn) = &self.churn {
+            row(
+                "rounds",
+                format!(
+                    "{:.0}/s  {}",
+                    churn.rounds_per_second,
+                    latency(&churn.round_us)
+                ),
+            );
+            for (name, rate, took) in [
+                ("TLS", churn.handshakes_per_second, &churn.handshake_us),
+                ("AUTH", churn.auths_per_second, &churn.auth_us),
+            ] {
+                row(name, format!("{rate:.0}/s  {}", latency(took)));
+            }
+            if let Some(us) = churn.relay_cpu_us_per_round {
+                row("relay CPU", format!("{us:.0} us per round"));
+            }
         }
         if let Some(standing) = &self.standing {
             let c = &standing.counts;

@@ -341,6 +341,29 @@ fn a_receiver_that_stands_still_is_accounted_for_apart() {
 }
 
 #[test]
+fn clients_that_come_and_go_lose_nothing() {
+    for more in [
+        &["--messages", "2"][..],
+        &["--messages", "1", "--sender", "mix", "--threads", "2"],
+        &["--messages", "3", "--rate", "20", "--sender", "both"],
+    ] {
+        let run = run(Fault::None, &[&["churn"], &SHORT[..8], more].concat());
+        assert_eq!(run.code, 0, "{more:?}: {}\n{}", run.stderr, run.result);
+        let rounds = run.number("/churn/rounds");
+        assert!(rounds > 4, "{more:?}: {}", run.result);
+        let sent = run.number("/counts/sent");
+        assert_eq!(run.number("/counts/delivered"), sent);
+        let messages: u64 = more[1].parse().unwrap();
+        assert!(sent >= rounds * messages, "{more:?}: {}", run.result);
+        if more.contains(&"--rate") {
+            assert!(rounds <= 9, "{rounds}");
+        } else {
+            assert!(run.number("/churn/auth_us/count") > 4, "{}", run.result);
+        }
+    }
+}
+
+#[test]
 fn planted_faults_are_found() {
     let faults: &[(Fault, &str)] = &[
         (Fault::Lose(5), "/counts/lost"),

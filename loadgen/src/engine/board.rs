@@ -5,6 +5,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hdrhistogram::Histogram;
+
 use crate::ledger::{Progress, Wrong};
 use crate::pattern::Pattern;
 use crate::plan::Plan;
@@ -118,6 +120,17 @@ impl Board {
         if progress.settled {
             self.moved_at = self.now;
             self.ready.push(session);
+        }
+    }
+
+    /// Books a step of a connection's beginning: all before the run, in a run of rounds those that are measured.
+    pub fn took_to_set_up(
+        &mut self,
+        took: u64,
+        which: impl Fn(&mut Record) -> &mut Histogram<u64>,
+    ) {
+        if self.plan.round.is_none() || self.record.measures(self.now) {
+            which(&mut self.record).saturating_record(took);
         }
     }
 

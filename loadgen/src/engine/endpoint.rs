@@ -405,10 +405,8 @@ impl Endpoint {
                 self.send_auth(&board.plan.relays[self.relay].host, Some(&authorization));
             }
             Reply::Done(use_path) => {
-                board
-                    .record
-                    .auth
-                    .saturating_record(board.now - login.started);
+                let took = board.now - login.started;
+                board.took_to_set_up(took, |record| &mut record.auth);
                 self.use_path = use_path;
                 self.login = None;
             }

@@ -44,6 +44,8 @@ pub struct Record {
     pub delivery: Histogram<u64>,
     /// From sent (open loop: from due) to the last 200.
     pub acknowledgement: Histogram<u64>,
+    /// From when a round was due to both clients' having left.
+    pub rounds: Histogram<u64>,
     /// Whole films, however they ended within the run.
     pub films: Histogram<u64>,
     /// From due to the report, of messages to a receiver that stands still, in the whole run.
@@ -66,6 +68,7 @@ impl Default for Record {
             sums: Sums::default(),
             film_sums: Sums::default(),
             standing_sums: Sums::default(),
+            rounds: histogram(),
             films: histogram(),
             standing_reports: histogram(),
             delivery: histogram(),
@@ -133,6 +136,7 @@ impl Record {
         for (ours, theirs) in [
             (&mut self.delivery, &other.delivery),
             (&mut self.acknowledgement, &other.acknowledgement),
+            (&mut self.rounds, &other.rounds),
             (&mut self.films, &other.films),
             (&mut self.standing_reports, &other.standing_reports),
             (&mut self.held, &other.held),

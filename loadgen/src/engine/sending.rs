@@ -103,8 +103,10 @@ impl Engine {
         if now < self.sending.0 || now >= self.sending.1 {
             return false;
         }
-        let begun = session.ledger.counts().sent;
-        if session.flow.messages_max.is_some_and(|max| begun >= max) {
+        if session.has_begun_all() {
+            if session.ledger.unsettled() == 0 && self.board.plan.round.is_some() {
+                self.leaving.push(place);
+            }
             return false;
         }
         let due_at = match session.flow.pace {

@@ -65,7 +65,7 @@ pub struct Flow {
     pub pace: Pace,
     pub sizes: Sizes,
     pub chunk_octets: u64,
-    /// Messages in all; `None`: until the end of the run.
+    /// Messages in all, or of a round; `None`: until the end of the run.
     pub messages_max: Option<u64>,
 }
 
@@ -87,7 +87,11 @@ pub struct Session {
     pub outgoing: Option<Outgoing>,
     /// The message that is going out has failed: the rest need not follow.
     pub abort: bool,
-    /// Open loop: when the next message is due, in nanoseconds.
+    /// Messages begun in earlier rounds.
+    pub earlier: u64,
+    /// When this round was to begin.
+    pub round_due: u64,
+    /// Open loop: when the next message (or round) is due, in nanoseconds.
     pub next_due: u64,
     random: u64,
 }
@@ -114,6 +118,8 @@ impl Session {
             ledger: Ledger::new(report),
             outgoing: None,
             abort: false,
+            earlier: 0,
+            round_due: 0,
             next_due: 0,
             random: u64::from(id),
         }
@@ -141,6 +147,12 @@ impl Session {
         }
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.flow.sizes.draw(mix(self.random))
+    }
+
+    /// As many messages have begun as there may be.
+    pub fn has_begun_all(&self) -> bool {
+        let begun = self.ledger.counts().sent - self.earlier;
+        self.flow.messages_max.is_some_and(|max| begun >= max)
     }
 
     pub fn is_ready(&self) -> bool {

@@ -143,7 +143,7 @@ impl Engine {
         }
     }
 
-    fn open(&mut self, key: usize) {
+    pub(super) fn open(&mut self, key: usize) {
         self.board.read_clock();
         let plan = std::sync::Arc::clone(&self.board.plan);
         let connection = &mut self.connections[key];
@@ -213,7 +213,8 @@ impl Engine {
         };
         if connection.stage == Stage::Opening && link.is_open() {
             let took = now - connection.tcp_at;
-            self.board.record.handshake.saturating_record(took);
+            self.board
+                .took_to_set_up(took, |record| &mut record.handshake);
             connection.stage = Stage::LoggingIn;
             if let Some(user) = connection.user.clone() {
                 connection.endpoint.log_in(user, &self.board);
@@ -308,7 +309,7 @@ impl Engine {
     }
 }
 
-fn client_uri(number: usize, tls: bool) -> String {
+pub(super) fn client_uri(number: usize, tls: bool) -> String {
     let scheme = if tls { "msrps" } else { "msrp" };
     let session = ids::letters::<20>();
     format!(
@@ -348,12 +349,12 @@ fn flow(plan: &Plan, id: usize, films: Option<Films>) -> Flow {
         None => Flow {
             role,
             pace: match plan.rate {
-                Some(_) => Pace::Open,
-                None => Pace::Window(plan.window),
+                Some(_) if plan.round.is_none() => Pace::Open,
+                _ => Pace::Window(plan.window),
             },
             sizes: plan.sizes.clone(),
             chunk_octets: plan.chunk_octets,
-            messages_max: None,
+            messages_max: plan.round,
         },
     }
 }

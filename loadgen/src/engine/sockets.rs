@@ -56,10 +56,9 @@ impl Engine {
                 Ok(false) => return,
                 Ok(true) => {
                     connection.tcp_at = self.board.now;
+                    let took = self.board.now - connection.opened_at;
                     self.board
-                        .record
-                        .connecting
-                        .saturating_record(self.board.now - connection.opened_at);
+                        .took_to_set_up(took, |record| &mut record.connecting);
                     if let Err(error) = link.start_tls(&mut self.scratch) {
                         return self.fail(key, &describe(&error));
                     }
