@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use msrpd::server;
@@ -62,6 +63,18 @@ enum Command {
         #[arg(long)]
         sha256: bool,
     },
+    /// Print a user name and a password that are good for a time.
+    #[command(after_help = MINT)]
+    Mint {
+        /// A file that [auth] shared_secret_files names.
+        #[arg(long, value_name = "F")]
+        secret_file: PathBuf,
+        /// How long they are good; no session lives longer.
+        #[arg(long, value_name = "TIME", default_value = "1d", value_parser = msrpd::config::parse_duration)]
+        lifetime: Duration,
+        /// Whom they are for; stands in records and quotas.
+        user: String,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -111,6 +124,16 @@ Examples:
   msrpd passwd /etc/msrpd/users.htdigest example.com alice
   pwgen 20 1 | msrpd passwd /etc/msrpd/users.htdigest example.com alice";
 
+const MINT: &str = "\
+The user name is SECONDS:USER, its end in Unix time; the password is the Base64 text of
+HMAC-SHA-1(secret, user name), as for TURN servers (coturn: use-auth-secret). Whoever has the
+secret can make them without this command.
+
+Examples:
+  openssl rand -hex 32 > /etc/msrpd/secret
+  msrpd mint --secret-file /etc/msrpd/secret alice
+  msrpd mint --secret-file /etc/msrpd/secret --lifetime 2h alice";
+
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config } => server::run(&config),
@@ -123,5 +146,10 @@ fn main() -> ExitCode {
             user,
             sha256,
         } => server::passwd(&file, &realm, &user, sha256),
+        Command::Mint {
+            secret_file,
+            lifetime,
+            user,
+        } => server::mint(&secret_file, lifetime, &user),
     }
 }

@@ -10,6 +10,7 @@ mod authorization;
 mod digest;
 mod nonce;
 mod nonce_ledger;
+mod shared_secret;
 mod users;
 
 use std::collections::BTreeMap;
@@ -23,11 +24,13 @@ pub use authorization::{Authorization, IllFormed};
 pub use digest::{Algorithm, response};
 pub use nonce::NonceKeys;
 pub use nonce_ledger::NonceLedger;
+pub use shared_secret::{SharedSecret, timed_username};
 pub use users::{Ha1, Users, UsersError, check_name};
 
 use crate::wire::Uri;
 
 use nonce::Age;
+use users::Known;
 
 /// What the operator decides about AUTH.
 #[derive(Clone, Debug)]
@@ -94,6 +97,8 @@ pub struct Proof {
     pub nc: u32,
     /// The same for each use of the nonce.
     pub nonce_expires: Instant,
+    /// What is left of a credential that is good for a time.
+    pub left: Option<Duration>,
     cnonce: Box<str>,
     nc_text: Box<str>,
     rspauth: Box<str>,
@@ -190,21 +195,39 @@ impl Authenticator {
         };
 
         // An unknown user takes the way of a known one, down to the last comparison (AUT-12).
-        let known = self.users.lookup(&credentials.username, realm, algorithm);
-        let ha1 = known.map_or(DECOY_HA1, Ha1::text);
-        let digest = |method| {
+        let known = self.users.find(&credentials.username, realm, algorithm);
+        let decoy = Ha1::decoy();
+        let (hashes, is_known) = match &known {
+            Known::Nobody => (std::slice::from_ref(&decoy), false),
+            Known::Listed(ha1) => (std::slice::from_ref(*ha1), true),
+            Known::Timed { hashes, .. } => (hashes.as_slice(), true),
+        };
+        let digest = |ha1: &Ha1, method| {
             let Authorization {
                 nonce, nc, cnonce, ..
             } = credentials;
-            response(algorithm, ha1, nonce, nc, cnonce, method, hashed_uri)
+            response(algorithm, ha1.text(), nonce, nc, cnonce, method, hashed_uri)
         };
         let given = credentials.response.to_ascii_lowercase();
-        let right = digest(b"AUTH").as_bytes().ct_eq(given.as_bytes());
+        let proves = |ha1: &&Ha1| {
+            let right = digest(ha1, b"AUTH");
+            bool::from(right.as_bytes().ct_eq(given.as_bytes()))
+        };
+        // All are tried, so that time does not tell which of them it was.
+        let right: Vec<&Ha1> = hashes.iter().filter(proves).collect();
         let lifetime = self.settings.nonce_lifetime;
         let age = self.keys.age(now, credentials.nonce, lifetime);
-        if !bool::from(right) || known.is_none() {
+        let Some(ha1) = right.first().filter(|_| is_known) else {
             return Judgement::Wrong;
-        }
+        };
+        let (user, left) = match known {
+            Known::Timed { user, ends, .. } => match self.keys.left_until(now, ends) {
+                // Past its time it is no credential any more.
+                None => return Judgement::Wrong,
+                left => (user, left),
+            },
+            _ => (&*credentials.username, None),
+        };
         let (nonce_id, nonce_expires) = match age {
             Age::NotOurs => return Judgement::Wrong,
             Age::Old => return Judgement::Stale,
@@ -214,17 +237,18 @@ impl Authenticator {
             .settings
             .disabled
             .iter()
-            .any(|user| *user == credentials.username)
+            .any(|disabled| disabled == user)
         {
             return Judgement::Forbidden;
         }
         Judgement::Proved(Proof {
-            rspauth: digest(b"").into(),
-            user: credentials.username.into(),
+            rspauth: digest(ha1, b"").into(),
+            user: user.into(),
             realm: realm.into(),
             nonce_id,
             nc: credentials.count,
             nonce_expires,
+            left,
             cnonce: credentials.cnonce.into(),
             nc_text: credentials.nc.into(),
         })
@@ -264,9 +288,6 @@ fn digest_uri<'a>(credentials: &Authorization<'a>, to_path: &'a [u8]) -> Option<
     let addressed = Uri::parse(to_path).ok()?;
     given_uri.equivalent(&addressed).then_some(given.as_bytes())
 }
-
-/// What stands for the H(A1) of a user who is not known; it never decides.
-const DECOY_HA1: &str = "00000000000000000000000000000000";
 
 /// A realm as it stands between quotes. [`check_name`] lets none pass that needs this; a header
 /// must not depend on that (SEC-09).

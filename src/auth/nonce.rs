@@ -79,6 +79,15 @@ impl NonceKeys {
         Age::Fresh { id, expires }
     }
 
+    /// How long it is from `now` to a time in seconds since 1970; `None` if that is less than a
+    /// second.
+    pub(super) fn left_until(&self, now: Instant, unix_seconds: u64) -> Option<Duration> {
+        let left = unix_seconds
+            .saturating_mul(1000)
+            .checked_sub(self.millis(now))?;
+        (left >= 1000).then(|| Duration::from_millis(left))
+    }
+
     fn millis(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.origin);
         self.origin_millis.saturating_add(since.as_millis() as u64)

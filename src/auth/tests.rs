@@ -287,7 +287,7 @@ fn aut_12_the_decoy_is_no_password() {
     let nonce = fresh_nonce(&auth, now);
     let right = response(
         Algorithm::Md5,
-        DECOY_HA1,
+        Ha1::decoy().text(),
         &nonce,
         "00000001",
         "c0ffee",
@@ -502,4 +502,91 @@ fn sec_04_debug_shows_no_proof() {
         format!("{judgement:?}"),
         "Proved(Proof { user: \"alice\", realm: \"example.com\", .. })"
     );
+}
+
+const SECRET: &[u8] = b"north-by-northwest-1959";
+/// When the tests' clock begins, in Unix time.
+const BEGINS: u64 = 1_000_000;
+
+fn with_secrets(now: Instant, secrets: &[&[u8]]) -> Authenticator {
+    let mut users = users();
+    let secrets = secrets
+        .iter()
+        .map(|secret| SharedSecret::parse(secret).expect("long enough"));
+    users.set_secrets(secrets.collect());
+    let mut auth = with(now, settings());
+    auth.set_users(Arc::new(users));
+    auth
+}
+
+fn judge_timed(auth: &Authenticator, now: Instant, user: &str, password: &str) -> Judgement {
+    let nonce = fresh_nonce(auth, now);
+    let client = Client {
+        user,
+        password,
+        ..ALICE
+    };
+    auth.judge(now, HOST, client.credentials(&nonce).as_bytes(), URI)
+}
+
+#[test]
+fn a_timed_credential_proves_its_user_until_it_ends() {
+    let now = Instant::now();
+    let old = b"the secret before this one".as_slice();
+    let auth = with_secrets(now, &[SECRET, old]);
+    let name = timed_username(BEGINS + 100, "carol");
+    for secret in [SECRET, old] {
+        let password = SharedSecret::parse(secret)
+            .expect("long enough")
+            .password(&name);
+        let Judgement::Proved(proof) = judge_timed(&auth, now, &name, &password) else {
+            panic!("not proved");
+        };
+        assert_eq!(
+            (&*proof.user, proof.left),
+            ("carol", Some(Duration::from_secs(100)))
+        );
+        let late = now + Duration::from_secs(100);
+        assert!(matches!(
+            judge_timed(&auth, late, &name, &password),
+            Judgement::Wrong
+        ));
+    }
+}
+
+#[test]
+fn a_timed_credential_of_another_secret_time_or_user_is_wrong() {
+    let now = Instant::now();
+    let auth = with_secrets(now, &[SECRET]);
+    let name = timed_username(BEGINS + 100, "carol");
+    let password = SharedSecret::parse(SECRET)
+        .expect("long enough")
+        .password(&name);
+    let other = SharedSecret::parse(b"a secret that nobody told us").expect("long enough");
+    for (user, password) in [
+        (name.as_str(), other.password(&name).as_str()),
+        (&timed_username(BEGINS + 101, "carol"), &password),
+        (&timed_username(BEGINS + 100, "mallory"), &password),
+        ("carol", &password),
+    ] {
+        assert!(
+            matches!(judge_timed(&auth, now, user, password), Judgement::Wrong),
+            "{user}"
+        );
+    }
+    // Without a secret nobody is known by one.
+    let bare = with_secrets(now, &[]);
+    assert!(matches!(
+        judge_timed(&bare, now, &name, &password),
+        Judgement::Wrong
+    ));
+    // Those who are refused by name are refused however they prove it.
+    let name = timed_username(BEGINS + 100, "mallory");
+    let password = SharedSecret::parse(SECRET)
+        .expect("long enough")
+        .password(&name);
+    assert!(matches!(
+        judge_timed(&auth, now, &name, &password),
+        Judgement::Forbidden
+    ));
 }

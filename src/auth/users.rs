@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::digest::Algorithm;
+use super::shared_secret::{SharedSecret, TimedName};
 
 /// H(A1) of one user, realm and algorithm, in lower-case hex.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,6 +16,11 @@ impl Ha1 {
     pub fn of(algorithm: Algorithm, user: &str, realm: &str, password: &str) -> Self {
         let hash = algorithm.hash(&[user.as_bytes(), realm.as_bytes(), password.as_bytes()]);
         Self(hash.into())
+    }
+
+    /// Stands for the one of a user who is not known; it never decides.
+    pub(super) fn decoy() -> Self {
+        Self("00000000000000000000000000000000".into())
     }
 
     pub(super) fn text(&self) -> &str {
@@ -48,6 +54,20 @@ impl fmt::Display for UsersError {
 pub struct Users {
     /// By realm, then by name: a look-up borrows both.
     realms: BTreeMap<Box<str>, BTreeMap<Box<str>, Hashes>>,
+    /// For users who stand in no list; any of them may prove one.
+    secrets: Vec<SharedSecret>,
+}
+
+/// What is known about the user that credentials name.
+pub(super) enum Known<'a> {
+    Nobody,
+    Listed(&'a Ha1),
+    /// By one of these, until `ends` (seconds since 1970).
+    Timed {
+        user: &'a str,
+        ends: u64,
+        hashes: Vec<Ha1>,
+    },
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -106,6 +126,39 @@ impl Users {
         self.realms.get(realm)?.get(user)?.of(algorithm).as_ref()
     }
 
+    /// Who `username` is: those in the list first.
+    pub(super) fn find<'a>(
+        &'a self,
+        username: &'a str,
+        realm: &str,
+        algorithm: Algorithm,
+    ) -> Known<'a> {
+        if let Some(ha1) = self.lookup(username, realm, algorithm) {
+            return Known::Listed(ha1);
+        }
+        let listed = self
+            .realms
+            .get(realm)
+            .is_some_and(|users| users.contains_key(username));
+        match TimedName::parse(username) {
+            Some(TimedName { ends, user }) if !listed && !self.secrets.is_empty() => Known::Timed {
+                user,
+                ends,
+                hashes: self
+                    .secrets
+                    .iter()
+                    .map(|secret| secret.ha1(algorithm, username, realm))
+                    .collect(),
+            },
+            _ => Known::Nobody,
+        }
+    }
+
+    /// Credentials made with any of `secrets` prove users too.
+    pub fn set_secrets(&mut self, secrets: Vec<SharedSecret>) {
+        self.secrets = secrets;
+    }
+
     /// Adds or changes a user; an error if a name cannot stand in the file ([`check_name`]).
     pub fn set(
         &mut self,
@@ -126,9 +179,9 @@ impl Users {
         self.realms.values().map(BTreeMap::len).sum()
     }
 
-    /// Whether nobody is known.
+    /// Whether nobody can be known.
     pub fn is_empty(&self) -> bool {
-        self.realms.is_empty()
+        self.realms.is_empty() && self.secrets.is_empty()
     }
 }
 

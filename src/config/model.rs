@@ -84,6 +84,7 @@ pub struct Auth {
     pub realm: Option<Word>,
     pub realms: BTreeMap<DnsName, Word>,
     pub htdigest: Option<PathBuf>,
+    pub shared_secret_files: Vec<PathBuf>,
     pub disabled: Vec<Word>,
     pub expires_min: u32,
     pub expires_max: u32,
@@ -173,6 +174,7 @@ impl Default for Config {
                 realm: None,
                 realms: BTreeMap::new(),
                 htdigest: None,
+                shared_secret_files: Vec::new(),
                 disabled: Vec::new(),
                 expires_min: 60,
                 expires_max: 86_400,
@@ -291,6 +293,11 @@ impl Config {
             v.key("realm", "realm of every challenge; absent: the name that the client addressed", &mut auth.realm);
             v.key("realms", "realm by addressed name, before `realm`", &mut auth.realms);
             v.key("htdigest", "users' file, lines of user:realm:MD5(user:realm:password); see msrpd passwd", &mut auth.htdigest);
+            v.key(
+                "shared_secret_files",
+                "files with one secret each, for credentials that are good for a time (user SECONDS:NAME); see msrpd mint",
+                &mut auth.shared_secret_files,
+            );
             v.key("disabled", "users that are refused with 403 although they are in the users' file", &mut auth.disabled);
             v.bounded("expires_min", "shortest life of a session that a client may ask for, in seconds", &mut auth.expires_min, 1..=31_536_000);
             v.bounded("expires_max", "longest life of a session that a client may ask for, in seconds", &mut auth.expires_max, 1..=31_536_000);

@@ -231,7 +231,14 @@ fn auth(config: &Config, places: &Places, problems: &mut Problems) {
             );
         }
     }
-    if auth.htdigest.is_none() {
+    if let Some(twice) = repeated(&auth.shared_secret_files) {
+        let what = format!(
+            "auth.shared_secret_files: {} stands there twice",
+            twice.display()
+        );
+        problems.error(places.of("auth.shared_secret_files"), what, "remove one");
+    }
+    if auth.htdigest.is_none() && auth.shared_secret_files.is_empty() {
         let help = "add htdigest = \"users.htdigest\" below [auth]; `msrpd passwd FILE REALM USER` writes it";
         problems.warning(
             places.of("auth"),

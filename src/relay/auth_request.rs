@@ -235,11 +235,17 @@ impl Relay {
         proof: &Proof,
     ) {
         let settings = self.settings.clone();
-        let expires = head.expires().unwrap_or(settings.expires_default);
-        let bound = if expires < settings.expires_min {
-            Some(("Min-Expires", settings.expires_min))
-        } else if expires > settings.expires_max {
-            Some(("Max-Expires", settings.expires_max))
+        // No session outlives the credential it was made with.
+        let left = proof.left.map_or(u32::MAX, |left| {
+            u32::try_from(left.as_secs()).unwrap_or(u32::MAX)
+        });
+        let max = settings.expires_max.min(left);
+        let min = settings.expires_min.min(max);
+        let expires = head.expires().unwrap_or(settings.expires_default.min(max));
+        let bound = if expires < min {
+            Some(("Min-Expires", min))
+        } else if expires > max {
+            Some(("Max-Expires", max))
         } else {
             None
         };

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::auth::Users;
+use crate::auth::{SharedSecret, Users};
 use crate::config::{AdminAddress, Config, Loaded, Place, Places, Problems, Transport};
 use crate::net::listener;
 use crate::net::tls::{TlsContext, TlsProblem};
@@ -114,8 +114,16 @@ fn tls_key(problem: &TlsProblem, config: &Config) -> &'static str {
 }
 
 fn users(config: &Config, places: &Places, problems: &mut Problems) -> Option<Arc<Users>> {
+    let listed = listed_users(config, places, problems);
+    let secrets = shared_secrets(config, places, problems);
+    let mut users = listed?;
+    users.set_secrets(secrets?);
+    Some(Arc::new(users))
+}
+
+fn listed_users(config: &Config, places: &Places, problems: &mut Problems) -> Option<Users> {
     let Some(path) = &config.auth.htdigest else {
-        return Some(Arc::new(Users::default()));
+        return Some(Users::default());
     };
     let place = places.of("auth.htdigest");
     let text = match std::fs::read_to_string(path) {
@@ -130,9 +138,10 @@ fn users(config: &Config, places: &Places, problems: &mut Problems) -> Option<Ar
             return None;
         }
     };
-    readable_by_others(path, place, problems);
+    let help = "its hashes are as good as passwords: chmod o-r";
+    readable_by_others("auth.htdigest", path, place, help, problems);
     match Users::parse(&text) {
-        Ok(users) => Some(Arc::new(users)),
+        Ok(users) => Some(users),
         Err(errors) => {
             for error in errors {
                 let line = Place {
@@ -147,19 +156,53 @@ fn users(config: &Config, places: &Places, problems: &mut Problems) -> Option<Ar
     }
 }
 
-/// H(A1) is as good as the password for this relay (SEC-05).
-fn readable_by_others(path: &Path, place: Option<Place>, problems: &mut Problems) {
+fn shared_secrets(
+    config: &Config,
+    places: &Places,
+    problems: &mut Problems,
+) -> Option<Vec<SharedSecret>> {
+    const KEY: &str = "auth.shared_secret_files";
+    let place = places.of(KEY);
+    let mut secrets = Vec::new();
+    for path in &config.auth.shared_secret_files {
+        let file = path.display();
+        match read_secret(path) {
+            Ok(secret) => {
+                let help = "who has it can make users: chmod o-r";
+                readable_by_others(KEY, path, place, help, problems);
+                secrets.push(secret);
+            }
+            Err(what) => {
+                let help =
+                    "a file holds one secret on one line, such as `openssl rand -hex 32` writes";
+                problems.error(place, format!("{KEY}: {file}: {what}"), help);
+            }
+        }
+    }
+    (secrets.len() == config.auth.shared_secret_files.len()).then_some(secrets)
+}
+
+/// The secret in a file; the error tells no octet of it.
+pub fn read_secret(path: &Path) -> Result<SharedSecret, String> {
+    let text = std::fs::read(path).map_err(|error| format!("cannot read it: {error}"))?;
+    SharedSecret::parse(&text)
+}
+
+/// H(A1) is as good as the password for this relay, and a secret as all passwords (SEC-05).
+fn readable_by_others(
+    key: &str,
+    path: &Path,
+    place: Option<Place>,
+    help: &str,
+    problems: &mut Problems,
+) {
     use std::os::unix::fs::PermissionsExt;
     if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
         let what = format!(
-            "auth.htdigest: everybody on this machine can read {}",
+            "{key}: everybody on this machine can read {}",
             path.display()
         );
-        problems.warning(
-            place,
-            what,
-            "its hashes are as good as passwords: chmod o-r",
-        );
+        problems.warning(place, what, help);
     }
 }
 

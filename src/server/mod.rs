@@ -11,6 +11,7 @@ mod descriptors;
 mod dev;
 mod drain;
 mod log;
+mod mint;
 mod passwd;
 mod reload;
 mod scrape;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use crate::config::{self, Problems};
 
 pub use dev::dev;
+pub use mint::mint;
 pub use passwd::passwd;
 
 /// All is well.

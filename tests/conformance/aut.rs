@@ -41,6 +41,7 @@ rows! {
         aut_07_each_offered_algorithm_works,
         aut_13_expired_nonce_is_stale,
         aut_17_disabled_user_is_forbidden,
+        aut_18_no_session_outlives_a_timed_credential,
     ],
 }
 
@@ -594,6 +595,57 @@ fn aut_18_expires_out_of_bounds() {
             "Expires: {broken} came to {refusal:?}"
         );
     }
+}
+
+/// The binary that hands such credentials out and the relay that takes them share a secret only.
+fn aut_18_no_session_outlives_a_timed_credential() {
+    const SECRET: &str = "north-by-northwest-1959";
+    let relay = Setup::new()
+        .unset("auth.htdigest")
+        .set_list("auth.shared_secret_files", &["new", "secret"])
+        .file("new", "another secret, which follows it\n")
+        .file("secret", &format!("{SECRET}\n"))
+        .start();
+    let minted = std::process::Command::new(env!("CARGO_BIN_EXE_msrpd"))
+        .args(["mint", "--lifetime", "2m", "--secret-file"])
+        .arg(relay.dir().join("secret"))
+        .arg("carol")
+        .output()
+        .expect("msrpd runs");
+    let minted = String::from_utf8(minted.stdout).expect("text");
+    let word = |name: &str| {
+        let mut lines = minted.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(key, _)| *key == name).expect("a line").1
+    };
+    let mut a = Client::tls(&relay);
+    let uri = relay.uri();
+    let ask = |a: &mut Client, password: &str, headers: &[&str]| {
+        let challenge = a.challenge();
+        let asker = Asker {
+            user: word("username"),
+            password,
+            uri: &uri,
+        };
+        let answer = Answer::new(&challenge, asker, &fresh_cnonce(), 1, Spelling::default());
+        let authorization = line(&answer.authorization);
+        a.auth(&[&[authorization.as_str()], headers].concat())
+    };
+    challenge_in(&ask(&mut a, "guessed", &[]));
+    let refused = ask(&mut a, word("password"), &["Expires: 3600"]);
+    assert_eq!(refused.code(), Some(423), "{refused:?}");
+    let seconds = |message: &Message, name: &str| -> u32 {
+        message
+            .header(name)
+            .expect("there")
+            .parse()
+            .expect("a number")
+    };
+    let left = seconds(&refused, "Max-Expires");
+    assert!((100..=120).contains(&left), "{left}");
+    let granted = ask(&mut a, word("password"), &[]);
+    assert_eq!(granted.code(), Some(200), "{granted:?}");
+    assert!(seconds(&granted, "Expires") <= left);
+    assert!(!relay.log().contains(SECRET));
 }
 
 fn aut_19_answer_is_addressed_as_the_request_was() {

@@ -151,6 +151,16 @@ fn mistakes_in_the_file_are_found() {
             "realms = { \"other.org\" = \"x\" }\nhtdigest =",
             &["auth.realms: `other.org`"],
         ),
+        (
+            "htdigest =",
+            "shared_secret_files = [\"secret\", \"secret\"]\nhtdigest =",
+            &[
+                "auth.shared_secret_files:",
+                "stands there twice",
+                "cannot read it",
+                "openssl rand",
+            ],
+        ),
         ("[log]", "[log]\nlevel = 3", &["log.level: found a number"]),
         (
             "\"127.0.0.1:0\"\n[log]",

@@ -159,6 +159,51 @@ fn dev_furnishes_a_folder_and_runs_it() {
 }
 
 #[test]
+fn mint_prints_a_credential_that_ends() {
+    let place = Place::new();
+    place.write("secret", "north-by-northwest-1959\n");
+    let (code, text) = said(&place.output(&[
+        "mint",
+        "--secret-file",
+        "secret",
+        "--lifetime",
+        "2h",
+        "alice",
+    ]));
+    assert_eq!(code, Some(0), "{text}");
+    let mut lines = text.lines();
+    let name = lines.next().and_then(|line| line.strip_prefix("username "));
+    let (ends, user) = name
+        .and_then(|name| name.split_once(':'))
+        .expect("SECONDS:USER");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    let ends: u64 = ends.parse().expect("a time");
+    assert!((now + 7000..=now + 7200).contains(&ends), "{text}");
+    assert_eq!(user, "alice");
+    let password = lines.next().and_then(|line| line.strip_prefix("password "));
+    assert_eq!(password.map(str::len), Some(28), "20 octets in Base64");
+
+    for (arguments, word) in [
+        (["mint", "--secret-file", "missing", "alice"], "cannot read"),
+        (["mint", "--secret-file", "secret", "a:b"], "colon"),
+    ] {
+        let (code, text) = said(&place.output(&arguments));
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(word), "{text}");
+    }
+    place.write("secret", "short\n");
+    let (code, text) = said(&place.output(&["mint", "--secret-file", "secret", "alice"]));
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("fewer than 20") && !text.contains("short\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn help_shows_examples_and_a_wrong_word_gets_a_usage() {
     let place = Place::new();
     for (arguments, words) in [
@@ -170,6 +215,7 @@ fn help_shows_examples_and_a_wrong_word_gets_a_usage() {
         (&["check", "--help"], &["--running", "systemctl reload"]),
         (&["dev", "--help"], &["--dir", "dev.toml"]),
         (&["passwd", "--help"], &["stdin", "example.com alice"]),
+        (&["mint", "--help"], &["--lifetime", "use-auth-secret"]),
     ] {
         let (code, text) = said(&place.output(arguments));
         assert_eq!(code, Some(0));
