@@ -3,7 +3,12 @@
 /// A stream of choices.
 pub enum Dice {
     Seeded(u64),
-    Octets { octets: Vec<u8>, at: usize },
+    /// Once the octets are spent, the end of the run is played by the seed.
+    Octets {
+        octets: Vec<u8>,
+        at: usize,
+        after: u64,
+    },
 }
 
 impl Dice {
@@ -15,31 +20,26 @@ impl Dice {
         Self::Octets {
             octets: octets.to_vec(),
             at: 0,
+            after: 1,
         }
     }
 
     /// No more choices: the run comes to its end.
     pub fn is_spent(&self) -> bool {
-        matches!(self, Self::Octets { octets, at } if *at >= octets.len())
+        matches!(self, Self::Octets { octets, at, .. } if *at >= octets.len())
     }
 
     fn next(&mut self) -> u64 {
         match self {
-            // SplitMix64.
-            Self::Seeded(state) => {
-                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mut z = *state;
-                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                z ^ (z >> 31)
-            }
-            Self::Octets { octets, at } => {
-                let mut value = 0;
-                for _ in 0..2 {
-                    value = value << 8 | u64::from(octets.get(*at).copied().unwrap_or(0));
-                    *at += 1;
-                }
-                value
+            Self::Seeded(state) => split_mix(state),
+            Self::Octets { octets, at, after } => {
+                let Some(rest) = octets.get(*at..).filter(|rest| !rest.is_empty()) else {
+                    return split_mix(after);
+                };
+                *at += 2;
+                rest.iter()
+                    .take(2)
+                    .fold(0, |value, octet| value << 8 | u64::from(*octet))
             }
         }
     }
@@ -67,4 +67,12 @@ impl Dice {
             _ => usize::MAX,
         }
     }
+}
+
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

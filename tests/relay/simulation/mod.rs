@@ -1,0 +1,456 @@
+//! A seeded simulation: clients, relay shards and faults in an order that the dice choose.
+//!
+//! After every step the machine's own invariants hold and what leaves parses strictly; each
+//! piece that arrives is compared with what was sent. At the end everybody reads and answers
+//! again, and then everything must drain: each acknowledged octet was delivered or reported,
+//! nothing was told twice, and no table holds anything.
+
+mod actors;
+mod checks;
+mod faults;
+mod receiving;
+mod sending;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use msrpd::relay::Settings;
+use msrpload::codec::{Builder, Message};
+
+use crate::dice::Dice;
+use crate::setup::{self, Client};
+use crate::world::{Options, Peer, World};
+
+/// What happens in one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    /// Everybody reads and answers in time: everything must arrive, nothing may be told.
+    Gentle,
+    /// Resets, stalls, refusals, silence.
+    Rough,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Absent,
+    Yes,
+    Partial,
+    No,
+}
+
+impl Wish {
+    fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Absent => None,
+            Self::Yes => Some("yes"),
+            Self::Partial => Some("partial"),
+            Self::No => Some("no"),
+        }
+    }
+    fn is_yes(self) -> bool {
+        matches!(self, Self::Absent | Self::Yes)
+    }
+}
+
+/// Where one actor sends, and how that reads at the other end.
+#[derive(Clone, Debug)]
+struct Stream {
+    to: Vec<String>,
+    from_at_receiver: Vec<String>,
+    receiver: usize,
+}
+
+struct Text {
+    id: String,
+    sender: usize,
+    stream: Stream,
+    wish: Wish,
+    total: u64,
+    tells_total: bool,
+    has_body: bool,
+    /// Where its octets stand in the noise.
+    offset: usize,
+    /// Next position to be sent.
+    next: u64,
+    /// The sender has sent all of it, or gave it up.
+    done: bool,
+    failed: bool,
+    chunks: Vec<Chunk>,
+    pieces: Vec<Piece>,
+    reports: Vec<Report>,
+}
+
+struct Chunk {
+    start: u64,
+    /// Position after its last octet, once it ended.
+    end: Option<u64>,
+    flag: u8,
+    /// Offset in the sender's stream after its end-line.
+    end_offset: Option<u64>,
+    response: Option<u16>,
+}
+
+struct Piece {
+    start: u64,
+    end: u64,
+    flag: u8,
+    peer: Peer,
+    taken_at: Instant,
+    /// The relay read a 2xx for it at this time.
+    answered: Option<Instant>,
+}
+
+struct Report {
+    start: u64,
+    end: u64,
+    code: u16,
+    at: Instant,
+}
+
+/// A response that a receiver owes.
+struct Owed {
+    octets: Vec<u8>,
+    piece: Option<(usize, usize)>,
+    success: bool,
+    due: Instant,
+}
+
+struct Actor {
+    client: Client,
+    foreign: bool,
+    streams: Vec<Stream>,
+    /// Octets that it wants to write.
+    out: VecDeque<u8>,
+    /// Octets that it has put into `out`, ever.
+    produced: u64,
+    /// The message whose chunk is open, and where that chunk shall end.
+    open: Option<(usize, u64, String)>,
+    tids: BTreeMap<String, (usize, usize)>,
+    next_tid: u32,
+    owed: VecDeque<Owed>,
+    /// Successes on their way: offset after them, and the piece.
+    told: VecDeque<(u64, usize, usize)>,
+    stalled_until: Option<Instant>,
+    /// Octets of whole messages seen.
+    seen: u64,
+    shut: bool,
+    hostile: bool,
+    nicknames: BTreeMap<String, u32>,
+}
+
+pub struct Simulation {
+    pub world: World,
+    dice: Dice,
+    weather: Weather,
+    actors: Vec<Actor>,
+    texts: Vec<Text>,
+    by_id: BTreeMap<String, usize>,
+    texts_max: usize,
+    large: bool,
+    draining: bool,
+    /// The bounds are so low that messages may be refused for them.
+    tight: bool,
+}
+
+/// Whom no client of ours sends to: the relay must never connect there (SEC-01).
+const NOBODY: &str = "msrps://x.example.org:2855/x;tcp";
+const NOISE_OCTETS: usize = 1 << 20;
+
+/// Octets with much in them that looks like framing (SYN-10, SEC-08).
+fn noise() -> &'static [u8] {
+    static NOISE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    NOISE.get_or_init(|| {
+        let mut dice = Dice::seeded(4711);
+        let mut noise = Vec::with_capacity(NOISE_OCTETS + 64);
+        while noise.len() < NOISE_OCTETS {
+            match dice.roll(12) {
+                0 => noise.extend_from_slice(b"\r\n-------"),
+                1 => noise.extend_from_slice(b"\r\n-------abcdefghij234567$\r\n"),
+                2 => noise.extend_from_slice(b"------------"),
+                3 => noise.extend_from_slice(b"\r\n\r\nMSRP aaaa SEND\r\n"),
+                _ => (0..40).for_each(|_| noise.push(dice.roll(256) as u8)),
+            }
+        }
+        noise
+    })
+}
+
+impl Simulation {
+    /// Runs one seed to its end; panics on the first thing that is wrong.
+    pub fn run_seed(seed: u64) {
+        Self::run(Dice::seeded(seed), seed);
+    }
+
+    /// What the fuzzer calls.
+    #[allow(dead_code, reason = "used by the fuzz target")]
+    pub fn run_octets(octets: &[u8]) {
+        Self::run(Dice::of(octets), 1);
+    }
+
+    fn run(dice: Dice, seed: u64) {
+        let mut simulation = Self::new(dice, seed);
+        let steps = 150 + simulation.dice.roll(500);
+        for _ in 0..steps {
+            if simulation.dice.is_spent() {
+                break;
+            }
+            simulation.step();
+            simulation.note_answers();
+        }
+        simulation.finish();
+    }
+
+    fn new(mut dice: Dice, seed: u64) -> Self {
+        let weather = if dice.chance(30) {
+            Weather::Gentle
+        } else {
+            Weather::Rough
+        };
+        let workers = dice.pick(&[1, 1, 2, 2, 3, 4]);
+        let large = dice.chance(15);
+        let tight = dice.chance(50);
+        let settings = settings(&mut dice, tight);
+        let world = World::new(Options {
+            workers,
+            seed,
+            settings,
+            handoff_delay: Duration::ZERO,
+            kernel_octets: dice.pick(&[512, 4096, 65_536, 65_536]),
+        });
+        let texts_max = 4 + dice.roll(20);
+        let mut simulation = Self {
+            world,
+            dice,
+            weather,
+            actors: Vec::new(),
+            texts: Vec::new(),
+            by_id: BTreeMap::new(),
+            texts_max,
+            large,
+            draining: false,
+            tight,
+        };
+        for _ in 0..2 + simulation.dice.roll(3) {
+            simulation.join(false);
+        }
+        for _ in 0..simulation.dice.roll(3) {
+            simulation.join(true);
+        }
+        simulation
+    }
+
+    fn is_gentle(&self) -> bool {
+        self.weather == Weather::Gentle
+    }
+
+    fn step(&mut self) {
+        let actor = self.dice.roll(self.actors.len());
+        let peer = self.actors[actor].client.peer;
+        match self.dice.roll(100) {
+            0..24 => self.produce(actor),
+            24..40 => self.write(actor),
+            40..54 => {
+                let amount = self.dice.amount();
+                self.with_any(peer, |world, peer| world.read_some(peer, amount));
+            }
+            54..64 => {
+                self.with_any(peer, |world, peer| world.transmit(peer));
+            }
+            64..74 => {
+                let amount = self.dice.amount();
+                self.take_somewhere(actor, amount);
+            }
+            74..84 => self.fetch(actor),
+            84..90 => self.deliver(),
+            90 if !self.world.dialling.is_empty() => self.world.dial_fails(0),
+            90..94 => self.answer(actor, false),
+            94..97 => self.time_passes(),
+            97..99 if !self.is_gentle() => self.fault(actor),
+            _ => self.something_else(actor),
+        }
+    }
+
+    fn with_any(&mut self, first: Peer, mut act: impl FnMut(&mut World, Peer) -> bool) {
+        let peers = self.world.sockets.len();
+        for step in 0..peers {
+            if act(&mut self.world, (first + step) % peers) {
+                return;
+            }
+        }
+    }
+
+    fn is_stalled(&self, actor: usize) -> bool {
+        self.actors[actor]
+            .stalled_until
+            .is_some_and(|until| until > self.world.now)
+    }
+
+    fn take_somewhere(&mut self, first: usize, amount: usize) {
+        for step in 0..self.actors.len() {
+            let actor = (first + step) % self.actors.len();
+            if self.world.take(self.actors[actor].client.peer, amount) {
+                return;
+            }
+        }
+    }
+
+    fn fetch(&mut self, first: usize) {
+        let amount = self.dice.amount();
+        for step in 0..self.actors.len() {
+            let actor = (first + step) % self.actors.len();
+            if !self.is_stalled(actor) && self.world.fetch(self.actors[actor].client.peer, amount) {
+                self.read(actor);
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let links = self.world.links();
+        if !links.is_empty() {
+            let (from, to) = self.dice.pick(&links);
+            for _ in 0..1 + self.dice.roll(8) {
+                if !self.world.deliver(from, to) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn time_passes(&mut self) {
+        let time = if self.is_gentle() {
+            self.dice.roll(60)
+        } else {
+            match self.dice.roll(8) {
+                0..5 => self.dice.roll(300),
+                5 | 6 => self.dice.roll(4000),
+                _ => self.dice.roll(35_000),
+            }
+        };
+        self.pass(Duration::from_millis(time as u64));
+    }
+
+    /// Time passes without anything else.
+    fn pass(&mut self, time: Duration) {
+        let until = self.world.now + time;
+        let mut rounds = 0;
+        while let Some(next) = self
+            .world
+            .shards
+            .iter()
+            .filter_map(msrpd::relay::Relay::next_timeout)
+            .min()
+            .filter(|next| *next <= until)
+        {
+            rounds += 1;
+            assert!(rounds < 100_000, "timers that are due are not taken");
+            self.world.now = next.max(self.world.now);
+            self.world.time_out();
+        }
+        self.world.now = until;
+        self.world.time_out();
+    }
+
+    /// Everybody finishes, reads and answers; then everything must drain.
+    fn finish(mut self) {
+        self.note_answers();
+        for round in 0.. {
+            assert!(round < 2000, "it never comes to rest:\n{}", self.state());
+            for actor in 0..self.actors.len() {
+                self.actors[actor].stalled_until = None;
+                while self.can_write(actor)
+                    && let Some(open) = self.actors[actor].open.clone()
+                {
+                    self.go_on(actor, open);
+                }
+                if self.can_write(actor) {
+                    self.send_the_rest(actor);
+                }
+                let peer = self.actors[actor].client.peer;
+                let octets: Vec<u8> = self.actors[actor].out.drain(..).collect();
+                if self.is_alive(actor) && !octets.is_empty() {
+                    self.world.write(peer, &octets);
+                }
+                self.world.sockets[peer].reading = true;
+                self.world.sockets[peer].kernel_max = 1 << 20;
+            }
+            while !self.world.dialling.is_empty() {
+                self.world.dial_fails(0);
+            }
+            self.world.run();
+            self.note_answers();
+            for actor in 0..self.actors.len() {
+                self.read(actor);
+            }
+            let owes = |actor: &Actor| !actor.owed.is_empty();
+            if self.actors.iter().any(owes) {
+                while self.actors.iter().any(owes) {
+                    self.answer(0, true);
+                }
+                continue;
+            }
+            let waits = |actor: usize| self.is_alive(actor) && !self.actors[actor].out.is_empty();
+            if (0..self.actors.len()).any(waits) {
+                continue;
+            }
+            if self.is_at_rest() {
+                break;
+            }
+            self.world.advance(Duration::from_secs(1));
+        }
+        self.check();
+        if self.draining {
+            self.world.advance(Duration::from_secs(30));
+            for shard in &mut self.world.shards {
+                assert!(shard.is_drained(), "CON-12: not drained in time");
+                shard.close_all(self.world.now);
+            }
+            self.world.obey();
+            self.world.run();
+        }
+        self.world.end();
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let all_read = self
+            .world
+            .sockets
+            .iter()
+            .all(|socket| !socket.alive() || socket.inbound_len() == 0);
+        all_read && self.world.is_quiet()
+    }
+
+    fn state(&self) -> String {
+        let mut text = String::new();
+        for (index, actor) in self.actors.iter().enumerate() {
+            let socket = &self.world.sockets[actor.client.peer];
+            text += &format!(
+                "actor {index}: alive {}, unread by the relay {}, room {}, unread by it {}, in flight {}\n",
+                socket.alive(),
+                socket.inbound_len(),
+                self.world.shards[socket.shard].read_room(socket.key),
+                socket.kernel_len(),
+                socket.has_flight()
+            );
+        }
+        for (index, shard) in self.world.shards.iter().enumerate() {
+            text += &format!("shard {index}: {}\n", shard.describe());
+        }
+        text
+    }
+}
+
+fn settings(dice: &mut Dice, tight: bool) -> Settings {
+    let mut settings = setup::settings();
+    let limits = &mut settings.limits;
+    if tight {
+        limits.queued_octets_per_session = dice.pick(&[4096, 16_384, 65_536]);
+        limits.queued_octets_shared = dice.pick(&[32_768, 131_072, 1 << 20]);
+        limits.control_octets = dice.pick(&[2000, 20_000, 1 << 20]);
+        limits.transactions_per_session = dice.pick(&[4, 64, 16_384]);
+        if dice.chance(20) {
+            limits.queued_octets_total = 65_536;
+        }
+    }
+    settings
+}
