@@ -32,6 +32,8 @@ pub struct Dev {
     /// For receivers that listen: a certificate of the same authority.
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
+    /// Where `/histograms` is.
+    pub admin: Option<String>,
     #[serde(default)]
     pub users: Vec<DevUser>,
     /// The second relay.
@@ -45,6 +47,7 @@ pub struct DevVia {
     pub realm: Option<String>,
     pub ca: Option<PathBuf>,
     pub pid: Option<PathBuf>,
+    pub admin: Option<String>,
     #[serde(default)]
     pub users: Vec<DevUser>,
 }

@@ -13,6 +13,7 @@ pub mod record;
 mod requests;
 mod rounds;
 mod sending;
+pub mod series;
 mod session;
 mod setup;
 pub mod shared;
@@ -222,6 +223,8 @@ impl Engine {
         );
         self.sending = (start, until);
         self.board.record.window = (from, until);
+        let length = series::interval(self.board.plan.duration);
+        self.board.record.series = series::Series::new(from, length);
         for place in 0..self.board.sessions.len() {
             let in_rounds = self.board.plan.round.is_some();
             let scheduled = match self.board.sessions[place].flow.pace {

@@ -4,6 +4,7 @@
 
 mod dev;
 mod engine;
+mod hdr_log;
 mod ids;
 mod ledger;
 mod options;
@@ -11,8 +12,10 @@ mod pattern;
 mod plan;
 mod progress;
 mod ranges;
+mod report;
 mod resolve;
 mod run;
+mod scrape;
 mod sizes;
 mod summary;
 mod threshold;
@@ -28,8 +31,15 @@ use options::{Options, Workload};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    match run_with(&options) {
+    let mut arguments = std::env::args_os();
+    let result = if arguments.nth(1).is_some_and(|word| word == "merge") {
+        // The word itself stands where clap expects the program's name.
+        let options = hdr_log::Merge::parse_from(std::env::args_os().skip(1));
+        hdr_log::merge(&options).map(|()| 0)
+    } else {
+        run_with(&Options::parse())
+    };
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("msrpload: {error}");
@@ -44,7 +54,11 @@ fn run_with(options: &Options) -> Result<u8, String> {
     if !options.quiet {
         eprintln!("{}", headline(options, &resolved.plan));
     }
-    let mut summary = run::run(resolved.plan, &resolved.relay_pids, options.quiet)?;
+    let watched = run::Watched {
+        pids: resolved.relay_pids,
+        scraped: resolved.scraped,
+    };
+    let (mut summary, trace) = run::run(resolved.plan, &watched, options.quiet)?;
     summary.workload = format!("{:?}", options.workload).to_lowercase();
     if let Some(thresholds) = &options.threshold {
         summary.missed_thresholds = thresholds.missed(|name| summary.value(name));
@@ -52,6 +66,12 @@ fn run_with(options: &Options) -> Result<u8, String> {
     if let Some(file) = &options.json {
         let text = serde_json::to_string_pretty(&summary).map_err(|e| e.to_string())?;
         std::fs::write(file, text + "\n").map_err(|e| format!("--json {}: {e}", file.display()))?;
+    }
+    if let Some(file) = &options.hdr {
+        hdr_log::write(file, trace.began, &trace.log_lines())?;
+    }
+    if let Some(file) = &options.report {
+        report::write(file, &summary, &trace)?;
     }
     if summary.fatal.is_none() || summary.counts.sent > 0 {
         print!("{}", summary.table());

@@ -31,8 +31,13 @@ Examples:
       10,000 authenticated connections held; memory of the relay for each
   msrpload chat --address 127.0.0.1:31000 --host relay.test --ca ca.crt --user alice:secret-a
       any other RFC 4976 relay
+  msrpload chat --dev --rate 5000 --scrape --report run.html --hdr run.hdr
+      a page to look at, the relay's own view of its latency, and a log for other tools
   msrpload chat --dev --threshold 'p99<5ms,lost=0,rate>10000' --json result.json
       exit code 1 when a bound is not kept
+
+  msrpload merge a.hdr b.hdr
+      latencies of several runs or machines together (msrpload merge --help)
 
 Exit code: 0 all is well; 1 something was lost or wrong, or a threshold was missed;
 2 the run could not be made.";
@@ -79,6 +84,11 @@ pub struct Options {
     /// Read CPU and memory of this process and its children; repeat it for a second relay, and they are added up.
     #[arg(long = "relay-pid", value_name = "PID", help_heading = "Relay")]
     pub relay_pids: Vec<u32>,
+
+    /// Read /histograms here before and after the measured stretch, and print what the relay itself measured in it. With
+    /// --dev the address may be left out; with two relays repeat it, and they are added up.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", help_heading = "Relay")]
+    pub scrape: Vec<String>,
 
     /// Senders log in at the relay above, receivers at a second one, and messages go through both: To-Path is A's URI,
     /// B's URI, receiver. With --dev the second one is that of `msrpd dev --two`.
@@ -240,6 +250,12 @@ pub struct Options {
     /// Write the result here as JSON.
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub json: Option<PathBuf>,
+    /// Write a page here that shows the run: throughput, latency, the relay's CPU and memory. It needs no network.
+    #[arg(long, value_name = "FILE.html", help_heading = "Run")]
+    pub report: Option<PathBuf>,
+    /// Write latencies here as an HdrHistogram log, in intervals; `msrpload merge FILES` adds such logs up.
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub hdr: Option<PathBuf>,
     /// Bounds that set the exit code, such as 'p99<5ms,lost=0,rate>10000'. Names: p50 p90 p99
     /// p99.9 max ack_p99 sent acknowledged delivered reported lost wrong rate mbps relay_us
     /// relay_ns_per_octet rss_kib_per_connection own_us films_delivered films_reported films_lost

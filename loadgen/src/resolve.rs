@@ -14,12 +14,14 @@ use crate::dev::{Dev, DevUser};
 use crate::ledger::Report;
 use crate::options::{FailureReport, FilmOn, Options, Receiver, Sender, StandingOption, Workload};
 use crate::plan::{Films, Plan, Relay, Shape, Standing, User, Work};
+use crate::scrape::Target;
 use crate::sizes::Sizes;
 
 /// A plan, and the processes to watch.
 pub struct Resolved {
     pub plan: Plan,
     pub relay_pids: Vec<u32>,
+    pub scraped: Vec<Target>,
 }
 
 /// Messages a second of an open loop that was not told.
@@ -116,6 +118,7 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
     Ok(Resolved {
         plan,
         relay_pids: relay_pids(options, dev)?,
+        scraped: scraped(options, dev)?,
     })
 }
 
@@ -269,6 +272,32 @@ fn relay_pids(options: &Options, dev: Option<&Dev>) -> Result<Vec<u32>, String> 
             Ok(dev.relay_pids(folder, wants_via(options)))
         }
         _ => Ok(options.relay_pids.clone()),
+    }
+}
+
+fn scraped(options: &Options, dev: Option<&Dev>) -> Result<Vec<Target>, String> {
+    let via = dev.and_then(|dev| dev.via.as_ref());
+    let via = via.filter(|_| wants_via(options));
+    let mut targets = Vec::new();
+    for text in &options.scrape {
+        if !text.is_empty() {
+            targets.push(Target::parse(text)?);
+            continue;
+        }
+        let known = [
+            dev.and_then(|d| d.admin.as_ref()),
+            via.and_then(|v| v.admin.as_ref()),
+        ];
+        for address in known.into_iter().flatten() {
+            targets.push(Target::parse(address)?);
+        }
+    }
+    match targets.is_empty() && !options.scrape.is_empty() {
+        true => Err(
+            "scrape what? Give --scrape the relay's admin address, such as http://127.0.0.1:9855"
+                .into(),
+        ),
+        false => Ok(targets),
     }
 }
 

@@ -4,24 +4,93 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::record::Record;
+use crate::engine::series;
 use crate::engine::shared::{Shared, Timeline};
 use crate::engine::{Engine, Outcome};
+use crate::hdr_log::Line;
 use crate::ids;
 use crate::ledger::Counts;
 use crate::plan::{Plan, Shape, Standing, Work};
 use crate::progress::{EVERY, Progress};
+use crate::scrape::{self, Reading, Target};
 use crate::summary::{
     ChurnResult, FilmResult, Latency, Measured, Own, Relay, SetUp, StandingResult, Summary,
 };
 use crate::usage::{ProcessUsage, ThreadUsage};
 
+/// What is looked at from outside while a run goes on.
+pub struct Watched {
+    /// Processes of the relays.
+    pub pids: Vec<u32>,
+    pub scraped: Vec<Target>,
+}
+
+/// A look at the relay and at ourselves at one time of the measured stretch.
+pub struct Sample {
+    /// When it was due, since the beginning of the measured stretch, and when it was really taken.
+    pub at: Duration,
+    pub taken: Instant,
+    pub relay: Option<ProcessUsage>,
+    pub own: Option<ProcessUsage>,
+}
+
+/// What a run leaves for logs and pictures.
+pub struct Trace {
+    /// When the measured stretch began.
+    pub began: SystemTime,
+    pub interval: Duration,
+    pub record: Record,
+    pub samples: Vec<Sample>,
+    /// What the relays measured between two readings of theirs.
+    pub scraped: Reading,
+}
+
+impl Trace {
+    pub fn log_lines(&self) -> Vec<Line> {
+        let intervals = self.record.series.intervals();
+        let mut lines: Vec<Line> = (0_u32..)
+            .zip(intervals)
+            .map(|(number, interval)| Line {
+                tag: "delivery",
+                start: self.interval * number,
+                length: self.interval,
+                histogram: interval.delivery.clone(),
+            })
+            .collect();
+        let r = &self.record;
+        for (tag, histogram) in [
+            ("200", &r.acknowledgement),
+            ("held", &r.held),
+            ("film", &r.films),
+            ("round", &r.rounds),
+            ("tcp", &r.connecting),
+            ("tls", &r.handshake),
+            ("auth", &r.auth),
+            ("late", &r.lateness),
+        ] {
+            if !histogram.is_empty() {
+                lines.push(Line {
+                    tag,
+                    start: Duration::ZERO,
+                    length: self.interval * intervals.len() as u32,
+                    histogram: histogram.clone(),
+                });
+            }
+        }
+        lines
+    }
+}
+
 /// Readings of the relay: before anything, when all is set up, at both ends of the measured
-/// stretch.
-#[derive(Default)]
+/// stretch and within it.
 struct Readings {
+    began: SystemTime,
+    samples: Vec<Sample>,
+    scraped: [Vec<Reading>; 2],
+    problems: Vec<String>,
     before: Option<ProcessUsage>,
     set_up: Option<ProcessUsage>,
     from: Option<ProcessUsage>,
@@ -29,14 +98,20 @@ struct Readings {
 }
 
 /// Makes the run. An error means that it could not even begin.
-pub fn run(plan: Plan, relay_pids: &[u32], quiet: bool) -> Result<Summary, String> {
+pub fn run(plan: Plan, watched: &Watched, quiet: bool) -> Result<(Summary, Trace), String> {
     let plan = Arc::new(plan);
     let shared = Arc::new(Shared::new(plan.threads, ids::letters()));
     let mut progress = Progress::new(quiet);
-    let read = || ProcessUsage::read(relay_pids);
+    let read = || ProcessUsage::read(&watched.pids);
     let mut readings = Readings {
+        began: SystemTime::now(),
+        samples: Vec::new(),
+        scraped: [Vec::new(), Vec::new()],
+        problems: Vec::new(),
         before: read(),
-        ..Readings::default()
+        set_up: None,
+        from: None,
+        until: None,
     };
     let began = Instant::now();
     let threads = start(&plan, &shared)?;
@@ -61,12 +136,20 @@ pub fn run(plan: Plan, relay_pids: &[u32], quiet: bool) -> Result<Summary, Strin
     let set_up_time = began.elapsed();
     if !shared.is_stopped() && !crashed() {
         readings.set_up = read();
-        measure(&plan, &shared, &mut readings, &read, &mut progress);
+        measure(&plan, &shared, &mut readings, watched, &mut progress);
     }
     settle(&plan, &shared, &threads, &mut progress);
     let outcomes = collect(threads)?;
     progress.finish();
-    Ok(sum_up(&plan, relay_pids, &readings, set_up_time, outcomes))
+    let (summary, record) = sum_up(&plan, watched, &readings, set_up_time, outcomes);
+    let trace = Trace {
+        began: readings.began,
+        interval: series::interval(plan.duration),
+        record,
+        scraped: readings.scraped(),
+        samples: readings.samples,
+    };
+    Ok((summary, trace))
 }
 
 fn start(plan: &Arc<Plan>, shared: &Arc<Shared>) -> Result<Vec<JoinHandle<Outcome>>, String> {
@@ -98,7 +181,7 @@ fn measure(
     plan: &Plan,
     shared: &Shared,
     readings: &mut Readings,
-    read: &impl Fn() -> Option<ProcessUsage>,
+    watched: &Watched,
     progress: &mut Progress,
 ) {
     let start = Instant::now() + Duration::from_millis(20);
@@ -125,9 +208,55 @@ fn measure(
         }
     };
     wait_until(measure_from);
-    readings.from = read();
+    readings.began = SystemTime::now();
+    readings.sample(Duration::ZERO, watched);
+    readings.scrape(0, watched);
+    let interval = series::interval(plan.duration);
+    let mut at = interval;
+    while at <= plan.duration && !shared.is_stopped() {
+        wait_until(measure_from + at);
+        readings.sample(at, watched);
+        at += interval;
+    }
     wait_until(measure_until);
-    readings.until = read();
+    readings.until = ProcessUsage::read(&watched.pids);
+    readings.scrape(1, watched);
+}
+
+impl Readings {
+    fn sample(&mut self, at: Duration, watched: &Watched) {
+        let relay = ProcessUsage::read(&watched.pids);
+        if self.samples.is_empty() {
+            self.from = relay;
+        }
+        let own = ProcessUsage::read(&[std::process::id()]);
+        self.samples.push(Sample {
+            at,
+            taken: Instant::now(),
+            relay,
+            own,
+        });
+    }
+
+    fn scrape(&mut self, which: usize, watched: &Watched) {
+        let readings = watched.scraped.iter().map(Target::read);
+        match readings.collect::<Result<Vec<_>, _>>() {
+            Ok(readings) => self.scraped[which] = readings,
+            Err(problem) if self.problems.is_empty() => self.problems.push(problem),
+            Err(_) => {}
+        }
+    }
+
+    /// What the relays measured between the two readings.
+    fn scraped(&self) -> Reading {
+        let mut sum = Reading::new();
+        let [before, after] = &self.scraped;
+        for (before, after) in before.iter().zip(after) {
+            scrape::add_difference(&mut sum, before, after);
+        }
+        sum.retain(|_, histogram| !histogram.is_empty());
+        sum
+    }
 }
 
 fn settle(plan: &Plan, shared: &Shared, threads: &[JoinHandle<Outcome>], progress: &mut Progress) {
@@ -150,11 +279,11 @@ fn collect(threads: Vec<JoinHandle<Outcome>>) -> Result<Vec<Outcome>, String> {
 
 fn sum_up(
     plan: &Plan,
-    relay_pids: &[u32],
+    watched: &Watched,
     readings: &Readings,
     set_up_time: Duration,
     outcomes: Vec<Outcome>,
-) -> Summary {
+) -> (Summary, Record) {
     let mut record = Record::default();
     let mut usage = ThreadUsage::default();
     let mut summary = Summary {
@@ -220,7 +349,13 @@ fn sum_up(
         lateness_us: Latency::of(&record.lateness),
     };
     let octets = sums.octets + record.film_sums.octets + record.standing_sums.octets;
-    summary.relay = relay(relay_pids, readings, &summary.measured, octets, connections);
+    summary.relay = relay(
+        &watched.pids,
+        readings,
+        &summary.measured,
+        octets,
+        connections,
+    );
     if let Some(films) = plan.films {
         summary.films = Some(FilmResult {
             sessions: films.sessions,
@@ -240,8 +375,14 @@ fn sum_up(
             connections_ended: standing_ended,
         });
     }
+    let scraped = readings.scraped();
+    let scraped = scraped
+        .iter()
+        .map(|(name, h)| (name.clone(), Latency::of(h)));
+    summary.scraped_us = scraped.collect();
     summary.warnings = warnings(plan, &summary);
-    summary
+    summary.warnings.extend(readings.problems.iter().cloned());
+    (summary, record)
 }
 
 fn relay(

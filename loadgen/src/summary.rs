@@ -1,5 +1,6 @@
 //! The result of a run: as numbers (JSON), as a table for people, and as exit code.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
@@ -153,6 +154,8 @@ pub struct Summary {
     pub standing: Option<StandingResult>,
     pub set_up: SetUp,
     pub relay: Option<Relay>,
+    /// What the relay says it measured itself in the same stretch, by the names of its metrics.
+    pub scraped_us: BTreeMap<String, Latency>,
     pub own: Own,
     pub waited_at_end_seconds: f64,
     /// Examples of what went wrong.
@@ -225,7 +228,7 @@ impl Summary {
     pub fn table(&self) -> String {
         let mut out = String::new();
         let mut row = |name: &str, value: String| {
-            let _ = writeln!(out, "  {name:<16}{value}");
+            let _ = writeln!(out, "  {name:<20}{value}");
         };
         let c = &self.counts;
         if c.sent > 0 {
@@ -262,6 +265,11 @@ impl Summary {
             }
         }
         self.beside_rows(&mut row);
+        for (name, latencies) in &self.scraped_us {
+            let name = name.trim_start_matches("msrpd_");
+            let name = name.trim_end_matches("_duration_seconds");
+            row(&format!("relay: {name}"), latency(latencies));
+        }
         self.set_up_rows(&mut row);
         self.cost_rows(&mut row);
         if self.lost_connections > 0 {
@@ -279,11 +287,11 @@ impl Summary {
             ("missed", &self.missed_thresholds),
         ] {
             for line in lines {
-                let _ = writeln!(out, "  {title:<16}{line}");
+                let _ = writeln!(out, "  {title:<20}{line}");
             }
         }
         if self.notices_dropped > 0 {
-            let _ = writeln!(out, "  {:<16}and {} more", "notice", self.notices_dropped);
+            let _ = writeln!(out, "  {:<20}and {} more", "notice", self.notices_dropped);
         }
         out
     }
@@ -424,7 +432,7 @@ impl Summary {
     }
 }
 
-fn latency(l: &Latency) -> String {
+pub fn latency(l: &Latency) -> String {
     format!(
         "p50 {}  p99 {}  p99.9 {}  max {}",
         micros(l.p50),

@@ -136,10 +136,8 @@ impl Board {
 
     pub fn octets_arrived(&mut self, session: usize, octets: u64) {
         self.moved_at = self.now;
-        if self.record.measures(self.now) {
-            let role = self.sessions[session].flow.role;
-            self.record.sums_of(role).octets += octets;
-        }
+        let role = self.sessions[session].flow.role;
+        self.record.octets_arrived(role, self.now, octets);
     }
 
     pub fn chunk_arrived(&mut self, session: usize) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::series::Series;
 use super::session::Role;
 
 /// Latencies from 1 us to 100 s with three digits, in nanoseconds.
@@ -36,6 +37,8 @@ impl Sums {
 pub struct Record {
     /// From when to when events are measured, on the engine's clock.
     pub window: (u64, u64),
+    /// The measured stretch in intervals.
+    pub series: Series,
     /// Of the main sessions, of films, of those whose receiver stands still.
     pub sums: Sums,
     pub film_sums: Sums,
@@ -65,6 +68,7 @@ impl Default for Record {
     fn default() -> Self {
         Self {
             window: (u64::MAX, u64::MAX),
+            series: Series::default(),
             sums: Sums::default(),
             film_sums: Sums::default(),
             standing_sums: Sums::default(),
@@ -107,6 +111,7 @@ impl Record {
             self.sums_of(role).delivered += 1;
             if role == Role::Main {
                 self.delivery.saturating_record(took);
+                self.series.at(now).delivery.saturating_record(took);
             }
         }
     }
@@ -119,17 +124,34 @@ impl Record {
         if role == Role::Main {
             self.acknowledgement
                 .saturating_record(now.saturating_sub(due_at));
+            self.series.at(now).acknowledged += 1;
         }
     }
 
     pub fn reported(&mut self, role: Role, now: u64, due_at: u64) {
+        if role == Role::Main && self.measures(now) {
+            self.series.at(now).reported += 1;
+        }
         if role == Role::Standing {
             self.standing_reports
                 .saturating_record(now.saturating_sub(due_at));
         }
     }
 
+    pub fn octets_arrived(&mut self, role: Role, now: u64, octets: u64) {
+        if !self.measures(now) {
+            return;
+        }
+        self.sums_of(role).octets += octets;
+        let interval = self.series.at(now);
+        match role {
+            Role::Film => interval.film_octets += octets,
+            Role::Main | Role::Standing => interval.octets += octets,
+        }
+    }
+
     pub fn merge(&mut self, other: &Self) {
+        self.series.merge(&other.series);
         self.sums.add(&other.sums);
         self.film_sums.add(&other.film_sums);
         self.standing_sums.add(&other.standing_sums);
