@@ -1,4 +1,5 @@
-//! A relay named `relay.example.com`, its users, and clients that know how to AUTH.
+//! A relay named `relay.example.com`, further ones, their users, and clients that know how to
+//! AUTH, also through one relay at the next.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,14 @@ use crate::world::{Peer, World};
 pub const HOST: &str = "relay.example.com";
 pub const AUTH_URI: &str = "msrps://relay.example.com;tcp";
 const USERS: [(&str, &str); 2] = [("alice", "wonderland"), ("bob", "builder")];
+
+/// The name of a relay of the world.
+pub fn host(relay: usize) -> String {
+    match relay {
+        0 => HOST.to_owned(),
+        _ => format!("relay{relay}.example.net"),
+    }
+}
 
 pub fn settings() -> Settings {
     Settings {
@@ -34,22 +43,27 @@ pub fn settings() -> Settings {
 }
 
 /// One for each shard; all share the key, as the shards of one process do.
-pub fn authenticator(now: Instant) -> Authenticator {
+pub fn authenticator(now: Instant, relay: usize) -> Authenticator {
+    let realm = host(relay);
     let lines: Vec<String> = USERS
         .iter()
         .map(|(user, password)| {
-            let ha1 = Algorithm::Md5.hash(&format!("{user}:{HOST}:{password}"));
-            format!("{user}:{HOST}:{ha1}\n")
+            let ha1 = Algorithm::Md5.hash(&format!("{user}:{realm}:{password}"));
+            format!("{user}:{realm}:{ha1}\n")
         })
         .collect();
     let Ok(users) = Users::parse(&lines.concat()) else {
         panic!("the users are well-formed")
     };
     let settings = AuthSettings {
-        realm: Some(HOST.into()),
+        realm: Some(realm),
         ..AuthSettings::default()
     };
-    let keys = NonceKeys::new(vec![[7; 32]], now, Duration::from_secs(1_800_000_000));
+    let keys = NonceKeys::new(
+        vec![[7 + relay as u8; 32]],
+        now,
+        Duration::from_secs(1_800_000_000),
+    );
     Authenticator::new(Arc::new(settings), Arc::new(users), Arc::new(keys))
 }
 
@@ -59,16 +73,29 @@ pub struct Client {
     pub peer: Peer,
     /// Its own URI.
     pub uri: String,
-    /// The Use-Path URI it got; empty for a foreign client.
+    /// The Use-Path URI that its own relay gave it; empty for a foreign client.
     pub token: String,
+    /// All relays' URIs, its own relay's first.
+    pub use_path: Vec<String>,
+}
+
+impl Client {
+    /// The To-Path of what this one sends to another.
+    pub fn path_to(&self, other: &Client) -> Vec<String> {
+        let mut path = self.use_path.clone();
+        path.extend(other.use_path.iter().rev().cloned());
+        path.push(other.uri.clone());
+        path
+    }
 }
 
 /// Connects and AUTHs; its own URI has the name.
 pub fn client(world: &mut World, shard: usize, name: &str) -> Client {
-    let peer = world.connect(shard, Transport::Tls);
-    let uri = format!("msrps://{name}.invalid:2855/s{name};tcp");
-    let token = authenticate(world, peer, &uri, None);
-    Client { peer, uri, token }
+    let mut client = foreign(world, shard, name);
+    client.uri = format!("msrps://{name}.invalid:2855/s{name};tcp");
+    let uri = auth_uri(world.relay_of(shard));
+    assert!(authenticate_at(world, &mut client, &uri, None), "a 200");
+    client
 }
 
 /// Connects without AUTH.
@@ -79,24 +106,71 @@ pub fn foreign(world: &mut World, shard: usize, name: &str) -> Client {
         peer,
         uri,
         token: String::new(),
+        use_path: Vec::new(),
     }
 }
 
-/// The whole digest exchange; gives the Use-Path.
+/// What an AUTH to a relay is addressed to: its name without a port.
+pub fn auth_uri(relay: usize) -> String {
+    format!("msrps://{};tcp", host(relay))
+}
+
+/// The whole digest exchange with a relay of one shard; gives the Use-Path.
 pub fn authenticate(world: &mut World, peer: Peer, uri: &str, expires: Option<u32>) -> String {
-    world.write(peer, &auth(uri, AUTH_URI, "auth1", expires, None));
-    world.run();
-    let challenge = last(world, peer);
-    assert_eq!(challenge.code(), Some(401), "{challenge:?}");
-    let authorization = answer(&challenge, AUTH_URI, 1);
-    world.write(
+    let mut client = Client {
         peer,
-        &auth(uri, AUTH_URI, "auth2", expires, Some(&authorization)),
+        uri: uri.to_owned(),
+        token: String::new(),
+        use_path: Vec::new(),
+    };
+    assert!(
+        authenticate_at(world, &mut client, AUTH_URI, expires),
+        "a 200"
     );
+    client.token
+}
+
+/// The whole digest exchange with one more relay, through those that the client has AUTHed at.
+/// False: it was refused, or nobody answered.
+pub fn authenticate_at(
+    world: &mut World,
+    client: &mut Client,
+    uri: &str,
+    expires: Option<u32>,
+) -> bool {
+    let mut path: Vec<&str> = client.use_path.iter().map(String::as_str).collect();
+    path.push(uri);
+    world.write(
+        client.peer,
+        &auth(&client.uri, &path, "auth1", expires, None),
+    );
+    world.run();
     world.advance(world.handoff_delay * 4);
-    let granted = last(world, peer);
-    assert_eq!(granted.code(), Some(200), "{granted:?}");
-    granted.header("Use-Path").expect("a Use-Path").to_owned()
+    let challenge = world.messages(client.peer);
+    let [challenge] = &challenge[..] else {
+        return false;
+    };
+    if challenge.code() != Some(401) {
+        return false;
+    }
+    let authorization = answer(challenge, uri, 1);
+    world.write(
+        client.peer,
+        &auth(&client.uri, &path, "auth2", expires, Some(&authorization)),
+    );
+    world.run();
+    world.advance(world.handoff_delay * 4);
+    let granted = world.messages(client.peer);
+    let [granted] = &granted[..] else {
+        return false;
+    };
+    if granted.code() != Some(200) {
+        return false;
+    }
+    let use_path = granted.header("Use-Path").expect("a Use-Path");
+    client.use_path = use_path.split(' ').map(str::to_owned).collect();
+    client.token = client.use_path[0].clone();
+    true
 }
 
 /// The Authorization that answers a 401.
@@ -114,14 +188,14 @@ pub fn answer(challenge: &Message, uri: &str, nc: u32) -> String {
 
 pub fn auth(
     from: &str,
-    to: &str,
+    to: &[&str],
     tid: &str,
     expires: Option<u32>,
     authorization: Option<&str>,
 ) -> Vec<u8> {
     let expires = expires.map(|seconds| seconds.to_string());
     Builder::request(tid, "AUTH")
-        .to_path(&[to])
+        .to_path(to)
         .from_path(&[from])
         .maybe_header("Authorization", authorization)
         .maybe_header("Expires", expires.as_deref())

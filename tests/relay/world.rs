@@ -1,11 +1,13 @@
-//! The world around the machine, in virtual time: shards and the mesh between them, sockets as
-//! octet pipes with bounded kernel buffers, and the far ends of those sockets.
+//! The world around the machine, in virtual time: relays of one or more shards and the mesh
+//! between those, sockets as octet pipes with bounded kernel buffers, and the far ends of those
+//! sockets. Between two relays of the world both ends are sockets here, each the other's partner.
 //!
 //! [`World::run`] lets everything happen that can happen at once. The simulation takes the same
 //! steps one by one, in an order of its own: [`World::read_some`], [`World::take`],
 //! [`World::transmit`], [`World::deliver`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ pub type Peer = usize;
 /// What a world is made of.
 pub struct Options {
     pub workers: u16,
+    /// Shards of each further relay; their names are [`setup::host`]'s.
+    pub more_relays: Vec<u16>,
     pub seed: u64,
     pub settings: Settings,
     /// How long a handoff is under way in [`World::run`].
@@ -36,6 +40,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             workers: 1,
+            more_relays: Vec::new(),
             seed: 1,
             settings: setup::settings(),
             handoff_delay: Duration::ZERO,
@@ -62,6 +67,8 @@ pub enum Ended {
     Aborted(CloseReason),
     /// This end reset it.
     Reset,
+    /// The other relay's end is gone.
+    Gone,
 }
 
 /// One connection, seen from both sides.
@@ -94,6 +101,11 @@ pub struct Socket {
     /// It addresses us by URIs that break the grammar, and so will our answers.
     pub sends_broken_uris: bool,
     unheard: bool,
+    /// The other end, if that is a relay's too.
+    pub partner: Option<Peer>,
+    /// Nothing crosses until then.
+    pub stalled_until: Option<Instant>,
+    partner_gone: bool,
     pub ended: Option<Ended>,
     pub ended_at: Option<Instant>,
     parser: Parser,
@@ -131,7 +143,10 @@ pub struct Dialling {
 pub struct World {
     pub now: Instant,
     pub began: Instant,
+    /// Of all relays, one relay's after the other's.
     pub shards: Vec<Relay>,
+    /// Which of the shards are whose.
+    pub relays: Vec<Range<usize>>,
     pub sockets: Vec<Socket>,
     by_key: BTreeMap<(usize, ConnectionKey), Peer>,
     /// Handoffs under way, from and to, in order, with the time from which they may arrive.
@@ -144,31 +159,40 @@ pub struct World {
     pub handoffs: u64,
     /// Reads of the relay in [`World::run`] bring at most so many octets.
     pub read_max: usize,
+    /// Whether in [`World::run`] dials to relays of this world connect.
+    pub connects_relays: bool,
 }
 
 impl World {
     pub fn new(options: Options) -> Self {
         let began = Instant::now();
-        let settings = Arc::new(options.settings);
-        let shards = (0..options.workers)
-            .map(|shard| {
+        let (mut shards, mut relays) = (Vec::new(), Vec::new());
+        let workers = std::iter::once(options.workers).chain(options.more_relays);
+        for (relay, workers) in workers.enumerate() {
+            let mut settings = options.settings.clone();
+            settings.hosts[0] = setup::host(relay);
+            let settings = Arc::new(settings);
+            let first = shards.len();
+            for shard in 0..workers {
                 let mut seed = [0; 32];
                 seed[..8].copy_from_slice(&options.seed.to_be_bytes());
-                seed[8..10].copy_from_slice(&shard.to_be_bytes());
-                Relay::new(Start {
+                seed[8..10].copy_from_slice(&((first as u16) + shard).to_be_bytes());
+                shards.push(Relay::new(Start {
                     settings: settings.clone(),
-                    auth: setup::authenticator(began),
+                    auth: setup::authenticator(began, relay),
                     shard: ShardId(shard),
-                    workers: options.workers,
+                    workers,
                     seed,
                     now: began,
-                })
-            })
-            .collect();
+                }));
+            }
+            relays.push(first..shards.len());
+        }
         Self {
             now: began,
             began,
             shards,
+            relays,
             sockets: Vec::new(),
             by_key: BTreeMap::new(),
             mesh: BTreeMap::new(),
@@ -178,7 +202,16 @@ impl World {
             checks: true,
             handoffs: 0,
             read_max: usize::MAX,
+            connects_relays: true,
         }
+    }
+
+    /// Whose shard this is.
+    pub fn relay_of(&self, shard: usize) -> usize {
+        self.relays
+            .iter()
+            .position(|shards| shards.contains(&shard))
+            .expect("every shard is a relay's")
     }
 
     /// A far end connects to a listener of this shard and finishes its handshake.
@@ -233,6 +266,9 @@ impl World {
             reading: true,
             sends_broken_uris: false,
             unheard: false,
+            partner: None,
+            stalled_until: None,
+            partner_gone: false,
             ended: None,
             ended_at: None,
             parser: Parser::new(),
@@ -261,6 +297,47 @@ impl World {
         peer
     }
 
+    /// Which relay of this world a dial leads to.
+    pub fn dial_target(&self, index: usize) -> Option<usize> {
+        let target = &self.dialling[index].target;
+        (0..self.relays.len()).find(|relay| target.contains(&setup::host(*relay)))
+    }
+
+    /// Another relay of this world accepts the dial, on the shard of that number, and both have
+    /// seen the other's certificate. Gives the dialling end; its partner is the other one.
+    pub fn dial_connects(&mut self, index: usize, shard: usize) -> Peer {
+        let target = self.dial_target(index).expect("a relay of this world");
+        assert_eq!(self.dialling[index].verify, Verify::Relay, "TLS-08");
+        let dialler = self.relay_of(self.dialling[index].shard);
+        let shards = self.relays[target].clone();
+        let accepted = self.connect_raw(shards.start + shard % shards.len(), Transport::Tls);
+        let dialled = self.sockets.len();
+        self.sockets[accepted].partner = Some(dialled);
+        let names = |relay| {
+            Some(Arc::new(VerifiedNames {
+                names: vec![setup::host(relay)],
+            }))
+        };
+        self.establish(accepted, names(dialler));
+        let dialling = self.dialling.remove(index);
+        assert_eq!(self.add_socket(dialling.shard, dialling.key), dialled);
+        self.sockets[dialled].partner = Some(accepted);
+        self.establish(dialled, names(target));
+        dialled
+    }
+
+    /// Every dial to a relay of this world connects.
+    fn connect_relays(&mut self) -> bool {
+        let mut any = false;
+        while let Some(index) =
+            (0..self.dialling.len()).find(|index| self.dial_target(*index).is_some())
+        {
+            self.dial_connects(index, index);
+            any = true;
+        }
+        any
+    }
+
     pub fn dial_fails(&mut self, index: usize) {
         let dialling = self.dialling.remove(index);
         self.shards[dialling.shard].lost(
@@ -287,7 +364,7 @@ impl World {
     }
 
     /// The far end is gone: what it had not read is lost, what it wrote and the relay had not
-    /// read too.
+    /// read too. Of a link both ends lose it.
     pub fn reset(&mut self, peer: Peer) {
         if !self.sockets[peer].alive() {
             return;
@@ -300,16 +377,47 @@ impl World {
     }
 
     fn void(&mut self, peer: Peer, ended: Ended) {
+        if let Some(partner) = self.sockets[peer].partner
+            && !matches!(ended, Ended::Closed(_))
+        {
+            self.sockets[partner].partner_gone = true;
+        }
         let socket = &mut self.sockets[peer];
         socket.inbound.clear();
         socket.flight = None;
         socket.wants_transmit = false;
-        if ended != Ended::Reset && matches!(ended, Ended::Aborted(_)) {
+        if matches!(ended, Ended::Aborted(_)) {
             socket.kernel.clear();
         }
         socket.ended = Some(ended);
         socket.ended_at = Some(self.now);
         self.by_key.remove(&(socket.shard, socket.key));
+        self.pass_end_on(peer);
+    }
+
+    /// A link that one relay has closed in order ends for the other after its last octet.
+    fn pass_end_on(&mut self, peer: Peer) {
+        let socket = &self.sockets[peer];
+        if let Some(partner) = socket.partner
+            && matches!(socket.ended, Some(Ended::Closed(_)))
+            && socket.kernel.is_empty()
+        {
+            self.sockets[partner].end_of_stream = true;
+        }
+    }
+
+    /// A relay sees that the other end of its link is gone.
+    pub fn notice(&mut self, peer: Peer) -> bool {
+        let socket = &self.sockets[peer];
+        if !socket.partner_gone || !socket.alive() {
+            return false;
+        }
+        let Socket { shard, key, .. } = *socket;
+        self.void(peer, Ended::Gone);
+        self.sockets[peer].kernel.clear();
+        self.shards[shard].lost(self.now, key, Loss::Closed);
+        self.obey();
+        true
     }
 
     /// Follows every command of every shard.
@@ -375,8 +483,9 @@ impl World {
             Command::Handoff { to, handoff } => {
                 self.handoffs += 1;
                 let due = self.now + self.handoff_delay;
+                let first = self.relays[self.relay_of(shard)].start;
                 self.mesh
-                    .entry((shard, usize::from(to.0)))
+                    .entry((shard, first + usize::from(to.0)))
                     .or_default()
                     .push_back((due, handoff));
             }
@@ -459,22 +568,40 @@ impl World {
     }
 
     /// The far end reads at most `max` octets; whole messages go where [`World::messages`]
-    /// finds them.
+    /// finds them. If it is a relay, that will be able to read them.
     pub fn fetch(&mut self, peer: Peer, max: usize) -> bool {
+        let socket = &self.sockets[peer];
+        if socket.stalled_until.is_some_and(|until| until > self.now) {
+            return false;
+        }
+        let room = match socket.partner {
+            Some(partner) => self
+                .kernel_octets
+                .saturating_sub(self.sockets[partner].inbound.len()),
+            None => usize::MAX,
+        };
         let socket = &mut self.sockets[peer];
-        let octets = socket.kernel.len().min(max);
+        let octets = socket.kernel.len().min(max).min(room);
         if octets == 0 {
             return false;
         }
         let read: Vec<u8> = socket.kernel.drain(..octets).collect();
         socket.fetched += octets as u64;
+        if let Some(partner) = socket.partner {
+            if self.sockets[partner].alive() {
+                self.write(partner, &read);
+            }
+            self.pass_end_on(peer);
+        }
+        let socket = &mut self.sockets[peer];
         if socket.unheard {
             return true;
         }
         socket.parser.feed(&read);
         loop {
             match socket.parser.next() {
-                Ok(Some(message)) => socket.arrived.push_back(message),
+                Ok(Some(message)) if socket.partner.is_none() => socket.arrived.push_back(message),
+                Ok(Some(_)) => {}
                 Ok(None) => break,
                 // SYN-19: a 400 names the broken URI that it was asked under.
                 Err(CodecError::Uri { .. }) if socket.sends_broken_uris => {
@@ -525,7 +652,7 @@ impl World {
     pub fn run(&mut self) {
         for round in 0.. {
             assert!(round < 1_000_000, "it goes round and round");
-            let mut moved = false;
+            let mut moved = self.connects_relays && self.connect_relays();
             for (from, to) in self.links() {
                 while self.deliver(from, to) {
                     moved = true;
@@ -544,6 +671,7 @@ impl World {
                     moved |= self.fetch(peer, usize::MAX);
                 }
                 moved |= self.read_some(peer, self.read_max);
+                moved |= self.notice(peer);
             }
             if !moved {
                 return;
@@ -618,8 +746,13 @@ impl World {
         while !self.dialling.is_empty() {
             self.dial_fails(0);
         }
+        self.connects_relays = false;
         self.run();
         self.advance(Duration::from_secs(1));
+        if self.relays.len() > 1 {
+            // A session that a relay holds outlives its connections (UPT-09).
+            self.advance(Duration::from_secs(86_400));
+        }
         let peers: BTreeSet<_> = self.by_key.values().collect();
         assert!(peers.is_empty(), "sockets left: {peers:?}");
         for shard in &self.shards {

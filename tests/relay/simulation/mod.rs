@@ -212,6 +212,7 @@ impl Simulation {
         let settings = settings(&mut dice, tight);
         let world = World::new(Options {
             workers,
+            more_relays: Vec::new(),
             seed,
             settings,
             handoff_delay: Duration::ZERO,
