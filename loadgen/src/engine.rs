@@ -237,7 +237,7 @@ impl Engine {
                 let share = f64::from(self.board.sessions[place].id) / self.board.plan.pairs as f64;
                 let due = start + (share * self.period) as u64;
                 self.board.sessions[place].next_due = due;
-                self.scheduled.push(Reverse((due, place)));
+                self.schedule(place);
             } else {
                 self.board.ready.push(place);
             }
@@ -404,6 +404,7 @@ impl Engine {
             && due < self.sending.1
         {
             self.scheduled.pop();
+            self.board.sessions[place].is_scheduled = false;
             if self.board.record.measures(due) {
                 self.board.record.lateness.saturating_record(now - due);
             }

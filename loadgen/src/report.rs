@@ -39,9 +39,14 @@ fn page(summary: &Summary, trace: &Trace) -> String {
     }
     out += &tiles(summary);
     for (title, about, svg) in charts(summary, trace) {
+        let class = if svg.contains("class=\"heat\"") {
+            "wide"
+        } else {
+            ""
+        };
         let _ = write!(
             out,
-            "<section><h2>{title}</h2><p class=\"about\">{about}</p>{svg}</section>"
+            "<section class=\"{class}\"><h2>{title}</h2><p class=\"about\">{about}</p>{svg}</section>"
         );
     }
     let _ = writeln!(
@@ -102,6 +107,7 @@ fn charts(summary: &Summary, trace: &Trace) -> Vec<Chart> {
     let intervals = trace.record.series.intervals();
     let time = Axis {
         label: "seconds",
+        width: chart::WIDTH,
         scale: Scale::Linear,
         min: 0.0,
         max: summary.measured.seconds.max(seconds),
@@ -153,10 +159,14 @@ fn charts(summary: &Summary, trace: &Trace) -> Vec<Chart> {
         let histograms: Vec<&Histogram<u64>> = intervals.iter().map(|i| &i.delivery).collect();
         let seen = histograms.iter().filter(|h| !h.is_empty());
         let ends = seen.flat_map(|h| [h.min() as f64 / 1e3, h.max() as f64 / 1e3]);
-        let y = Axis::log("latency", ends.map(|v| v.max(1.0)), micros);
+        let y = Axis::log("latency", ends.map(|v| v.max(1.0)), round_micros);
+        let time = Axis {
+            width: chart::WIDE,
+            ..time
+        };
         charts.push((
             "Latency over time",
-            "Each column is an interval; the darker a field, the more messages took so long."
+            "Each column is an interval; the stronger its colour, the more messages took so long."
                 .into(),
             heat::map(&time, &y, seconds, &histograms),
         ));
@@ -177,6 +187,7 @@ fn percentiles(trace: &Trace) -> Chart {
     let count = curves.iter().map(|(_, _, h)| h.len()).max().unwrap_or(1);
     let x = Axis {
         label: "percentile",
+        width: chart::WIDTH,
         scale: Scale::Nines,
         min: 0.0,
         max: (1.0 - 1.0 / count.max(10) as f64).min(0.999_999),
@@ -199,7 +210,7 @@ fn percentiles(trace: &Trace) -> Chart {
         })
         .collect();
     let values = lines.iter().flat_map(|l| l.points.iter().map(|p| p.1));
-    let y = Axis::log("latency", values, micros);
+    let y = Axis::log("latency", values, round_micros);
     let about = "How long the given share of messages took at most.".into();
     ("Latency by percentile", about, chart::lines(&x, &y, &lines))
 }
@@ -258,6 +269,15 @@ fn usage(time: &Axis, samples: &[Sample]) -> Vec<Chart> {
         ));
     }
     charts
+}
+
+/// Microseconds as short as they can be said.
+fn round_micros(us: f64) -> String {
+    match us {
+        v if v >= 1e6 => format!("{} s", trimmed((v / 1e4).round() / 1e2)),
+        v if v >= 1e3 => format!("{} ms", trimmed((v / 1e1).round() / 1e2)),
+        v => format!("{} us", trimmed((v * 10.0).round() / 10.0)),
+    }
 }
 
 /// `1500` as `1.5k`.

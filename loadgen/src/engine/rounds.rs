@@ -1,7 +1,5 @@
 //! Rounds: both clients of a pair leave once their messages are settled, and come back as new ones.
 
-use std::cmp::Reverse;
-
 use crate::plan::User;
 
 use super::connection::{Connection, Stage};
@@ -74,7 +72,7 @@ impl Engine {
         let due = session.next_due;
         match due <= now {
             true => self.begin_round(place),
-            false => self.scheduled.push(Reverse((due, place))),
+            false => self.schedule(place),
         }
     }
 

@@ -146,14 +146,12 @@ impl Engine {
         true
     }
 
-    fn schedule(&mut self, place: usize) {
-        let due = self.board.sessions[place].next_due;
-        let known = self
-            .scheduled
-            .peek()
-            .is_some_and(|Reverse((_, p))| *p == place);
-        if due < self.sending.1 && !known {
-            self.scheduled.push(Reverse((due, place)));
+    /// Looks at the session again when its next message (or round) is due.
+    pub(super) fn schedule(&mut self, place: usize) {
+        let session = &mut self.board.sessions[place];
+        if session.next_due < self.sending.1 && !session.is_scheduled {
+            session.is_scheduled = true;
+            self.scheduled.push(Reverse((session.next_due, place)));
         }
     }
 

@@ -93,6 +93,8 @@ pub struct Session {
     pub round_due: u64,
     /// Open loop: when the next message (or round) is due, in nanoseconds.
     pub next_due: u64,
+    /// The engine will look at it when the next one is due.
+    pub is_scheduled: bool,
     random: u64,
 }
 
@@ -121,6 +123,7 @@ impl Session {
             earlier: 0,
             round_due: 0,
             next_due: 0,
+            is_scheduled: false,
             random: u64::from(id),
         }
     }

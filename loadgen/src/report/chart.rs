@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
+/// Of a chart that shares its row with another.
 pub const WIDTH: f64 = 720.0;
+/// Of one that has a row of its own.
+pub const WIDE: f64 = 1440.0;
 pub const HEIGHT: f64 = 260.0;
 pub const LEFT: f64 = 68.0;
 pub const RIGHT: f64 = 14.0;
@@ -12,6 +15,8 @@ pub const BOTTOM: f64 = 38.0;
 /// How values turn into places along one side of a chart.
 pub struct Axis {
     pub label: &'static str,
+    /// Of the picture, if this is its lower side.
+    pub width: f64,
     pub scale: Scale,
     pub min: f64,
     pub max: f64,
@@ -37,6 +42,7 @@ impl Axis {
         let most = values.fold(0.0, f64::max);
         Self {
             label,
+            width: WIDTH,
             scale: Scale::Linear,
             min: 0.0,
             max: if most > 0.0 { most * 1.08 } else { 1.0 },
@@ -56,6 +62,7 @@ impl Axis {
         let (low, high) = if low > high { (1.0, 10.0) } else { (low, high) };
         Self {
             label,
+            width: WIDTH,
             scale: Scale::Log,
             min: low * 0.85,
             max: (high * 1.15).max(low * 2.0),
@@ -86,7 +93,7 @@ impl Axis {
     }
 
     pub fn x(&self, value: f64) -> f64 {
-        LEFT + self.place(value) * (WIDTH - LEFT - RIGHT)
+        LEFT + self.place(value) * (self.width - LEFT - RIGHT)
     }
 
     pub fn y(&self, value: f64) -> f64 {
@@ -172,8 +179,9 @@ pub fn lines(x: &Axis, y: &Axis, lines: &[Line]) -> String {
 
 /// The frame of a chart: grid, ticks, labels. Whoever opens it closes it with `</svg>`.
 pub fn open(x: &Axis, y: &Axis) -> String {
+    let width = x.width;
     let mut out = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} over {}\">",
+        "<svg viewBox=\"0 0 {width} {HEIGHT}\" role=\"img\" aria-label=\"{} over {}\">",
         y.label, x.label
     );
     for tick in y.ticks() {
@@ -181,7 +189,7 @@ pub fn open(x: &Axis, y: &Axis) -> String {
         let _ = write!(
             out,
             "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{:.1}\" y2=\"{at:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            WIDTH - RIGHT,
+            width - RIGHT,
             LEFT - 7.0,
             at + 4.0,
             (y.show)(tick)
@@ -200,7 +208,7 @@ pub fn open(x: &Axis, y: &Axis) -> String {
     let _ = write!(
         out,
         "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-        WIDTH - RIGHT,
+        width - RIGHT,
         HEIGHT - 5.0,
         x.label
     );
@@ -217,6 +225,7 @@ mod tests {
         assert_eq!(log_ticks(90.0, 1_200.0), [100.0, 200.0, 500.0, 1_000.0]);
         let nines = Axis {
             label: "",
+            width: WIDTH,
             scale: Scale::Nines,
             min: 0.0,
             max: 0.9995,
