@@ -14,8 +14,10 @@ pub struct ResolveRequest {
 }
 
 /// One place to try, in the order of preference.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Resolved {
+    /// The target of the SRV record that led here; None without SRV.
+    pub name: Option<String>,
     pub address: IpAddr,
     pub port: u16,
 }

@@ -104,7 +104,11 @@ impl Names {
 impl Lookup {
     async fn find(&self, host: &str, port: Option<u16>) -> Result<Vec<Resolved>, String> {
         let port = port.unwrap_or(DEFAULT_PORT);
-        let at_port = |address| Resolved { address, port };
+        let at_port = |address| Resolved {
+            name: None,
+            address,
+            port,
+        };
         if let Some(known) = without_asking(host) {
             return Ok(known.into_iter().map(at_port).collect());
         }
@@ -248,6 +252,7 @@ mod tests {
             assert_eq!(
                 found,
                 [Resolved {
+                    name: None,
                     address: "192.0.2.7".parse().expect("an address"),
                     port: 7
                 }]
@@ -330,7 +335,7 @@ mod tests {
                 () = answers => {}
                 found = ask(&resolver, "p.peers.example", Some(4444)) => {
                     let found = found.expect("an address");
-                    assert!(found.contains(&Resolved { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), port: 4444 }));
+                    assert!(found.contains(&Resolved { name: None, address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), port: 4444 }));
                 }
             }
         };

@@ -371,6 +371,7 @@ impl Relay {
         };
         let mut connection = Connection::new(now, transport, &self.settings.limits);
         connection.dialled = Some(authority.clone());
+        connection.to_relay = verify == Verify::Relay;
         connection.hops.push(hop.clone());
         let key = self.connections.insert(connection);
         self.next_hops.register(

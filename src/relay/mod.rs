@@ -27,6 +27,7 @@ mod forward;
 mod handoff;
 mod keys;
 mod limits;
+mod links;
 mod loss;
 mod next_hops;
 mod other_request;
@@ -56,6 +57,7 @@ pub use connection::{Accepted, Transport};
 pub use handoff::{Handoff, Hop, Opening, Up};
 pub use keys::{ConnectionKey, Place, ShardId};
 pub use limits::Limits;
+pub use links::Reached;
 #[cfg(feature = "planted-faults")]
 pub use planted::{Fault, plant};
 pub use route::{Down, Request};
@@ -182,6 +184,7 @@ impl Relay {
         connection.used = now;
         self.timers
             .set(now + self.settings.idle_timeout, Timer::Idle(key));
+        self.serves_as_well(key);
         self.announce(key);
     }
 

@@ -11,7 +11,7 @@ use crate::net::dial::{ResolveRequest, Resolved};
 use crate::net::listener;
 use crate::net::tls::{ClientVerify, TlsSession};
 use crate::net::uring;
-use crate::relay::{Authority, ConnectionKey, Loss, Verify};
+use crate::relay::{Authority, ConnectionKey, Loss, Reached, Verify};
 
 use super::socket::Socket;
 use super::{Settings, Shard, flush, reader};
@@ -67,6 +67,13 @@ async fn attempt(
                 last = Loss::DialFailed("socket unusable".into())
             }
             Ok(stream) => {
+                shard.relay.borrow_mut().reached(
+                    key,
+                    Reached {
+                        target: place.name,
+                        port: place.port,
+                    },
+                );
                 return secure(shard, settings, key, stream, address, target, verify, begun).await;
             }
             Err(error) => last = Loss::DialFailed(error.to_string()),

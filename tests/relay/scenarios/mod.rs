@@ -2,5 +2,6 @@
 
 mod chains;
 mod forwarding;
+mod links;
 mod pausing;
 mod refusals;
