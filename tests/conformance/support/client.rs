@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use msrpload::codec::stream::{Scanner, Step};
 use msrpload::codec::{Message, fresh_tid};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
 use super::relay::Relay;
@@ -152,6 +152,11 @@ impl Client {
         self.uri = own_uri(user);
     }
 
+    /// Whose credentials the next AUTHs bring.
+    pub fn set_user(&mut self, user: &str, password: &str) {
+        self.user = (user.to_owned(), password.to_owned());
+    }
+
     pub fn socket(&self) -> &TcpStream {
         match &self.wire {
             Wire::Client(stream) => &stream.sock,
@@ -165,6 +170,15 @@ impl Client {
         match &self.wire {
             Wire::Client(stream) => &stream.conn,
             _ => panic!("no TLS session of ours"),
+        }
+    }
+
+    /// What the other side showed in the handshake.
+    pub fn shown_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        match &self.wire {
+            Wire::Client(stream) => stream.conn.peer_certificates(),
+            Wire::Server(stream) => stream.conn.peer_certificates(),
+            Wire::Plain(_) => None,
         }
     }
 
