@@ -50,6 +50,8 @@ impl Config {
             stall_timeout: limits.stall_timeout,
             transactions_per_session: limits.transactions_per_session,
             queued_octets_per_connection: limits.queued_octets_per_connection,
+            link_piece_octets: limits.link_piece_octets,
+            link_unanswered_octets: limits.link_unanswered_octets,
             control_octets: limits.control_octets,
             head_octets: limits.head_octets,
             header_lines: limits.header_lines,

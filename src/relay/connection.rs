@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -97,6 +97,8 @@ pub(super) struct Connection {
     /// Routes that hold it paused.
     pub pauses: usize,
     pub paused_since: Option<Instant>,
+    /// How long it was paused before that, ever.
+    pub unread: Duration,
     /// The last two chats that moved an octet here, the latest first.
     chats: [Option<(RouteKey, Instant)>; 2],
 }
@@ -132,6 +134,7 @@ impl Connection {
             outstanding: 0,
             pauses: 0,
             paused_since: None,
+            unread: Duration::ZERO,
             chats: [None; 2],
         }
     }
