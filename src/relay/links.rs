@@ -51,6 +51,7 @@ impl Relay {
         key: ConnectionKey,
         verified: Option<Arc<VerifiedNames>>,
     ) {
+        self.now = now;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
