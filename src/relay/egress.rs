@@ -168,7 +168,7 @@ impl Egress {
             } else {
                 flush
             };
-            self.write_control(out, budget, begin + share, pen);
+            self.write_control(out, budget, share, pen);
         }
         while out.len() < budget {
             let Some(key) = self.next_turn(pen.flows) else {
@@ -179,15 +179,20 @@ impl Egress {
         out.len() > begin
     }
 
-    /// Responses up to `budget`, other requests up to `share`.
+    /// Responses up to `budget`; of other requests at least one, and not more than `share`.
     fn write_control(&mut self, out: &mut Vec<u8>, budget: usize, share: usize, pen: &mut Pen<'_>) {
+        let mut written = 0;
         while out.len() < budget {
             if let Some(response) = self.responses.pop_front() {
                 self.control_octets -= response.len();
                 out.extend_from_slice(&response);
-            } else if out.len() >= share {
+            } else if let Some(request) = self.requests.front()
+                && written > 0
+                && written + request.octets.len() > share
+            {
                 break;
             } else if let Some(request) = self.requests.pop_front() {
+                written += request.octets.len();
                 self.control_octets -= request.octets.len();
                 out.extend_from_slice(&request.octets);
                 if let Some((back, octets)) = request.back {
