@@ -15,6 +15,7 @@ mod fwd;
 mod harness;
 mod rel_auth;
 mod rel_fwd;
+mod rel_tls;
 mod rel_wire;
 mod rpt;
 mod rsp;
@@ -51,6 +52,7 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         tls::rows,
         err::rows,
         sec::rows,
+        rel_tls::rows,
         rel_fwd::rows,
         rel_auth::rows,
         dialling::rows,

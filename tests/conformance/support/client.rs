@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use msrpload::codec::stream::{Scanner, Step};
 use msrpload::codec::{Message, fresh_tid};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConnection, ServerConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConnection, StreamOwned};
 
 use super::relay::Relay;
 use super::tls::ClientTls;
@@ -88,10 +88,18 @@ impl Client {
     pub fn tls_to(relay: &Relay, address: SocketAddr, tls: &ClientTls) -> io::Result<Self> {
         let mut tls = tls.clone();
         tls.ca_pem = tls.ca_pem.or_else(|| relay.ca_pem.clone());
+        Self::tls_by(relay, address, Arc::new(tls.config()))
+    }
+
+    /// With a configuration that several connections share: they may resume sessions.
+    pub fn tls_configured(relay: &Relay, config: Arc<ClientConfig>) -> io::Result<Self> {
+        Self::tls_by(relay, relay.tls, config)
+    }
+
+    fn tls_by(relay: &Relay, address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
         let mut socket = socket(TcpStream::connect(address)?)?;
         let name = ServerName::try_from(relay.host.clone()).expect("the relay's name is a name");
-        let mut session =
-            ClientConnection::new(Arc::new(tls.config()), name).map_err(io::Error::other)?;
+        let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }
@@ -150,6 +158,14 @@ impl Client {
         let (user, password) = relay.credentials(user);
         self.user = (user.to_owned(), password.to_owned());
         self.uri = own_uri(user);
+    }
+
+    pub fn handshake_kind(&self) -> Option<HandshakeKind> {
+        match &self.wire {
+            Wire::Client(stream) => stream.conn.handshake_kind(),
+            Wire::Server(stream) => stream.conn.handshake_kind(),
+            Wire::Plain(_) => None,
+        }
     }
 
     /// Whose credentials the next AUTHs bring.

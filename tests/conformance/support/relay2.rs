@@ -11,7 +11,7 @@ use super::client::Client;
 use super::dns::{Names, Record, own_loopback};
 use super::link::Link;
 use super::peer::Peer;
-use super::pki::{Identity, TRUSTED};
+use super::pki::{Authority, Identity, TRUSTED};
 use super::relay::Relay;
 use super::tls::{ClientTls, mutual_server_config};
 
@@ -45,12 +45,20 @@ impl R2 {
     }
 
     pub fn at(address: SocketAddr, host: String, identity: Identity) -> Self {
-        let peer = Peer::listening(address, mutual_server_config(&identity));
+        let peer = Peer::listening(address, mutual_server_config(&identity, &TRUSTED));
         Self {
             host,
             identity: Arc::new(identity),
             peer,
         }
+    }
+
+    /// Believes only certificates of this authority.
+    pub fn wanting(authority: &Authority) -> Self {
+        let mut r2 = Self::new();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        r2.peer = Peer::listening(address, mutual_server_config(&r2.identity, authority));
+        r2
     }
 
     /// A URI that this relay might have handed out.

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
-use super::pki::{Identity, TRUSTED};
+use super::pki::{Authority, Identity, TRUSTED};
 
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -71,10 +71,10 @@ pub fn server_config(identity: &Identity) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// A relay that R dials: it wants a certificate that leads to the suite's authority (RFC 4976 §9.2).
-pub fn mutual_server_config(identity: &Identity) -> Arc<ServerConfig> {
+/// A relay that R dials: it wants a certificate of this authority (RFC 4976 §9.2).
+pub fn mutual_server_config(identity: &Identity, authority: &Authority) -> Arc<ServerConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(TRUSTED.der()).expect("our authority is a root");
+    roots.add(authority.der()).expect("an authority is a root");
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .expect("the verifier has a root");
