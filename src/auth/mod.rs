@@ -8,6 +8,7 @@
 
 mod authorization;
 mod digest;
+mod farm_keys;
 mod nonce;
 mod nonce_ledger;
 mod shared_secret;
@@ -22,6 +23,7 @@ use subtle::ConstantTimeEq;
 
 pub use authorization::{Authorization, IllFormed};
 pub use digest::{Algorithm, response};
+pub use farm_keys::{FarmKey, FarmKeyError, parse_farm_keys};
 pub use nonce::NonceKeys;
 pub use nonce_ledger::NonceLedger;
 pub use shared_secret::{SharedSecret, timed_username};
@@ -126,6 +128,11 @@ impl Authenticator {
     /// Other users from now on.
     pub fn set_users(&mut self, users: Arc<Users>) {
         self.users = users;
+    }
+
+    /// Other keys of nonces from now on.
+    pub fn set_keys(&mut self, keys: Arc<NonceKeys>) {
+        self.keys = keys;
     }
 
     /// The realm of an addressed name.

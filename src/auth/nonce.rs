@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::farm_keys::FarmKey;
+
 /// Milliseconds, 16 random octets, 12 of the code: 36 octets, 48 characters without padding.
 const TIME: usize = 8;
 const RANDOM: usize = 16;
@@ -44,6 +46,16 @@ impl NonceKeys {
             keys,
             origin: now,
             origin_millis: unix_now.as_millis() as u64,
+        }
+    }
+
+    /// The same clock, and the keys of a farm before our own: what this node minted stays good whatever the farm's keys do.
+    pub fn in_farm(&self, farm: &[FarmKey]) -> Self {
+        let own = self.keys.last().expect("there is always a key");
+        Self {
+            keys: farm.iter().chain([own]).copied().collect(),
+            origin: self.origin,
+            origin_millis: self.origin_millis,
         }
     }
 
@@ -138,6 +150,32 @@ mod tests {
             0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e, 0x6a, 0x04, 0x24, 0x26,
         ];
         assert_eq!(code(&key, b"what do ya want for nothing?"), expected);
+    }
+
+    /// D-18 in a farm: two keys at a time, and each node's own last.
+    #[test]
+    fn a_farm_changes_its_key_node_by_node() {
+        let now = Instant::now();
+        let node = |own: u8, farm: &[FarmKey]| {
+            NonceKeys::new(vec![[own; 32]], now, UNIX_NOW).in_farm(farm)
+        };
+        let (old, new) = ([7; 32], [8; 32]);
+        let fresh = |keys: &NonceKeys, nonce: &str| {
+            matches!(keys.age(now, nonce, LIFETIME), Age::Fresh { .. })
+        };
+        // One has the new key already, with the old one behind it; the other has not.
+        let (first, second) = (node(1, &[new, old]), node(2, &[old]));
+        assert!(fresh(&first, &second.mint(now, &random(1))));
+        assert!(!fresh(&second, &first.mint(now, &random(2))));
+        // So the new key comes second everywhere before it comes first anywhere.
+        let (first, second) = (node(1, &[old, new]), node(2, &[new, old]));
+        for (minter, judge) in [(&first, &second), (&second, &first)] {
+            assert!(fresh(judge, &minter.mint(now, &random(3))));
+        }
+        // A node outside the farm is nobody; what a node minted before it joined stays good.
+        let alone = node(1, &[]);
+        assert!(!fresh(&first, &node(3, &[]).mint(now, &random(4))));
+        assert!(fresh(&alone.in_farm(&[new]), &alone.mint(now, &random(5))));
     }
 
     /// AUT-14

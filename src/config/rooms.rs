@@ -1,5 +1,6 @@
 //! The operator's settings as the rooms want them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -102,6 +103,13 @@ impl Config {
             allow: self.dial.allow.clone(),
             own,
         }
+    }
+
+    /// Domains and the SRV targets that answer for them under a certificate of their own.
+    pub fn srv_targets(&self) -> BTreeMap<String, String> {
+        let pins = self.dial.srv_targets.iter();
+        pins.map(|(domain, target)| (domain.as_str().to_owned(), target.as_str().to_owned()))
+            .collect()
     }
 
     /// Name servers to ask; empty: the system's.

@@ -141,7 +141,12 @@ fn is_still_good(settings: &Settings, connection: &Connection, names: &VerifiedN
         .any(|name| name.starts_with("*.") || settings.allows_peer(name));
     match &connection.dialled {
         Some(dialled) => {
-            names.vouch_for(&dialled.host)
+            // The target of an SRV record counts where the operator let it stand for its domain (D-14).
+            let target = connection
+                .reached
+                .as_ref()
+                .and_then(|r| r.target.as_deref());
+            (names.vouch_for(&dialled.host) || target.is_some_and(|target| names.matches(target)))
                 && (!connection.to_relay || settings.allows_peer(&dialled.host.to_string()))
         }
         None => let_in,

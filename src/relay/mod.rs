@@ -65,7 +65,7 @@ pub use route::{Down, Request};
 pub use settings::{Settings, Start, VerifiedNames};
 
 // In what a shard hands to the machine, or gets from it: it needs no other room for them.
-pub use crate::auth::Users;
+pub use crate::auth::{NonceKeys, Users};
 pub use crate::wire::Authority;
 
 use crate::auth::{Authenticator, NonceLedger};
@@ -158,6 +158,11 @@ impl Relay {
     pub fn reconfigure(&mut self, settings: Arc<Settings>, users: Arc<Users>) {
         self.settings = settings;
         self.auth.set_users(users);
+    }
+
+    /// Other keys of nonces from now on.
+    pub fn set_nonce_keys(&mut self, keys: Arc<NonceKeys>) {
+        self.auth.set_keys(keys);
     }
 
     /// A socket was accepted; the probation of RFC 4976 §6.1 starts here, before any TLS.

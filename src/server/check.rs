@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::auth::{SharedSecret, Users};
+use crate::auth::{FarmKey, SharedSecret, Users, parse_farm_keys};
 use crate::config::{AdminAddress, Config, Loaded, Place, Places, Problems, Transport};
 use crate::net::listener;
 use crate::net::tls::{TlsContext, TlsProblem};
@@ -19,6 +19,8 @@ use super::descriptors;
 pub struct Prepared {
     pub tls: Option<TlsContext>,
     pub users: Arc<Users>,
+    /// Newest first; empty outside a farm.
+    pub farm_keys: Vec<FarmKey>,
     /// Connections that fit.
     pub connections: usize,
 }
@@ -35,6 +37,7 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     } = loaded;
     let tls = certificates(config, places, problems);
     let users = users(config, places, problems);
+    let farm_keys = farm_keys(config, places, problems);
     for (index, listen) in config.listen.iter().enumerate() {
         if matches!(listen.transport, Transport::Wss | Transport::Ws) {
             let what =
@@ -57,6 +60,7 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     Some(Prepared {
         tls,
         users: users?,
+        farm_keys: farm_keys?,
         connections: connections.ok()?,
     })
 }
@@ -188,6 +192,41 @@ pub fn read_secret(path: &Path) -> Result<SharedSecret, String> {
     SharedSecret::parse(&text)
 }
 
+/// The keys of the farm that this relay belongs to.
+fn farm_keys(config: &Config, places: &Places, problems: &mut Problems) -> Option<Vec<FarmKey>> {
+    const FORMAT: &str = "the file holds one or two lines of 64 hex digits, the newest key first; `openssl rand -hex 32` makes one";
+    let Some(path) = &config.auth.farm_key_file else {
+        return Some(Vec::new());
+    };
+    let place = places.of("auth.farm_key_file");
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let what = format!(
+                "auth.farm_key_file: cannot read {}: {error}",
+                path.display()
+            );
+            problems.error(place, what, FORMAT);
+            return None;
+        }
+    };
+    let help = "who has them makes challenges that this relay believes: chmod o-r";
+    readable_by_others("auth.farm_key_file", path, place, help, problems);
+    match parse_farm_keys(&text) {
+        Ok(keys) => Some(keys),
+        Err(errors) => {
+            for error in errors {
+                let line = Place {
+                    line: u32::try_from(error.line).unwrap_or(u32::MAX),
+                    column: 1,
+                };
+                problems.error_in(path, Some(line), error.what, FORMAT);
+            }
+            None
+        }
+    }
+}
+
 /// H(A1) is as good as the password for this relay, and a secret as all passwords (SEC-05).
 fn readable_by_others(
     key: &str,
@@ -233,10 +272,9 @@ pub fn addresses(loaded: &mut Loaded) {
     problems.sort();
 }
 
-/// Seconds since 1970.
-pub fn unix_now() -> u64 {
+/// Time since 1970.
+pub fn unix_now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
-        .as_secs()
 }

@@ -53,6 +53,7 @@ pub fn serve(booted: Booted) -> u8 {
             bound: bound.clone(),
             admin: admin_address,
             level,
+            nonce_keys: settings.nonce_keys.clone(),
             expiry,
         };
         let work = async {

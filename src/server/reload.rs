@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use crate::auth::NonceKeys;
 use crate::config::{self, Config, Loaded};
 use crate::shard::{Mesh, ShardMessage};
 
@@ -22,6 +23,7 @@ pub struct Reloader {
     pub bound: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub level: log::Level,
+    pub nonce_keys: Arc<NonceKeys>,
     /// When the certificate expires, for the metrics.
     pub expiry: watch::Sender<Option<SystemTime>>,
 }
@@ -50,10 +52,12 @@ impl Reloader {
         let settings = Arc::new(boot::shard_settings(
             &new,
             &prepared,
+            &self.nonce_keys,
             &self.bound,
             self.admin,
             workers,
         ));
+        self.nonce_keys = settings.nonce_keys.clone();
         drain::tell_all(mesh, || ShardMessage::Reload(settings.clone())).await;
         self.level.set(&new.log);
         let _ = self

@@ -50,6 +50,10 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
                 .relay
                 .borrow_mut()
                 .reconfigure(settings.relay.clone(), settings.users.clone());
+            shard
+                .relay
+                .borrow_mut()
+                .set_nonce_keys(settings.nonce_keys.clone());
             *shard.settings.borrow_mut() = settings;
         }
         ShardMessage::Drain { deadline } => {

@@ -244,6 +244,42 @@ fn mistakes_in_the_files_it_names_are_found() {
     );
 }
 
+/// The farm's key file: found bad line by line, never repeated, and good with two keys.
+#[test]
+fn mistakes_in_the_farm_key_file_are_found() {
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let with = |text: Option<&str>| {
+        let place = Place::new();
+        place.change("[auth]\n", "[auth]\nfarm_key_file = \"farm.keys\"\n");
+        if let Some(text) = text {
+            place.write("farm.keys", text);
+        }
+        place
+    };
+    let (code, text) = with(None).check();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("auth.farm_key_file: cannot read") && text.contains("openssl rand"),
+        "{text}"
+    );
+
+    let place = with(Some(&format!("{KEY}\n{}\n{KEY}\n", &KEY[..62])));
+    let (code, text) = place.check();
+    assert_eq!(code, Some(1), "{text}");
+    for words in ["farm.keys:2:", "farm.keys:3:", "64 hex digits"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    assert!(!text.contains(&KEY[..62]), "{text}");
+
+    let place = with(Some(&format!("{KEY}\n{}\n", KEY.replace("00", "ff"))));
+    assert_eq!(place.check().0, Some(0));
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(place.path("farm.keys"), mode).expect("a mode");
+    let (code, text) = place.check();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("auth.farm_key_file: everybody"), "{text}");
+}
+
 #[test]
 fn a_port_in_use_is_found_and_not_tried_beside_a_running_relay() {
     let place = Place::new();
