@@ -159,8 +159,6 @@ labels!(
         EndOfStream = "end_of_stream",
         /// Took nothing for too long.
         Stalled = "stalled",
-        /// A relay's certificate is no longer good.
-        Unverified = "unverified",
         /// The relay is shutting down.
         Drain = "drain",
         /// Reset or lost.

@@ -167,9 +167,9 @@ impl Relay {
         };
         if !wire_alive || flow.queue.is_empty() {
             let connection = flow.connection;
-            let flow = self.flows.remove(key).expect("looked up above");
+            self.flows.remove(key);
             if let Some(connection) = self.connections.get_mut(connection) {
-                connection.egress.forget_flow(key, &flow, &self.flows);
+                connection.egress.forget_flow(key);
             }
         }
     }

@@ -94,9 +94,9 @@ pub(super) struct Transaction {
     pub kind: Kind,
     /// When the kernel had its last octet.
     pub sent_at: Option<Instant>,
-    pub deadline: Instant,
-    /// For how long its connection had not been read when it began to wait.
-    pub unread_before: Duration,
+    deadline: Instant,
+    /// The standstill was granted (design: the timer stands still while we do not read).
+    pub extended: bool,
     previous: Option<TransactionKey>,
     next: Option<TransactionKey>,
     listed: bool,
@@ -126,7 +126,7 @@ impl Transactions {
             kind,
             sent_at: None,
             deadline: now,
-            unread_before: Duration::ZERO,
+            extended: false,
             previous: None,
             next: None,
             listed: false,
@@ -162,10 +162,6 @@ impl Transactions {
             .collect()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Transaction> {
-        self.by_key.iter().map(|(_, transaction)| transaction)
-    }
-
     pub fn keys(&self) -> Vec<TransactionKey> {
         self.by_key.keys()
     }
@@ -177,15 +173,8 @@ impl Transactions {
         Some(transaction)
     }
 
-    /// The kernel has its last octet: it waits `patience` from now, and for as long as its
-    /// connection's unread time grows.
-    pub fn wait(
-        &mut self,
-        key: TransactionKey,
-        now: Instant,
-        patience: Duration,
-        unread: Duration,
-    ) {
+    /// The kernel has its last octet: it waits `patience` from now.
+    pub fn wait(&mut self, key: TransactionKey, now: Instant, patience: Duration) {
         self.unlist(key);
         let last = self.last;
         let Some(transaction) = self.by_key.get_mut(key) else {
@@ -194,7 +183,6 @@ impl Transactions {
         transaction.progress = Progress::Waiting;
         transaction.sent_at.get_or_insert(now);
         transaction.deadline = now + patience;
-        transaction.unread_before = unread;
         transaction.previous = last;
         transaction.next = None;
         transaction.listed = true;

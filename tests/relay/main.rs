@@ -10,7 +10,6 @@
 mod dice;
 #[cfg(feature = "planted-faults")]
 mod planted;
-mod relays;
 mod scenarios;
 mod setup;
 mod simulation;
