@@ -7,7 +7,7 @@
 mod bounded;
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::State as Extract;
@@ -17,7 +17,7 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::{
-    Facts, ProcessMetrics, Quantiles, ShardSnapshot, forward_total, histograms_json, render,
+    ProcessMetrics, Quantiles, ShardSnapshot, forward_total, histograms_json, render,
 };
 
 use bounded::BoundedListener;
@@ -32,7 +32,7 @@ pub struct Scrape {
 pub struct State {
     scrapes: mpsc::Sender<Scrape>,
     ready: watch::Receiver<bool>,
-    facts: watch::Receiver<Facts>,
+    certificate_expiry: watch::Receiver<Option<SystemTime>>,
     quantiles: Arc<Mutex<Quantiles>>,
 }
 
@@ -40,12 +40,12 @@ impl State {
     pub fn new(
         scrapes: mpsc::Sender<Scrape>,
         ready: watch::Receiver<bool>,
-        facts: watch::Receiver<Facts>,
+        certificate_expiry: watch::Receiver<Option<SystemTime>>,
     ) -> Self {
         State {
             scrapes,
             ready,
-            facts,
+            certificate_expiry,
             quantiles: Arc::default(),
         }
     }
@@ -95,7 +95,7 @@ async fn metrics(Extract(state): Extract<State>) -> Response {
         quantiles.observe(Instant::now(), &forward_total(&shards))
     };
     let process = ProcessMetrics {
-        facts: state.facts.borrow().clone(),
+        certificate_expiry: *state.certificate_expiry.borrow(),
         recent_forward,
     };
     let text = render(&shards, &process);

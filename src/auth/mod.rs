@@ -8,6 +8,7 @@
 
 mod authorization;
 mod digest;
+mod farm_keys;
 mod nonce;
 mod nonce_ledger;
 mod shared_secret;
@@ -22,6 +23,7 @@ use subtle::ConstantTimeEq;
 
 pub use authorization::{Authorization, IllFormed};
 pub use digest::{Algorithm, response};
+pub use farm_keys::{FarmKey, FarmKeyError, parse_farm_keys};
 pub use nonce::NonceKeys;
 pub use nonce_ledger::NonceLedger;
 pub use shared_secret::{SharedSecret, timed_username};
@@ -29,7 +31,7 @@ pub use users::{Ha1, Users, UsersError, check_name};
 
 use crate::wire::Uri;
 
-use nonce::{Age, Lifetimes};
+use nonce::Age;
 use users::Known;
 
 /// What the operator decides about AUTH.
@@ -65,7 +67,6 @@ pub struct Authenticator {
     settings: Arc<Settings>,
     users: Arc<Users>,
     keys: Arc<NonceKeys>,
-    lifetimes: Lifetimes,
 }
 
 /// What a request's credentials are worth.
@@ -117,20 +118,21 @@ impl fmt::Debug for Proof {
 impl Authenticator {
     /// Settings, users and keys are the same for all shards.
     pub fn new(settings: Arc<Settings>, users: Arc<Users>, keys: Arc<NonceKeys>) -> Self {
-        let lifetimes = Lifetimes::new(settings.nonce_lifetime);
         Self {
             settings,
             users,
             keys,
-            lifetimes,
         }
     }
 
-    /// Other settings and users from now on.
-    pub fn reconfigure(&mut self, now: Instant, settings: Arc<Settings>, users: Arc<Users>) {
-        self.lifetimes.change(now, settings.nonce_lifetime);
-        self.settings = settings;
+    /// Other users from now on.
+    pub fn set_users(&mut self, users: Arc<Users>) {
         self.users = users;
+    }
+
+    /// Other keys of nonces from now on.
+    pub fn set_keys(&mut self, keys: Arc<NonceKeys>) {
+        self.keys = keys;
     }
 
     /// The realm of an addressed name.
@@ -220,7 +222,8 @@ impl Authenticator {
         };
         // All are tried, so that time does not tell which of them it was.
         let right: Vec<&Ha1> = hashes.iter().filter(proves).collect();
-        let age = self.keys.age(now, credentials.nonce, &self.lifetimes);
+        let lifetime = self.settings.nonce_lifetime;
+        let age = self.keys.age(now, credentials.nonce, lifetime);
         let Some(ha1) = right.first().filter(|_| is_known) else {
             return Judgement::Wrong;
         };

@@ -18,6 +18,8 @@ pub struct Limits {
     pub queued_octets_shared: usize,
     pub queued_octets_total: usize,
     pub queued_octets_per_connection: usize,
+    pub link_piece_octets: usize,
+    pub link_unanswered_octets: usize,
     pub control_octets: usize,
     pub shared_pause: Duration,
     pub stall_timeout: Duration,
@@ -45,6 +47,8 @@ impl Default for Limits {
             queued_octets_shared: 1_048_576,
             queued_octets_total: 1_073_741_824,
             queued_octets_per_connection: 4_194_304,
+            link_piece_octets: 262_144,
+            link_unanswered_octets: 1_048_576,
             control_octets: 1_048_576,
             shared_pause: Duration::from_millis(250),
             stall_timeout: Duration::from_secs(30),
@@ -129,6 +133,18 @@ impl Limits {
             "what all that one connection sends may hold, other relays excepted: a stranger could spell one session in many ways",
             &mut self.queued_octets_per_connection,
             262_144..=1024 * mebi,
+        );
+        v.bounded(
+            "link_piece_octets",
+            "a SEND to another relay ends after so many octets, so that answers come while the message flows",
+            &mut self.link_piece_octets,
+            16_384..=64 * mebi,
+        );
+        v.bounded(
+            "link_unanswered_octets",
+            "what one session may have sent to another relay without an answer (Failure-Report yes): a film waits at its source, not in the link before the chats",
+            &mut self.link_unanswered_octets,
+            65_536..=1024 * mebi,
         );
         v.bounded(
             "control_octets",

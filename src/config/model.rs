@@ -69,14 +69,6 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub peer_ca: Option<PathBuf>,
-    pub extra: Vec<TlsExtra>,
-}
-
-/// `[[tls.extra]]`
-#[derive(Clone, Debug, Default)]
-pub struct TlsExtra {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
 }
 
 /// `[peers]`
@@ -99,6 +91,7 @@ pub struct Auth {
     pub expires_default: u32,
     pub algorithms: Vec<Algorithm>,
     pub nonce_lifetime: Duration,
+    pub farm_key_file: Option<PathBuf>,
 }
 
 /// A digest algorithm that challenges offer.
@@ -123,6 +116,7 @@ pub struct Dial {
     pub connect_timeout: Duration,
     pub idle_timeout: Duration,
     pub links_per_next_hop: u32,
+    pub srv_targets: BTreeMap<DnsName, DnsName>,
 }
 
 /// `[admin]`
@@ -189,6 +183,7 @@ impl Default for Config {
                 expires_default: 86_400,
                 algorithms: vec![Algorithm::Md5],
                 nonce_lifetime: Duration::from_secs(300),
+                farm_key_file: None,
             },
             dns: Dns::default(),
             dial: Dial {
@@ -198,6 +193,7 @@ impl Default for Config {
                 connect_timeout: Duration::from_secs(5),
                 idle_timeout: Duration::from_secs(3600),
                 links_per_next_hop: 2,
+                srv_targets: BTreeMap::new(),
             },
             limits: Limits::default(),
             admin: Admin {
@@ -282,15 +278,6 @@ impl Config {
                 "PEM file with the authorities for other relays and next hops; absent: the system's roots",
                 &mut tls.peer_ca,
             );
-            v.sections(
-                "extra",
-                "Further certificates, chosen by the name that a client asks for (SNI); any other name gets [tls] certificate.",
-                &mut tls.extra,
-                |v, extra| {
-                    v.required("certificate", "PEM file with the chain, leaf first", &mut extra.certificate);
-                    v.required("key", "PEM file with the leaf's private key", &mut extra.key);
-                },
-            );
         });
         let peers = &mut self.peers;
         v.section(
@@ -325,6 +312,11 @@ impl Config {
                 "how long a challenge may be answered; afterwards the client gets a new one (stale)",
                 &mut auth.nonce_lifetime,
                 second..=second * 86_400,
+            );
+            v.key(
+                "farm_key_file",
+                "keys that all relays behind one SRV name share: one or two lines of 64 hex digits, the newest first",
+                &mut auth.farm_key_file,
             );
         });
         let dns = &mut self.dns;
@@ -365,6 +357,11 @@ impl Config {
                 "connections to one other relay; the second is for films only",
                 &mut dial.links_per_next_hop,
                 1..=2,
+            );
+            v.key(
+                "srv_targets",
+                "domains whose SRV target shows a certificate of its own name only, and that name",
+                &mut dial.srv_targets,
             );
         });
         let limits = &mut self.limits;

@@ -9,7 +9,6 @@ use super::visit::Visitor;
 /// The visitor that prints the values in force: `msrpd config`.
 #[derive(Default)]
 pub struct Printer {
-    section: &'static str,
     pub out: String,
 }
 
@@ -32,9 +31,7 @@ impl Printer {
 impl Visitor for Printer {
     fn section(&mut self, name: &'static str, about: &'static str, keys: impl FnOnce(&mut Self)) {
         self.heading(&format!("[{name}]"), about);
-        self.section = name;
         keys(self);
-        self.section = "";
     }
 
     fn sections<T: Default>(
@@ -45,11 +42,7 @@ impl Visitor for Printer {
         keys: impl Fn(&mut Self, &mut T),
     ) {
         for item in items {
-            let heading = match self.section {
-                "" => format!("[[{name}]]"),
-                section => format!("[[{section}.{name}]]"),
-            };
-            self.heading(&heading, about);
+            self.heading(&format!("[[{name}]]"), about);
             keys(self, item);
         }
     }
@@ -90,7 +83,6 @@ impl Visitor for Names {
     fn section(&mut self, name: &'static str, _about: &'static str, keys: impl FnOnce(&mut Self)) {
         self.section = name.to_owned();
         keys(self);
-        self.section.clear();
     }
 
     fn sections<T: Default>(
@@ -100,13 +92,8 @@ impl Visitor for Names {
         _items: &mut Vec<T>,
         keys: impl Fn(&mut Self, &mut T),
     ) {
-        let outer = self.section.clone();
-        self.section = match outer.as_str() {
-            "" => name.to_owned(),
-            section => format!("{section}.{name}"),
-        };
+        self.section = name.to_owned();
         keys(self, &mut T::default());
-        self.section = outer;
     }
 
     fn key<T: Setting>(&mut self, name: &'static str, _about: &'static str, _value: &mut T) {

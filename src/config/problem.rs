@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A place in the operator's file, counted from 1; or a variable of the environment that sets a key instead.
+/// A place in the operator's file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub line: u32,
@@ -26,20 +26,6 @@ impl Place {
             line: before.matches('\n').count() as u32 + 1,
             column: before[line_start..].chars().count() as u32 + 1,
         }
-    }
-}
-
-impl Place {
-    /// The variable with this number among those of [`Problems::with_variables`]. No line has the number 0.
-    pub fn of_variable(number: usize) -> Self {
-        Place {
-            line: 0,
-            column: number as u32,
-        }
-    }
-
-    fn variable(self) -> Option<usize> {
-        (self.line == 0).then_some(self.column as usize)
     }
 }
 
@@ -97,8 +83,6 @@ fn printable(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Problems {
     file: PathBuf,
-    /// Names of the variables that set keys.
-    variables: Vec<String>,
     found: Vec<Problem>,
 }
 
@@ -106,15 +90,8 @@ impl Problems {
     pub fn new(file: &Path) -> Self {
         Problems {
             file: file.to_owned(),
-            variables: Vec::new(),
             found: Vec::new(),
         }
-    }
-
-    /// Names the variables of the environment that set keys: problems with those name the variable, not the file.
-    pub fn with_variables(mut self, variables: impl IntoIterator<Item = String>) -> Self {
-        self.variables = variables.into_iter().collect();
-        self
     }
 
     /// The operator's file that these problems are about.
@@ -158,15 +135,9 @@ impl Problems {
     }
 
     fn push(&mut self, severity: Severity, place: Option<Place>, what: String, help: String) {
-        let variable = place.and_then(Place::variable);
-        let variable = variable.and_then(|number| self.variables.get(number));
-        let (file, place) = match variable {
-            Some(variable) => (PathBuf::from(variable), None),
-            None => (self.file.clone(), place),
-        };
         self.found.push(Problem {
             severity,
-            file,
+            file: self.file.clone(),
             place,
             what,
             help,

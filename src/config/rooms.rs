@@ -1,5 +1,6 @@
 //! The operator's settings as the rooms want them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ impl Config {
             stall_timeout: limits.stall_timeout,
             transactions_per_session: limits.transactions_per_session,
             queued_octets_per_connection: limits.queued_octets_per_connection,
+            link_piece_octets: limits.link_piece_octets,
+            link_unanswered_octets: limits.link_unanswered_octets,
             control_octets: limits.control_octets,
             head_octets: limits.head_octets,
             header_lines: limits.header_lines,
@@ -100,6 +103,13 @@ impl Config {
             allow: self.dial.allow.clone(),
             own,
         }
+    }
+
+    /// Domains and the SRV targets that answer for them under a certificate of their own.
+    pub fn srv_targets(&self) -> BTreeMap<String, String> {
+        let pins = self.dial.srv_targets.iter();
+        pins.map(|(domain, target)| (domain.as_str().to_owned(), target.as_str().to_owned()))
+            .collect()
     }
 
     /// Name servers to ask; empty: the system's.

@@ -159,6 +159,8 @@ labels!(
         EndOfStream = "end_of_stream",
         /// Took nothing for too long.
         Stalled = "stalled",
+        /// A relay's certificate is no longer good.
+        Unverified = "unverified",
         /// The relay is shutting down.
         Drain = "drain",
         /// Reset or lost.

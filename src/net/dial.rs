@@ -1,6 +1,6 @@
 //! Questions that shards put to the control thread: the addresses of a name.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,10 +14,18 @@ pub struct ResolveRequest {
 }
 
 /// One place to try, in the order of preference.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Resolved {
+    /// The target of the SRV record that led here, lower case; None without SRV.
+    pub name: Option<String>,
     pub address: IpAddr,
     pub port: u16,
+}
+
+impl Resolved {
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
 }
 
 /// The way to the control thread's resolver.

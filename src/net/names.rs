@@ -1,44 +1,63 @@
 //! The addresses of a name (RFC 4976 §8, DNS-01 to DNS-07), asked for by shards and found on the control thread.
 //!
 //! An IP literal is its own answer, `localhost` and the names below it are loopback without a question (RFC 6761 §6.3).
-//! Everything else goes to the operator's name servers or the system's. Time, the number of questions under way, the number
-//! of addresses and the size of the caches are bounded; a question that cannot be put is answered with an error, never
-//! left hanging.
+//! Everything else goes to the operator's name servers or the system's: a name with a port for its addresses, one without
+//! for `_msrps._tcp` and then the addresses of what serves it. Time, the number of questions under way, the number of
+//! records and addresses and the size of the caches are bounded; a question that cannot be put is answered with an error,
+//! never left hanging.
+
+mod service;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RData;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
 
 use super::dial::{ResolveRequest, Resolved, Resolver};
+
+use service::Service;
 
 /// Questions that may wait to be looked at; shards get an error beyond it.
 const WAITING_MAX: usize = 1024;
 /// Names being resolved at the same time. A name server that hangs must not make this grow.
 const UNDER_WAY_MAX: usize = 256;
-/// One name, all servers and retries together; shorter than any sensible `dial.connect_timeout`.
+/// One next hop, all servers and retries together; shorter than any sensible `dial.connect_timeout`. Where a service
+/// record has to be found first, each of the two steps has half of it.
 const TIMEOUT: Duration = Duration::from_secs(4);
 /// One question to one server.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Addresses of one name that are tried; the rest is ignored.
 const ADDRESSES_MAX: usize = 8;
+/// Targets of one service that are tried, in the order of RFC 2782.
+const TARGETS_MAX: usize = 8;
+/// Addresses of one next hop in all: a quarter of a second for each is all that a dial has.
+const PLACES_MAX: usize = 16;
 /// Answers kept for their TTL, in records sets.
 const CACHE_SIZE: u64 = 4096;
 const TTL_MAX: Duration = Duration::from_secs(3600);
 const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(30);
-/// Failures that have no TTL (no answer, refused) are remembered this long, for so many names (DNS-07).
+/// Failures that have no TTL (no answer, refused, no record and no SOA) are remembered this long, for so many names (DNS-07).
 const FAILURE_TTL: Duration = Duration::from_secs(2);
 const FAILURES_MAX: usize = 1024;
 
 /// The port of a name without one, when it has no SRV record (RFC 4976 §8).
 const DEFAULT_PORT: u16 = 2855;
+
+/// Where the draws among the targets of a service come from.
+pub type Random = Box<dyn FnMut() -> u64>;
 
 /// Answers shards on the control thread.
 pub struct Names {
@@ -49,16 +68,27 @@ pub struct Names {
 struct Lookup {
     /// Absent where the system names no server; the reason is in the error.
     resolver: Result<TokioResolver, String>,
-    failures: RefCell<HashMap<String, (Instant, String)>>,
+    failures: RefCell<HashMap<String, (Instant, Failure)>>,
+    random: RefCell<Random>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug)]
+enum Failure {
+    /// The servers say that the name has no such record.
+    NoRecord,
+    /// Nothing is known: no server, no answer, a refusal.
+    Unknown(String),
 }
 
 impl Names {
     /// To be called on the control thread's runtime. Without `nameservers` the system's are asked.
-    pub fn new(nameservers: &[SocketAddr]) -> (Resolver, Names) {
+    pub fn new(nameservers: &[SocketAddr], random: Random) -> (Resolver, Names) {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let lookup = Lookup {
             resolver: resolver(nameservers),
             failures: RefCell::default(),
+            random: RefCell::new(random),
         };
         (
             sender,
@@ -102,33 +132,126 @@ impl Names {
 }
 
 impl Lookup {
-    async fn find(&self, host: &str, port: Option<u16>) -> Result<Vec<Resolved>, String> {
-        let port = port.unwrap_or(DEFAULT_PORT);
-        let at_port = |address| Resolved { address, port };
-        if let Some(known) = without_asking(host) {
-            return Ok(known.into_iter().map(at_port).collect());
-        }
+    async fn find(self: &Rc<Self>, host: &str, port: Option<u16>) -> Result<Vec<Resolved>, String> {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
-        if let Some((until, failure)) = self.failures.borrow().get(&name)
+        if let Some(known) = without_asking(host) {
+            return Ok(places(None, port.unwrap_or(DEFAULT_PORT), known));
+        }
+        match port {
+            Some(port) => self.addresses(&name, None, port, TIMEOUT).await,
+            None => self.by_service(&name).await,
+        }
+    }
+
+    /// RFC 4976 §8: the service record's targets, or the name itself at the default port.
+    async fn by_service(self: &Rc<Self>, name: &str) -> Result<Vec<Resolved>, String> {
+        let services = match self.services(&format!("_msrps._tcp.{name}")).await {
+            Ok(services) => services,
+            Err(Failure::NoRecord) => {
+                return self.addresses(name, None, DEFAULT_PORT, TIMEOUT / 2).await;
+            }
+            // That nobody knows is not that there is none: the record could lead elsewhere.
+            Err(Failure::Unknown(why)) => return Err(why),
+        };
+        let targets = service::in_order(services, &mut *self.random.borrow_mut());
+        if targets.is_empty() {
+            return Err("its SRV record says that it offers no MSRP service".into());
+        }
+        // All at once: a target whose servers are silent must not use up the others' time.
+        let mut lookups = JoinSet::new();
+        for (index, target) in targets.into_iter().take(TARGETS_MAX).enumerate() {
+            let lookup = self.clone();
+            lookups.spawn_local(async move {
+                let name = &target.target;
+                let found = lookup.addresses(name, Some(name), target.port, TIMEOUT / 2);
+                (index, found.await)
+            });
+        }
+        let mut found = lookups.join_all().await;
+        found.sort_by_key(|(index, _)| *index);
+        let (mut all, mut failure) = (Vec::new(), String::new());
+        for (_, of_one) in found {
+            match of_one {
+                Ok(places) => all.extend(places),
+                Err(why) => failure = why,
+            }
+        }
+        all.truncate(PLACES_MAX);
+        match all.is_empty() {
+            true => Err(failure),
+            false => Ok(all),
+        }
+    }
+
+    async fn services(&self, name: &str) -> Result<Vec<Service>, Failure> {
+        let question =
+            |resolver: TokioResolver, name| async move { resolver.srv_lookup(name).await };
+        let found = self.ask(name, TIMEOUT / 2, question).await?;
+        let services: Vec<Service> = found
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(found) => Some(Service {
+                    priority: found.priority,
+                    weight: found.weight,
+                    port: found.port,
+                    target: found
+                        .target
+                        .to_ascii()
+                        .trim_end_matches('.')
+                        .to_ascii_lowercase(),
+                }),
+                _ => None,
+            })
+            .collect();
+        match services.is_empty() {
+            true => Err(Failure::NoRecord),
+            false => Ok(services),
+        }
+    }
+
+    async fn addresses(
+        &self,
+        name: &str,
+        target: Option<&str>,
+        port: u16,
+        within: Duration,
+    ) -> Result<Vec<Resolved>, String> {
+        if is_loopback_name(name) {
+            return Ok(places(target, port, LOOPBACK));
+        }
+        let question =
+            |resolver: TokioResolver, name| async move { resolver.lookup_ip(name).await };
+        match self.ask(name, within, question).await {
+            Ok(found) => match places(target, port, found.iter().take(ADDRESSES_MAX)) {
+                none if none.is_empty() => Err(Failure::NoRecord.to_string()),
+                places => Ok(places),
+            },
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+
+    /// Puts a question unless it has just failed, and remembers its failure.
+    async fn ask<T, F: Future<Output = Result<T, NetError>>>(
+        &self,
+        name: &str,
+        within: Duration,
+        question: impl FnOnce(TokioResolver, String) -> F,
+    ) -> Result<T, Failure> {
+        if let Some((until, failure)) = self.failures.borrow().get(name)
             && Instant::now() < *until
         {
             return Err(failure.clone());
         }
         let failure = match &self.resolver {
-            Err(problem) => problem.clone(),
+            Err(problem) => Failure::Unknown(problem.clone()),
             // With its dot: search domains are for people at a prompt.
             Ok(resolver) => {
-                match tokio::time::timeout(TIMEOUT, resolver.lookup_ip(format!("{name}."))).await {
-                    Ok(Ok(found)) => {
-                        let addresses: Vec<Resolved> =
-                            found.iter().take(ADDRESSES_MAX).map(at_port).collect();
-                        match addresses.is_empty() {
-                            false => return Ok(addresses),
-                            true => "the name has no address".into(),
-                        }
-                    }
-                    Ok(Err(error)) => error.to_string(),
-                    Err(_) => "no name server answered in time".into(),
+                match timeout(within, question(resolver.clone(), format!("{name}."))).await {
+                    Ok(Ok(found)) => return Ok(found),
+                    Ok(Err(error)) if error.is_no_records_found() => Failure::NoRecord,
+                    Ok(Err(error)) => Failure::Unknown(error.to_string()),
+                    Err(_) => Failure::Unknown("no name server answered in time".into()),
                 }
             }
         };
@@ -136,16 +259,39 @@ impl Lookup {
         Err(failure)
     }
 
-    fn remember(&self, name: String, failure: &str) {
+    fn remember(&self, name: &str, failure: &Failure) {
         let mut failures = self.failures.borrow_mut();
         let now = Instant::now();
         if failures.len() >= FAILURES_MAX {
             failures.retain(|_, (until, _)| now < *until);
         }
         if failures.len() < FAILURES_MAX {
-            failures.insert(name, (now + FAILURE_TTL, failure.to_owned()));
+            failures.insert(name.to_owned(), (now + FAILURE_TTL, failure.clone()));
         }
     }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRecord => f.write_str("the name has no address"),
+            Self::Unknown(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Places to try; `target` is that of the SRV record, if one led here.
+fn places(
+    target: Option<&str>,
+    port: u16,
+    addresses: impl IntoIterator<Item = IpAddr>,
+) -> Vec<Resolved> {
+    let place = |address| Resolved {
+        name: target.map(str::to_owned),
+        address,
+        port,
+    };
+    addresses.into_iter().map(place).collect()
 }
 
 /// IP literals (IPv6 with or without brackets) and loopback names.
@@ -158,12 +304,16 @@ fn without_asking(host: &str) -> Option<Vec<IpAddr>> {
         return Some(vec![address]);
     }
     let name = host.trim_end_matches('.').to_ascii_lowercase();
-    (name == "localhost" || name.ends_with(".localhost")).then(|| {
-        vec![
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ]
-    })
+    is_loopback_name(&name).then(|| LOOPBACK.to_vec())
+}
+
+const LOOPBACK: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+
+fn is_loopback_name(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn resolver(nameservers: &[SocketAddr]) -> Result<TokioResolver, String> {
@@ -198,160 +348,4 @@ fn bound(options: &mut ResolverOpts) {
     options.cache_size = CACHE_SIZE;
     options.positive_max_ttl = Some(TTL_MAX);
     options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::UdpSocket;
-    use tokio::sync::oneshot;
-
-    async fn ask(
-        resolver: &Resolver,
-        host: &str,
-        port: Option<u16>,
-    ) -> Result<Vec<Resolved>, String> {
-        let (reply, answer) = oneshot::channel();
-        resolver
-            .send(ResolveRequest {
-                host: host.into(),
-                port,
-                reply,
-            })
-            .await
-            .expect("the resolver runs");
-        answer.await.expect("every question is answered")
-    }
-
-    fn run<F: Future<Output = ()>>(test: impl FnOnce(Resolver) -> F, nameservers: &[SocketAddr]) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let (resolver, names) = Names::new(nameservers);
-            tokio::select! {
-                () = names.run() => panic!("the resolver ended"),
-                () = test(resolver) => {}
-            }
-        });
-    }
-
-    #[test]
-    fn dns_02_literals_and_loopback_names_are_not_asked_for() {
-        // Nobody answers at this address: a question would fail.
-        let nowhere = ["127.0.0.1:1".parse().expect("an address")];
-        let test = |resolver: Resolver| async move {
-            let found = ask(&resolver, "192.0.2.7", Some(7))
-                .await
-                .expect("a literal");
-            assert_eq!(
-                found,
-                [Resolved {
-                    address: "192.0.2.7".parse().expect("an address"),
-                    port: 7
-                }]
-            );
-            let found = ask(&resolver, "[2001:db8::1]", Some(7))
-                .await
-                .expect("a literal");
-            assert_eq!(
-                found[0].address,
-                "2001:db8::1".parse::<IpAddr>().expect("an address")
-            );
-            for name in [
-                "localhost",
-                "relay.localhost",
-                "LOCALHOST.",
-                "a.b.LocalHost",
-            ] {
-                let found = ask(&resolver, name, None).await.expect("a loopback name");
-                assert!(
-                    found
-                        .iter()
-                        .all(|place| place.address.is_loopback() && place.port == 2855),
-                    "{name}"
-                );
-            }
-            ask(&resolver, "localhost.example", Some(1))
-                .await
-                .expect_err("no loopback name");
-        };
-        run(test, &nowhere);
-    }
-
-    #[test]
-    fn dns_07_failures_are_remembered_briefly_and_a_silent_server_costs_bounded_time() {
-        let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        silent.set_nonblocking(true).expect("a socket");
-        let address = [silent.local_addr().expect("an address")];
-        let test = |resolver: Resolver| async move {
-            let begun = Instant::now();
-            ask(&resolver, "a.example", Some(1))
-                .await
-                .expect_err("silence");
-            assert!(
-                begun.elapsed() <= TIMEOUT + Duration::from_secs(1),
-                "{:?}",
-                begun.elapsed()
-            );
-            let again = Instant::now();
-            ask(&resolver, "A.example.", Some(1))
-                .await
-                .expect_err("silence, remembered");
-            assert!(
-                again.elapsed() < Duration::from_millis(500),
-                "{:?}",
-                again.elapsed()
-            );
-            drop(silent);
-        };
-        run(test, &address);
-    }
-
-    #[test]
-    fn dns_01_addresses_are_asked_of_the_operators_servers() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.set_nonblocking(true).expect("a socket");
-        let address = [socket.local_addr().expect("an address")];
-        let test = |resolver: Resolver| async move {
-            let server = UdpSocket::from_std(socket).expect("a socket");
-            let answers = async {
-                let mut question = [0; 1500];
-                loop {
-                    let (len, from) = server.recv_from(&mut question).await.expect("a question");
-                    server
-                        .send_to(&answer(&question[..len]), from)
-                        .await
-                        .expect("an answer");
-                }
-            };
-            tokio::select! {
-                () = answers => {}
-                found = ask(&resolver, "p.peers.example", Some(4444)) => {
-                    let found = found.expect("an address");
-                    assert!(found.contains(&Resolved { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), port: 4444 }));
-                }
-            }
-        };
-        run(test, &address);
-    }
-
-    /// An A record 192.0.2.9 for whatever is asked; nothing for other types.
-    fn answer(question: &[u8]) -> Vec<u8> {
-        let name_end = 12
-            + question[12..]
-                .iter()
-                .position(|octet| *octet == 0)
-                .expect("a name")
-            + 1;
-        let is_a = question[name_end..name_end + 2] == [0, 1];
-        let mut out = question[..2].to_vec();
-        out.extend([0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
-        out.extend(&question[12..name_end + 4]);
-        if is_a {
-            out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 9]);
-        }
-        out
-    }
 }

@@ -1,7 +1,6 @@
 //! TLS: who we are, whom we believe, and sessions that turn records into octets and back
 //! without buffers of their own (`rustls::unbuffered`). The one door to rustls.
 
-mod choose;
 mod error;
 mod load;
 mod session;
@@ -10,17 +9,15 @@ mod tests;
 mod verify;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use error::TlsError;
-pub use load::{CertificateFiles, TlsProblem};
+pub use load::TlsProblem;
 pub use session::{ReadOutcome, TlsSession};
 
 /// How far the server that we dialled must prove whom we reached.
@@ -42,24 +39,16 @@ struct Inner {
     client: Arc<ClientConfig>,
     unverified: Arc<ClientConfig>,
     roots: Arc<RootCertStore>,
-    certificates: Vec<Certificate>,
-}
-
-/// One of our own certificates.
-#[derive(Clone, Debug)]
-pub struct Certificate {
-    pub file: PathBuf,
-    /// When it expires.
-    pub not_after: SystemTime,
+    not_after: SystemTime,
 }
 
 /// Sessions that dialled connections may resume: a few for each next hop.
 const RESUMABLE: usize = 1024;
 
 impl TlsContext {
-    /// Our own certificates, the default one first.
-    pub fn certificates(&self) -> &[Certificate] {
-        &self.0.certificates
+    /// When the certificate expires.
+    pub fn not_after(&self) -> SystemTime {
+        self.0.not_after
     }
 
     /// For an accepted connection.
@@ -113,18 +102,16 @@ fn ticketer() -> Result<Arc<dyn rustls::server::ProducesTickets>, rustls::Error>
 }
 
 fn context(
-    default: Arc<CertifiedKey>,
-    extra: &[Arc<CertifiedKey>],
+    identity: Arc<rustls::sign::CertifiedKey>,
     roots: Arc<RootCertStore>,
-    certificates: Vec<Certificate>,
+    not_after: SystemTime,
 ) -> Result<TlsContext, rustls::Error> {
     let provider = provider();
-    let by_name = Arc::new(choose::ByName::new(default.clone(), extra));
-    let always = Arc::new(SingleCertAndKey::from(default));
+    let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(identity));
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(verify::AnyClient::new(&provider)))
-        .with_cert_resolver(by_name);
+        .with_cert_resolver(resolver.clone());
     // Tickets instead of the default cache, which is small and behind a lock.
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     server.ticketer = ticketer()?;
@@ -142,7 +129,7 @@ fn context(
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(always.clone());
+            .with_client_cert_resolver(resolver.clone());
         config.resumption = Resumption::in_memory_sessions(RESUMABLE);
         Ok::<_, rustls::Error>(Arc::new(config))
     };
@@ -153,6 +140,6 @@ fn context(
         client: client_full,
         unverified,
         roots,
-        certificates,
+        not_after,
     })))
 }

@@ -87,6 +87,8 @@ pub enum CloseReason {
     EndOfStream,
     /// The other side took no octet for `stall_timeout` (TMR-08).
     Stalled,
+    /// A relay's certificate no longer verifies, or the operator no longer lets it in.
+    Unverified,
     /// The relay is shutting down.
     Drain,
 }
@@ -107,6 +109,7 @@ impl CloseReason {
             Self::Idle => Label::Idle,
             Self::EndOfStream => Label::EndOfStream,
             Self::Stalled => Label::Stalled,
+            Self::Unverified => Label::Unverified,
             Self::Drain => Label::Drain,
         }
     }
@@ -127,6 +130,7 @@ impl fmt::Display for CloseReason {
             Self::Idle => "unused for the idle time",
             Self::EndOfStream => "the other side ended its stream",
             Self::Stalled => "the other side took nothing for the stall time",
+            Self::Unverified => "the certificate of a relay is no longer good",
             Self::Drain => "the relay is shutting down",
         })
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -15,6 +15,7 @@ use super::egress::Egress;
 use super::handoff::Hop;
 use super::keys::RouteKey;
 use super::limits::{ALIVE, Limits};
+use super::links::Reached;
 use super::session::SessionSet;
 use super::settings::VerifiedNames;
 
@@ -64,6 +65,10 @@ pub(super) struct Connection {
     pub verified: Option<Arc<VerifiedNames>>,
     /// As which next hop it was dialled.
     pub dialled: Option<Authority>,
+    /// It was dialled as a relay: verified, whatever the operator allows for last hops (TLS-08).
+    pub to_relay: bool,
+    /// Where the dial ended.
+    pub reached: Option<Reached>,
     /// Handshake done: output may flow.
     pub established: bool,
     /// We end it once its output is out.
@@ -92,6 +97,8 @@ pub(super) struct Connection {
     /// Routes that hold it paused.
     pub pauses: usize,
     pub paused_since: Option<Instant>,
+    /// How long it was paused before that, ever.
+    pub unread: Duration,
     /// The last two chats that moved an octet here, the latest first.
     chats: [Option<(RouteKey, Instant)>; 2],
 }
@@ -103,6 +110,8 @@ impl Connection {
             use_path_port: 0,
             verified: None,
             dialled: None,
+            to_relay: false,
+            reached: None,
             established: false,
             closing: None,
             deaf: false,
@@ -125,6 +134,7 @@ impl Connection {
             outstanding: 0,
             pauses: 0,
             paused_since: None,
+            unread: Duration::ZERO,
             chats: [None; 2],
         }
     }

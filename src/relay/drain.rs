@@ -22,6 +22,7 @@ impl Relay {
     /// Begins to drain. A new SEND gets 481 and an AUTH 408; chunks begun may finish until half
     /// of the time to `deadline` is over, then end `+`; at `deadline` what is held is reported.
     pub fn drain(&mut self, now: Instant, deadline: Instant) {
+        self.now = now;
         if self.draining.is_some() {
             return;
         }
@@ -47,6 +48,7 @@ impl Relay {
     /// Closes every connection in order; what they are owed is still sent. To be called on all
     /// shards once all are drained, or their time is over and their REPORTs have crossed.
     pub fn close_all(&mut self, now: Instant) {
+        self.now = now;
         for key in self.connections.keys() {
             self.close(now, key, CloseReason::Drain);
             self.deliver_ups(now);

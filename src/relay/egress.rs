@@ -14,12 +14,13 @@ use crate::metrics::{Direction, MethodLabel, ShardMetrics};
 use crate::wire::{self, EndLineGuard, FailureReport, Flag, TransactId};
 
 use super::custody::{Covered, Custodies};
-use super::flow::{Flow, Flows, OpenPiece, OutChunk, Turn};
+use super::flow::{Flow, Flows, OpenPiece, OutChunk};
 use super::keys::{ConnectionKey, FlowKey, ReturnAddress, TransactionKey};
 use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUANTUM_OCTETS};
 use super::planted::{Fault, planted};
 use super::random::Random;
 use super::transaction::{Kind, Piece, Progress, Transaction, Transactions};
+use super::turns::Turns;
 
 /// A whole request other than SEND, or a REPORT of ours.
 #[derive(Debug)]
@@ -60,8 +61,7 @@ pub(super) struct Egress {
     requests: VecDeque<Whole>,
     /// Octets in the two queues above.
     pub control_octets: usize,
-    new: VecDeque<FlowKey>,
-    old: VecDeque<FlowKey>,
+    turns: Turns,
     /// The flow whose SEND stands open on the wire.
     open: Option<FlowKey>,
     /// Flows that lead here.
@@ -103,16 +103,22 @@ impl Egress {
 
     /// The flow has something to send.
     pub fn schedule(&mut self, key: FlowKey, flow: &mut Flow) {
-        if flow.turn == Turn::None && self.open != Some(key) {
-            flow.turn = Turn::New;
-            self.new.push_back(key);
+        if self.open != Some(key) {
+            self.turns.come(key, flow);
         }
     }
 
-    pub fn forget_flow(&mut self, key: FlowKey) {
+    /// The flow may go on: what it waited for was not its turn, so it comes last.
+    pub fn schedule_last(&mut self, key: FlowKey, flow: &mut Flow) {
+        if self.open != Some(key) {
+            self.turns.come_last(key, flow);
+        }
+    }
+
+    /// A flow that was just taken out of `flows`.
+    pub fn forget_flow(&mut self, key: FlowKey, flow: &Flow, flows: &Flows) {
         self.flows.remove(&key);
-        self.new.retain(|flow| *flow != key);
-        self.old.retain(|flow| *flow != key);
+        self.turns.forget(flow, flows);
         if self.open == Some(key) {
             self.open = None;
         }
@@ -123,11 +129,12 @@ impl Egress {
     }
 
     /// Whether `transmit` would write something.
-    pub fn has_output(&self, flows: &Flows) -> bool {
-        let ready = |key: &FlowKey| flows.get(*key).is_some_and(Flow::is_ready);
+    pub fn has_output(&mut self, flows: &mut Flows) -> bool {
         self.has_control()
-            || self.open.as_ref().is_some_and(ready)
-            || self.new.iter().chain(&self.old).any(ready)
+            || self
+                .open
+                .is_some_and(|key| flows.get(key).is_some_and(Flow::is_ready))
+            || self.turns.is_waited_for(flows)
     }
 
     /// Nothing queued, nothing open, nothing in flight.
@@ -143,22 +150,27 @@ impl Egress {
     /// Appends what is to be sent now. True if there was anything.
     pub fn transmit(&mut self, out: &mut Vec<u8>, pen: &mut Pen<'_>) -> bool {
         let begin = out.len();
-        let others = !self.new.is_empty() || !self.old.is_empty();
         if let Some(open) = self.open
-            && (self.has_control() || others)
+            && (self.has_control() || self.turns.is_waited_for(pen.flows))
         {
             self.interrupt(open, out, pen);
         }
-        let budget = begin
-            + if self.flows.len() > 1 {
-                FLUSH_SHARED_OCTETS
-            } else {
-                FLUSH_OCTETS
-            };
+        let flush = if self.flows.len() > 1 {
+            FLUSH_SHARED_OCTETS
+        } else {
+            FLUSH_OCTETS
+        };
+        let budget = begin + flush;
         if self.open.is_none() {
-            self.write_control(out, budget, pen);
+            // Whole requests must not keep the sessions out for ever.
+            let share = if self.turns.is_waited_for(pen.flows) {
+                flush / 2
+            } else {
+                flush
+            };
+            self.write_control(out, budget, share, pen);
         }
-        while out.len() < budget && (self.open.is_none() || !self.has_control()) {
+        while out.len() < budget {
             let Some(key) = self.next_turn(pen.flows) else {
                 break;
             };
@@ -167,12 +179,20 @@ impl Egress {
         out.len() > begin
     }
 
-    fn write_control(&mut self, out: &mut Vec<u8>, budget: usize, pen: &mut Pen<'_>) {
+    /// Responses up to `budget`; of other requests at least one, and not more than `share`.
+    fn write_control(&mut self, out: &mut Vec<u8>, budget: usize, share: usize, pen: &mut Pen<'_>) {
+        let mut written = 0;
         while out.len() < budget {
             if let Some(response) = self.responses.pop_front() {
                 self.control_octets -= response.len();
                 out.extend_from_slice(&response);
+            } else if let Some(request) = self.requests.front()
+                && written > 0
+                && written + request.octets.len() > share
+            {
+                break;
             } else if let Some(request) = self.requests.pop_front() {
+                written += request.octets.len();
                 self.control_octets -= request.octets.len();
                 out.extend_from_slice(&request.octets);
                 if let Some((back, octets)) = request.back {
@@ -200,21 +220,11 @@ impl Egress {
         }
     }
 
-    /// Whose turn it is: the open one, then the newcomers, then the others.
+    /// Whose turn it is: the open one's, else as the line stands.
     fn next_turn(&mut self, flows: &mut Flows) -> Option<FlowKey> {
-        if let Some(open) = self.open {
-            return flows.get(open).is_some_and(Flow::is_ready).then_some(open);
-        }
-        loop {
-            let key = self.new.pop_front().or_else(|| self.old.pop_front())?;
-            let Some(flow) = flows.get_mut(key) else {
-                continue;
-            };
-            flow.turn = Turn::None;
-            flow.deficit = (flow.deficit + QUANTUM_OCTETS as isize).min(QUANTUM_OCTETS as isize);
-            if flow.is_ready() {
-                return Some(key);
-            }
+        match self.open {
+            Some(open) => flows.get(open).is_some_and(Flow::is_ready).then_some(open),
+            None => self.turns.next(flows),
         }
     }
 
@@ -236,62 +246,43 @@ impl Egress {
             INTERRUPTIBLE_OCTETS.saturating_sub(written)
         };
         let wrote = write_body(chunk, limit, out);
+        flow.note_written(wrote.octets);
+        let gone = wrote.octets + flow.take_charge();
+        flow.deficit -= wrote.octets as isize;
         let back = flow.back;
-        self.credit(back, key, wrote.octets);
+        self.credit(back, key, gone);
         self.end_piece(key, out, pen);
         let flow = pen.flows.get_mut(key).expect("looked up above");
-        flow.deficit -= wrote.octets as isize;
-        self.requeue(key, flow);
-    }
-
-    fn requeue(&mut self, key: FlowKey, flow: &mut Flow) {
-        if flow.is_ready() && flow.turn == Turn::None {
-            flow.turn = Turn::Old;
-            self.old.push_back(key);
-        }
+        self.turns.come_last(key, flow);
     }
 
     fn take_turn(&mut self, key: FlowKey, out: &mut Vec<u8>, budget: usize, pen: &mut Pen<'_>) {
         self.open = None;
         loop {
-            let alone = self.new.is_empty() && self.old.is_empty();
+            let alone = !self.turns.is_waited_for(pen.flows);
             let flow = pen.flows.get_mut(key).expect("next_turn found it");
             if alone {
                 flow.deficit = QUANTUM_OCTETS as isize;
             }
-            let Some(chunk) = flow.queue.front_mut() else {
-                return;
-            };
-            let over = flow.deficit <= 0 || out.len() >= budget;
-            if over || !chunk.is_ready() {
+            if flow.deficit <= 0 || out.len() >= budget || !flow.is_ready() {
                 // The turn is over, or the source stalls. Alone, the chunk stays open.
-                match (chunk.piece.is_some(), alone) {
+                match (flow.has_open_piece(), alone) {
                     (true, true) => self.open = Some(key),
                     (true, false) => self.interrupt(key, out, pen),
-                    (false, _) => self.requeue(key, flow),
+                    (false, _) => self.turns.come_last(key, flow),
                 }
                 return;
             }
             let before = out.len();
-            if chunk.piece.is_none()
-                && let Some(transaction) = begin_piece(key, chunk, out, &mut pen.books)
-            {
-                flow.transactions += 1;
-                if chunk.template.failure_report() == FailureReport::Partial {
-                    flow.partials.push_back(transaction);
-                }
-            }
+            let room = budget - before;
             let room = if alone {
-                budget.saturating_sub(out.len())
+                room
             } else {
-                flow.deficit as usize
+                room.min(flow.deficit as usize)
             };
-            let short = chunk.end.is_some() && chunk.unsent <= INTERRUPTIBLE_OCTETS;
-            let limit = if short { chunk.unsent } else { room.max(1) };
-            let wrote = write_body(chunk, limit, out);
-            let ends = wrote.collided || (chunk.end.is_some() && chunk.unsent == 0);
+            let (gone, ends) = write_some(key, flow, room, out, &mut pen.books);
             let back = flow.back;
-            self.credit(back, key, wrote.octets);
+            self.credit(back, key, gone);
             if ends {
                 self.end_piece(key, out, pen);
             }
@@ -299,7 +290,12 @@ impl Egress {
                 .flows
                 .get_mut(key)
                 .expect("a turn does not end its flow");
-            flow.deficit -= (out.len() - before) as isize;
+            // What nobody waited for is not held against it.
+            flow.deficit = if alone {
+                0
+            } else {
+                flow.deficit - (out.len() - before) as isize
+            };
         }
     }
 
@@ -344,18 +340,20 @@ impl Egress {
                     }
                 }
                 // It failed while it was written: all has been said about it.
-                _ => Carried::Released {
-                    covered,
-                    received: None,
-                },
+                _ => {
+                    flow.unanswered -= piece.unanswered;
+                    Carried::Released {
+                        covered,
+                        received: None,
+                    }
+                }
             },
         };
         self.carried.push(carried);
         if whole {
-            let back = flow.back;
-            if let Some(chunk) = flow.queue.pop_front() {
-                self.credit(back, key, chunk.cost());
-            }
+            let (back, gone) = (flow.back, flow.take_charge());
+            flow.queue.pop_front();
+            self.credit(back, key, gone);
         }
     }
 
@@ -381,6 +379,37 @@ impl Egress {
             octets: more,
         });
     }
+}
+
+/// Writes at most about `room` octets of the flow's first chunk, in its open piece or a new
+/// one. Says what has left its queue, and whether the piece must end here.
+fn write_some(
+    key: FlowKey,
+    flow: &mut Flow,
+    room: usize,
+    out: &mut Vec<u8>,
+    books: &mut Books<'_>,
+) -> (usize, bool) {
+    let chunk = flow.queue.front_mut().expect("a ready flow has a chunk");
+    if chunk.piece.is_none()
+        && let Some(transaction) = begin_piece(key, chunk, out, books)
+    {
+        flow.transactions += 1;
+        if chunk.template.failure_report() == FailureReport::Partial {
+            flow.partials.push_back(transaction);
+        }
+    }
+    let short = chunk.end.is_some() && chunk.unsent <= INTERRUPTIBLE_OCTETS;
+    let room = if short { chunk.unsent } else { room.max(1) };
+    let left = flow
+        .pace
+        .map(|pace| pace.piece_octets.saturating_sub(chunk.piece_octets()));
+    let wrote = write_body(chunk, left.map_or(room, |left| room.min(left)), out);
+    let full = left.is_some_and(|left| wrote.octets >= left);
+    let whole = chunk.end.is_some() && chunk.unsent == 0;
+    flow.note_written(wrote.octets);
+    let gone = wrote.octets + flow.take_charge();
+    (gone, wrote.collided || whole || full)
 }
 
 /// What `write_body` did.
@@ -420,6 +449,7 @@ fn begin_piece(
         id,
         transaction,
         start: chunk.position,
+        unanswered: 0,
         guard: EndLineGuard::default(),
     });
     transaction

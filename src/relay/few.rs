@@ -49,19 +49,13 @@ impl<T> Few<T> {
         Some(first)
     }
 
-    /// Takes out those for which `leaves` holds, in order.
-    pub fn take_where(&mut self, mut leaves: impl FnMut(&T) -> bool) -> Vec<T> {
-        let mut taken = Vec::new();
-        let mut kept = Self::default();
-        while let Some(value) = self.pop_front() {
-            if leaves(&value) {
-                taken.push(value)
-            } else {
-                kept.push_back(value)
-            }
+    /// Takes out the first for which `leaves` holds.
+    pub fn take_first(&mut self, mut leaves: impl FnMut(&T) -> bool) -> Option<T> {
+        if leaves(self.first.as_ref()?) {
+            return self.pop_front();
         }
-        *self = kept;
-        taken
+        let index = self.rest.iter().position(leaves)?;
+        self.rest.remove(index)
     }
 
     pub fn front(&self) -> Option<&T> {

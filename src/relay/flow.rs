@@ -6,15 +6,15 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use crate::wire::{ByteRange, EndLineGuard, Flag, Template, TransactId};
+use crate::wire::{ByteRange, EndLineGuard, FailureReport, Flag, Template, TransactId};
 
 use super::few::Few;
 use super::keys::{
     ConnectionKey, CustodyKey, FlowKey, Place, ReturnAddress, SessionKey, TransactionKey,
 };
-use super::limits::INTERRUPTIBLE_OCTETS;
+use super::limits::{COPY_BELOW_OCTETS, INTERRUPTIBLE_OCTETS, Limits, PARTS_MAX};
 use super::planted::{Fault, planted};
 use super::slots::Slots;
 
@@ -35,6 +35,8 @@ pub(super) struct OpenPiece {
     /// None for Failure-Report no: nothing will be matched.
     pub transaction: Option<TransactionKey>,
     pub start: u64,
+    /// What of it counts as unanswered in its flow.
+    pub unanswered: usize,
     pub guard: EndLineGuard,
 }
 
@@ -49,6 +51,11 @@ pub(super) struct OutChunk {
     body: Few<Bytes>,
     /// Octets in `body`.
     pub unsent: usize,
+    /// Octets that came of the last part.
+    last_part: usize,
+    /// What it costs besides its octets and its source has not been credited: no more once
+    /// it is being written.
+    pub charge: usize,
     /// Once its end-line is in.
     pub end: Option<Flag>,
     /// When its last octet came.
@@ -64,12 +71,14 @@ impl OutChunk {
     pub fn new(template: Template, range: Option<ByteRange>, custody: CustodyKey) -> Self {
         let start = range.map_or(1, |range| range.start);
         Self {
+            charge: CHUNK_OVERHEAD + template.len(),
             template,
             total: range.map(|range| range.total),
             parts: Few::one(Part { custody, end: None }),
             position: start,
             body: Few::default(),
             unsent: 0,
+            last_part: 0,
             end: None,
             received: None,
             piece: None,
@@ -78,9 +87,21 @@ impl OutChunk {
         }
     }
 
+    /// Small slices that follow one another share their memory: each alone would cost much
+    /// more than it shows.
     pub fn push(&mut self, octets: Bytes) {
         self.unsent += octets.len();
-        self.body.push_back(octets);
+        self.last_part += octets.len();
+        match self.body.back_mut() {
+            Some(last) if last.len() + octets.len() <= COPY_BELOW_OCTETS => {
+                let mut joined = std::mem::take(last)
+                    .try_into_mut()
+                    .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+                joined.extend_from_slice(&octets);
+                *last = joined.freeze();
+            }
+            _ => self.body.push_back(octets),
+        }
     }
 
     /// Position after the last octet in hand.
@@ -88,28 +109,41 @@ impl OutChunk {
         self.position + self.unsent as u64
     }
 
-    pub fn cost(&self) -> usize {
-        CHUNK_OVERHEAD + self.template.len()
-    }
-
     /// Whether a chunk that starts here with this head may join (CHK-11).
     pub fn takes(&self, other: &Self) -> bool {
         self.end == Some(Flag::More)
             && self.template.has_blank_line()
             && !self.aborted
+            && self.parts.len() < PARTS_MAX
             && self.next_position() == other.position
             && self.total == other.total
             && self.template.same_message(&other.template)
     }
 
-    /// Octets that may be written now. While the chunk still arrives its last octet stays
-    /// here, so that the piece that carries the end is never an empty one.
+    /// Another chunk, which has just begun, joins this one. Its head is let go: says what that
+    /// gives back.
+    pub fn join(&mut self, mut other: Self) -> usize {
+        self.end = None;
+        self.received = None;
+        self.last_part = 0;
+        self.parts
+            .push_back(other.parts.pop_front().expect("a new chunk has one part"));
+        self.charge += CHUNK_OVERHEAD;
+        other.charge - CHUNK_OVERHEAD
+    }
+
+    /// Octets that may be written now. While a part still arrives its last octet stays here,
+    /// so that the piece that carries the end is no empty one.
     pub fn writable(&self) -> usize {
-        if self.end.is_some() {
-            self.unsent
-        } else {
-            self.unsent.saturating_sub(1)
-        }
+        let kept = self.end.is_none() && self.last_part > 0;
+        self.unsent.saturating_sub(usize::from(kept))
+    }
+
+    /// Octets written of the open piece.
+    pub fn piece_octets(&self) -> usize {
+        self.piece
+            .as_ref()
+            .map_or(0, |piece| (self.position - piece.start) as usize)
     }
 
     /// Whether there is something to write.
@@ -182,6 +216,26 @@ pub(super) enum Turn {
     Old,
 }
 
+/// How a session sends to another relay: a film's backlog shall wait at its own source, not in
+/// the link before the chats (design: *Pausing*).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// A piece ends after so many octets.
+    pub piece_octets: usize,
+    /// So many octets may have been sent and not been answered. With Failure-Report no or
+    /// partial nothing is answered, and the link's own flow control is all there is.
+    pub unanswered_octets: usize,
+}
+
+impl Pace {
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            piece_octets: limits.link_piece_octets,
+            unanswered_octets: limits.link_unanswered_octets,
+        }
+    }
+}
+
 /// The queue of one route on its outgoing connection.
 pub(super) struct Flow {
     pub connection: ConnectionKey,
@@ -196,6 +250,10 @@ pub(super) struct Flow {
     pub queued: usize,
     /// Open transactions of SENDs.
     pub transactions: usize,
+    /// Where it leads to another relay.
+    pub pace: Option<Pace>,
+    /// Octets written with Failure-Report yes that no response has come for.
+    pub unanswered: usize,
     /// Those with Failure-Report partial, the oldest first; some may have ended.
     pub partials: VecDeque<TransactionKey>,
     pub turn: Turn,
@@ -232,6 +290,8 @@ impl Flow {
             queue: Few::default(),
             queued: 0,
             transactions: 0,
+            pace: None,
+            unanswered: 0,
             partials: VecDeque::new(),
             turn: Turn::None,
             deficit: 0,
@@ -241,8 +301,53 @@ impl Flow {
         }
     }
 
+    /// Whether there is something to write, and it may be written.
     pub fn is_ready(&self) -> bool {
-        self.queue.front().is_some_and(OutChunk::is_ready)
+        self.queue
+            .front()
+            .is_some_and(|chunk| chunk.is_ready() && self.may_write(chunk))
+    }
+
+    /// A piece once begun is written to its end; another one waits until enough is answered.
+    /// Answers end that wait, or the hop timer does.
+    fn may_write(&self, chunk: &OutChunk) -> bool {
+        let Some(pace) = self.pace else { return true };
+        if chunk.piece.is_some()
+            || self.unanswered == 0
+            || chunk.template.failure_report() != FailureReport::Yes
+        {
+            return true;
+        }
+        let piece = match chunk.end {
+            Some(_) => chunk.unsent.min(pace.piece_octets),
+            None => pace.piece_octets,
+        };
+        self.unanswered + piece <= pace.unanswered_octets
+    }
+
+    pub fn has_open_piece(&self) -> bool {
+        self.queue
+            .front()
+            .is_some_and(|chunk| chunk.piece.is_some())
+    }
+
+    /// The first chunk is being written: what it costs besides its octets is let go.
+    pub fn take_charge(&mut self) -> usize {
+        self.queue
+            .front_mut()
+            .map_or(0, |chunk| std::mem::take(&mut chunk.charge))
+    }
+
+    /// So many octets were written into the open piece.
+    pub fn note_written(&mut self, octets: usize) {
+        if let Some(chunk) = self.queue.front_mut()
+            && chunk.template.failure_report() == FailureReport::Yes
+            && let Some(piece) = &mut chunk.piece
+            && piece.transaction.is_some()
+        {
+            piece.unanswered += octets;
+            self.unanswered += octets;
+        }
     }
 }
 

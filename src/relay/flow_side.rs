@@ -16,7 +16,7 @@ use super::handoff::{Handoff, Up};
 use super::keys::{CustodyKey, FlowKey, Place, TransactionKey};
 use super::planted::{Fault, planted};
 use super::route::Down;
-use super::transaction::{Kind, Progress};
+use super::transaction::{Kind, Piece, Progress};
 
 impl Relay {
     /// Something for a flow of this shard.
@@ -67,8 +67,8 @@ impl Relay {
             .session
             .is_some_and(|session| !self.sessions.is_live(now, session));
         let full = flow.transactions >= self.settings.limits.transactions_per_session;
-        let mut chunk = OutChunk::new(template, range, custody);
-        let cost = chunk.cost();
+        let chunk = OutChunk::new(template, range, custody);
+        let cost = chunk.charge;
         if dead || (full && failure_report == FailureReport::Yes) {
             let refusal = if dead {
                 Refusal::NO_SESSION
@@ -87,11 +87,11 @@ impl Relay {
         flow.arriving = Some(arriving);
         match flow.queue.back_mut() {
             Some(last) if last.takes(&chunk) => {
-                last.end = None;
-                last.received = None;
-                last.parts
-                    .push_back(chunk.parts.pop_front().expect("a new chunk has one part"));
-                self.ups.push_back((back, Up::Credit(cost)));
+                let back_now = last.join(chunk);
+                flow.queued += cost - back_now;
+                self.ups.push_back((back, Up::Credit(back_now)));
+                // What came before need not wait for more of this one.
+                self.flow_has_output(key);
             }
             _ => {
                 flow.queued += cost;
@@ -170,8 +170,8 @@ impl Relay {
             && chunk.unsent == 0
             && chunk.parts.len() == 1;
         if untouched {
-            let cost = chunk.cost();
-            flow.queue.take_where(|chunk| {
+            let cost = chunk.charge;
+            flow.queue.take_first(|chunk| {
                 chunk
                     .parts
                     .front()
@@ -228,9 +228,9 @@ impl Relay {
         };
         if flow.source_gone && flow.queue.is_empty() {
             let connection_key = flow.connection;
-            self.flows.remove(key);
+            let flow = self.flows.remove(key).expect("looked up above");
             if let Some(connection) = self.connections.get_mut(connection_key) {
-                connection.egress.forget_flow(key);
+                connection.egress.forget_flow(key, &flow, &self.flows);
                 // A closing connection may have waited for this alone: `transmit` looks.
                 let egress = &mut connection.egress;
                 if connection.closing.is_some() && !egress.in_flight && !egress.announced {
@@ -263,6 +263,26 @@ impl Relay {
         self.announce(connection_key);
     }
 
+    /// A piece needs no answer any more; the flow may have waited for that.
+    fn piece_answered(&mut self, piece: &Piece) {
+        let Some(flow) = self.flows.get_mut(piece.flow) else {
+            return;
+        };
+        flow.transactions -= 1;
+        if piece.failure_report == FailureReport::Yes {
+            // Until its end-line is written the octets count with the open piece.
+            flow.unanswered -= (piece.end - piece.start) as usize;
+        }
+        if flow.pace.is_none() || !flow.is_ready() {
+            return;
+        }
+        let connection_key = flow.connection;
+        if let Some(connection) = self.connections.get_mut(connection_key) {
+            connection.egress.schedule_last(piece.flow, flow);
+            self.announce(connection_key);
+        }
+    }
+
     /// The kernel has the piece's last octet: the hop timer runs (TMR-01).
     pub(super) fn piece_sent(&mut self, now: Instant, key: TransactionKey) {
         let mut patience = self.settings.limits.hop_timeout;
@@ -277,10 +297,12 @@ impl Relay {
         }
         transaction.sent_at = Some(now);
         let answered = matches!(&transaction.kind, Kind::Send(piece) if piece.answered_early);
+        let connection = transaction.connection;
         if answered {
             self.piece_ended(key, Fate::Answered);
         } else {
-            self.transactions.wait(key, now, patience);
+            let unread = self.unread_time(connection);
+            self.transactions.wait(key, now, patience, unread);
         }
     }
 
@@ -292,9 +314,7 @@ impl Relay {
         let Kind::Send(piece) = transaction.kind else {
             return;
         };
-        if let Some(flow) = self.flows.get_mut(piece.flow) {
-            flow.transactions -= 1;
-        }
+        self.piece_answered(&piece);
         if planted(Fault::CustodyKept) {
             return;
         }
@@ -313,9 +333,7 @@ impl Relay {
         let Kind::Send(piece) = transaction.kind else {
             return;
         };
-        if let Some(flow) = self.flows.get_mut(piece.flow) {
-            flow.transactions -= 1;
-        }
+        self.piece_answered(&piece);
         if transaction.progress == Progress::Sending {
             self.abort_front(piece.flow, refusal);
             return;
@@ -385,13 +403,15 @@ impl Relay {
         if transaction.is_some_and(|key| self.transactions.remove(key).is_some()) {
             flow.transactions -= 1;
         }
+        if let Some(piece) = &mut chunk.piece {
+            flow.unanswered -= std::mem::take(&mut piece.unanswered);
+        }
         let told = std::mem::replace(&mut chunk.aborted, true);
         chunk.end = Some(Flag::Abort);
         chunk.received = None;
-        let mut credit = cleared;
+        let credit = cleared + std::mem::take(&mut chunk.charge);
         if !open {
-            credit += chunk.cost();
-            flow.queue.take_where(holds);
+            flow.queue.take_first(holds);
         }
         flow.queued = flow.queued.saturating_sub(credit);
         let back = flow.back;

@@ -13,7 +13,7 @@ use crate::wire::{Authority, Head, Path, Scheme, Uri};
 use super::Relay;
 use super::command::{Command, Refusal, Verify};
 use super::connection::{Connection, Transport};
-use super::flow::Flow;
+use super::flow::{Flow, Pace};
 use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
 use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
 use super::next_hops::home;
@@ -371,6 +371,7 @@ impl Relay {
         };
         let mut connection = Connection::new(now, transport, &self.settings.limits);
         connection.dialled = Some(authority.clone());
+        connection.to_relay = verify == Verify::Relay;
         connection.hops.push(hop.clone());
         let key = self.connections.insert(connection);
         self.next_hops.register(
@@ -406,9 +407,11 @@ impl Relay {
         if connection.closing.is_some() {
             return Step::Refused(gone);
         }
-        let flow = self
-            .flows
-            .insert(Flow::new(key, opening.back, opening.source.place, session));
+        let mut flow = Flow::new(key, opening.back, opening.source.place, session);
+        if connection.verified.is_some() {
+            flow.pace = Some(Pace::of(&self.settings.limits));
+        }
+        let flow = self.flows.insert(flow);
         connection.egress.flows.insert(flow);
         Step::Opened(flow)
     }

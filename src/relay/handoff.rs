@@ -77,6 +77,11 @@ pub enum Hop {
 }
 
 impl Hop {
+    /// Whether a certificate is what entitles a connection to it.
+    pub(super) fn is_by_certificate(&self) -> bool {
+        matches!(self, Self::Authority(_))
+    }
+
     pub(super) fn authority(&self) -> &Authority {
         match self {
             Self::Uri { authority, .. }

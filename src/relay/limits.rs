@@ -18,7 +18,8 @@ pub struct Limits {
     pub queued_octets_per_session: usize,
     /// The same where the source carries other sessions that must not stop (FWD-16).
     pub queued_octets_shared: usize,
-    /// All queued octets of one shard; beyond it the private bound holds everywhere.
+    /// All queued octets of all shards, an equal share for each; beyond it the private bound
+    /// holds everywhere.
     pub queued_octets_total: usize,
     /// What all that one connection sends may hold, whatever it is called: a stranger could
     /// spell one session in many ways. A verified relay carries many; the total bounds it.
@@ -29,6 +30,12 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// Open transactions of one session; beyond it a chunk is refused with 413.
     pub transactions_per_session: usize,
+    /// A SEND to another relay ends after so many octets, so that it is answered, and counts as
+    /// answered, while the message flows.
+    pub link_piece_octets: usize,
+    /// What one session may have sent to another relay without an answer (Failure-Report
+    /// yes): the rest of a film waits at its own source, not in the link before the chats.
+    pub link_unanswered_octets: usize,
     /// Responses and REPORTs that wait for one connection; beyond it that connection is not
     /// read, for its own requests make them.
     pub control_octets: usize,
@@ -71,6 +78,8 @@ impl Default for Limits {
             shared_pause: Duration::from_millis(250),
             stall_timeout: Duration::from_secs(30),
             transactions_per_session: 16_384,
+            link_piece_octets: 262_144,
+            link_unanswered_octets: 1_048_576,
             control_octets: 1_048_576,
             head_octets: 32_768,
             header_lines: 128,
@@ -99,12 +108,22 @@ pub const FLUSH_OCTETS: usize = 65_536;
 pub const FLUSH_SHARED_OCTETS: usize = 16_384;
 /// What a session sends in its turn while others wait.
 pub const QUANTUM_OCTETS: usize = 8192;
+/// Chunks of one message that are merged while they wait: each is in custody until the piece
+/// that holds its last octet is written.
+pub const PARTS_MAX: usize = 64;
 /// A session counts as alive on its source while it moved an octet within this.
 pub const ALIVE: Duration = Duration::from_secs(30);
 /// The stretch in which one session may pause a shared source for `shared_pause`.
 pub const PAUSE_WINDOW: Duration = Duration::from_secs(10);
+/// Pauses of that stretch that a route remembers one by one.
+pub const PAUSES_REMEMBERED: usize = 8;
 /// How long a transaction's timer may stand still because its answers are not read.
 pub const TIMER_STANDSTILL: Duration = Duration::from_secs(30);
+/// How often a transaction that stands still is looked at.
+pub const STANDSTILL_LOOK: Duration = Duration::from_secs(1);
+/// A relay that waits for one of its own receivers to be given up may take nothing for just as
+/// long: its link is given up a little later, and a chain of them not at all.
+pub const LINK_STALL_GRACE: Duration = Duration::from_millis(500);
 /// How long later chunks of a message refused with 413 are refused at once (D-35).
 pub const REFUSED_MEMORY: Duration = Duration::from_secs(30);
 /// Message-IDs refused with 413 that one route remembers.

@@ -167,9 +167,9 @@ impl Relay {
         };
         if !wire_alive || flow.queue.is_empty() {
             let connection = flow.connection;
-            self.flows.remove(key);
+            let flow = self.flows.remove(key).expect("looked up above");
             if let Some(connection) = self.connections.get_mut(connection) {
-                connection.egress.forget_flow(key);
+                connection.egress.forget_flow(key, &flow, &self.flows);
             }
         }
     }

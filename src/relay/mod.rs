@@ -27,6 +27,7 @@ mod forward;
 mod handoff;
 mod keys;
 mod limits;
+mod links;
 mod loss;
 mod next_hops;
 mod other_request;
@@ -44,6 +45,7 @@ mod slots;
 mod timeouts;
 mod timers;
 mod transaction;
+mod turns;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,23 +58,25 @@ pub use connection::{Accepted, Transport};
 pub use handoff::{Handoff, Hop, Opening, Up};
 pub use keys::{ConnectionKey, Place, ShardId};
 pub use limits::Limits;
+pub use links::Reached;
 #[cfg(feature = "planted-faults")]
 pub use planted::{Fault, plant};
 pub use route::{Down, Request};
 pub use settings::{Settings, Start, VerifiedNames};
 
 // In what a shard hands to the machine, or gets from it: it needs no other room for them.
-pub use crate::auth::{Settings as AuthSettings, Users};
+pub use crate::auth::{NonceKeys, Users};
 pub use crate::wire::Authority;
 
 use crate::auth::{Authenticator, NonceLedger};
 use crate::metrics::ShardMetrics;
+use crate::wire::FailureReport;
 
 use auth_request::PendingAuth;
 use connection::Connection;
 use custody::Custodies;
 use egress::{Books, Carried, Pen};
-use flow::Flows;
+use flow::{Flows, Pace};
 use keys::{PendingAuthKey, ReturnAddress};
 use limits::FLUSH_OCTETS;
 use next_hops::NextHops;
@@ -84,10 +88,12 @@ use route::Routes;
 use session::Sessions;
 use slots::Slots;
 use timers::{Timer, Timers};
-use transaction::Transactions;
+use transaction::{Kind, Transactions};
 
 /// One shard's relay. See the module's contract.
 pub struct Relay {
+    /// The time of the call under way, or of the last one.
+    now: Instant,
     settings: Arc<Settings>,
     auth: Authenticator,
     shard: ShardId,
@@ -121,6 +127,7 @@ impl Relay {
     pub fn new(start: Start) -> Self {
         let nonces = NonceLedger::new(start.settings.limits.nonces);
         Self {
+            now: start.now,
             settings: start.settings,
             auth: start.auth,
             shard: start.shard,
@@ -147,20 +154,20 @@ impl Relay {
         }
     }
 
-    /// Other settings and users from now on; what is established stays.
-    pub fn reconfigure(
-        &mut self,
-        now: Instant,
-        settings: Arc<Settings>,
-        auth: Arc<AuthSettings>,
-        users: Arc<Users>,
-    ) {
+    /// Other settings from now on; what is established stays.
+    pub fn reconfigure(&mut self, settings: Arc<Settings>, users: Arc<Users>) {
         self.settings = settings;
-        self.auth.reconfigure(now, auth, users);
+        self.auth.set_users(users);
+    }
+
+    /// Other keys of nonces from now on.
+    pub fn set_nonce_keys(&mut self, keys: Arc<NonceKeys>) {
+        self.auth.set_keys(keys);
     }
 
     /// A socket was accepted; the probation of RFC 4976 §6.1 starts here, before any TLS.
     pub fn accept(&mut self, now: Instant, accepted: Accepted) -> ConnectionKey {
+        self.now = now;
         let mut connection = Connection::new(now, accepted.transport, &self.settings.limits);
         connection.use_path_port = accepted.use_path_port;
         let key = self.connections.insert(connection);
@@ -186,13 +193,32 @@ impl Relay {
         connection.established = true;
         connection.verified = verified;
         connection.used = now;
+        self.pace_flows(key);
         self.timers
             .set(now + self.settings.idle_timeout, Timer::Idle(key));
+        self.serves_as_well(key);
         self.announce(key);
+    }
+
+    /// What has waited for a link to another relay is sent at its pace.
+    fn pace_flows(&mut self, key: ConnectionKey) {
+        let pace = Pace::of(&self.settings.limits);
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        if connection.verified.is_none() {
+            return;
+        }
+        for flow in &connection.egress.flows {
+            if let Some(flow) = self.flows.get_mut(*flow) {
+                flow.pace = Some(pace);
+            }
+        }
     }
 
     /// Decrypted octets, in order.
     pub fn receive(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
+        self.now = now;
         self.receive_octets(now, key, octets);
         self.deliver_ups(now);
     }
@@ -200,12 +226,14 @@ impl Relay {
     /// The other side has ended its stream in order. What came before is handled and what it
     /// is owed is still sent (CON-10); then the machine closes.
     pub fn end_of_stream(&mut self, now: Instant, key: ConnectionKey) {
+        self.now = now;
         self.ended(now, key, CloseReason::EndOfStream);
         self.deliver_ups(now);
     }
 
     /// The socket is gone, or was never there. The key is void afterwards.
     pub fn lost(&mut self, now: Instant, key: ConnectionKey, loss: Loss) {
+        self.now = now;
         self.connection_lost(now, key, &loss);
         self.deliver_ups(now);
     }
@@ -213,6 +241,7 @@ impl Relay {
     /// Appends what is to be sent now to `out`, at most about 64 KiB. False: nothing, and no
     /// `sent` is expected.
     pub fn transmit(&mut self, now: Instant, key: ConnectionKey, out: &mut Vec<u8>) -> bool {
+        self.now = now;
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
@@ -255,6 +284,7 @@ impl Relay {
 
     /// The kernel has taken all of the last `transmit`: timers start, credit goes back.
     pub fn sent(&mut self, now: Instant, key: ConnectionKey) {
+        self.now = now;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -297,9 +327,12 @@ impl Relay {
                     );
                 }
             }
-            Carried::Request(transaction) => {
-                self.transactions
-                    .wait(transaction, now, self.settings.limits.hop_timeout);
+            Carried::Request(key) => {
+                if let Some(transaction) = self.transactions.get(key) {
+                    let unread = self.unread_time(transaction.connection);
+                    let patience = self.settings.limits.hop_timeout;
+                    self.transactions.wait(key, now, patience, unread);
+                }
             }
             Carried::Credit { back, flow, octets } => {
                 if let Some(key) = flow {
@@ -334,6 +367,7 @@ impl Relay {
 
     /// From another shard's machine.
     pub fn handoff(&mut self, now: Instant, handoff: Handoff) {
+        self.now = now;
         match handoff {
             Handoff::Open(opening) => self.advance(now, opening),
             Handoff::Down { flow, down } => self.down(now, flow, down),
@@ -445,7 +479,7 @@ impl Relay {
         if connection.established
             && !egress.in_flight
             && !egress.announced
-            && egress.has_output(&self.flows)
+            && egress.has_output(&mut self.flows)
         {
             egress.announced = true;
             self.commands.push_back(Command::Transmit(key));
@@ -472,6 +506,8 @@ impl Relay {
         assert_eq!(ledger.held, self.custodies.held(), "held custodies");
         let outstanding: usize = self.routes.iter().map(|(_, route)| route.outstanding).sum();
         assert_eq!(outstanding, self.outstanding, "sum of outstanding octets");
+        let unanswered: usize = self.flows.iter().map(|(_, flow)| flow.unanswered).sum();
+        assert_eq!(unanswered, self.count_unanswered(), "unanswered octets");
         assert!(
             self.ups.is_empty(),
             "verdicts are delivered within the call"
@@ -510,6 +546,27 @@ impl Relay {
                 route.outstanding
             );
         }
+    }
+
+    /// The octets that flows have under way without an answer, counted afresh.
+    fn count_unanswered(&self) -> usize {
+        let written = self
+            .transactions
+            .iter()
+            .filter_map(|open| match &open.kind {
+                Kind::Send(piece)
+                    if piece.failure_report == FailureReport::Yes
+                        && self.flows.contains(piece.flow) =>
+                {
+                    Some((piece.end - piece.start) as usize)
+                }
+                _ => None,
+            });
+        let open = self.flows.iter().filter_map(|(_, flow)| {
+            let chunk = flow.queue.front()?;
+            chunk.piece.as_ref().map(|piece| piece.unanswered)
+        });
+        written.sum::<usize>() + open.sum::<usize>()
     }
 
     /// What is on its way, in a line: for the messages of failed tests.

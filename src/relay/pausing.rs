@@ -6,7 +6,7 @@
 //! carries chats too waits for `shared_pause` at most; then the message is refused with 413
 //! and the rest flows.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::metrics::RefusalReason;
 use crate::wire::Head;
@@ -31,15 +31,15 @@ impl Relay {
         let Some(connection) = self.connections.get(source) else {
             return;
         };
-        if route.pause.is_some() || route.outstanding < limits.queued_octets_per_session {
+        if route.pause.is_some() || route.queued() < limits.queued_octets_per_session {
             return;
         }
         if !connection.carries_other_chats(now, key) {
             route.pause = Some(Pause::Alone);
-            self.pause(now, source);
+            self.pause(source);
             return;
         }
-        if route.outstanding < self.shared_bound() {
+        if route.queued() < self.shared_bound() {
             return;
         }
         let route = self.routes.get_mut(key).expect("looked up above");
@@ -50,7 +50,7 @@ impl Relay {
         }
         route.pause = Some(Pause::Shared { since: now });
         self.timers.set(now + left, Timer::SharedPause(key));
-        self.pause(now, source);
+        self.pause(source);
     }
 
     /// What a session may hold where its source carries others too.
@@ -65,16 +65,17 @@ impl Relay {
 
     /// After credit came back: may the source go on?
     pub(super) fn judge_resume(&mut self, now: Instant, key: RouteKey) {
-        let limits = &self.settings.limits;
-        let Some(route) = self.routes.get_mut(key) else {
+        let private = self.settings.limits.queued_octets_per_session;
+        let shared = self.shared_bound();
+        let Some(route) = self.routes.get(key) else {
             return;
         };
         let bound = match route.pause {
             None => return,
-            Some(Pause::Alone) => limits.queued_octets_per_session,
-            Some(Pause::Shared { .. }) => limits.queued_octets_shared,
+            Some(Pause::Alone) => private,
+            Some(Pause::Shared { .. }) => shared,
         };
-        if route.outstanding <= bound / 2 {
+        if route.queued() <= bound / 2 {
             let source = route.source;
             self.end_pause(now, key);
             self.unpause(source);
@@ -86,7 +87,7 @@ impl Relay {
             return;
         };
         if let Some(Pause::Shared { since }) = route.pause.take() {
-            route.spend_pause(now.saturating_duration_since(since));
+            route.spend_pause(now, now.saturating_duration_since(since));
         }
     }
 
@@ -128,9 +129,7 @@ impl Relay {
         let Some(route) = self.routes.get_mut(key) else {
             return false;
         };
-        route.outstanding >= bound
-            && route.pause.is_none()
-            && route.pause_left(now, allowed).is_zero()
+        route.queued() >= bound && route.pause.is_none() && route.pause_left(now, allowed).is_zero()
     }
 
     pub(super) fn stop_message(&mut self, now: Instant, key: RouteKey, head: &Head) {
@@ -142,26 +141,26 @@ impl Relay {
     /// Responses and REPORTs that a connection does not take are made by its own requests:
     /// while too many wait it is not read.
     pub(super) fn judge_control(&mut self, key: ConnectionKey) {
-        self.update_pause(None, key);
+        self.update_pause(key);
     }
 
-    fn pause(&mut self, now: Instant, key: ConnectionKey) {
+    fn pause(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.pauses += 1;
         }
         self.metrics.refusal(RefusalReason::Paused);
-        self.update_pause(Some(now), key);
+        self.update_pause(key);
     }
 
     pub(super) fn unpause(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.pauses -= 1;
         }
-        self.update_pause(None, key);
+        self.update_pause(key);
     }
 
-    fn update_pause(&mut self, now: Option<Instant>, key: ConnectionKey) {
-        let limits = &self.settings.limits;
+    fn update_pause(&mut self, key: ConnectionKey) {
+        let (now, limits) = (self.now, &self.settings.limits);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -169,12 +168,28 @@ impl Relay {
             || (connection.verified.is_none()
                 && connection.outstanding >= limits.queued_octets_per_connection);
         let paused = (connection.pauses > 0 || full) && !planted(Fault::UnpausedSource);
-        if paused && connection.paused_since.is_none() {
-            connection.paused_since = Some(now.unwrap_or(connection.used));
-        } else if !paused && connection.paused_since.take().is_some() && !planted(Fault::LostResume)
-        {
-            self.commands.push_back(Command::Resume(key));
+        if paused {
+            connection.paused_since.get_or_insert(now);
+        } else if let Some(since) = connection.paused_since.take() {
+            connection.unread += now.saturating_duration_since(since);
+            if !planted(Fault::LostResume) {
+                self.commands.push_back(Command::Resume(key));
+            }
         }
+    }
+
+    /// For how long, ever, a connection was not read: its answers' timers stand still
+    /// meanwhile.
+    pub(super) fn unread_time(&self, key: ConnectionKey) -> Duration {
+        self.connections
+            .get(key)
+            .map_or(Duration::ZERO, |connection| {
+                let since = connection.paused_since;
+                connection.unread
+                    + since.map_or(Duration::ZERO, |since| {
+                        self.now.saturating_duration_since(since)
+                    })
+            })
     }
 
     /// Room in the session that the connection is sending into.

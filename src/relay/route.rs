@@ -11,7 +11,7 @@ use crate::wire::{ByteRange, Flag, Head, Template};
 
 use super::handoff::Hop;
 use super::keys::{ConnectionKey, FlowKey, Place, RouteKey, SessionKey, ShardId};
-use super::limits::{PAUSE_WINDOW, REFUSED_MEMORY, REFUSED_MESSAGES};
+use super::limits::{PAUSE_WINDOW, PAUSES_REMEMBERED, REFUSED_MEMORY, REFUSED_MESSAGES};
 use super::slots::Slots;
 use super::transaction::ForwardedAuth;
 
@@ -128,12 +128,15 @@ pub(super) struct Route {
     pub next_sequence: u32,
     /// Cost of what was sent into the flow and has not reached the kernel.
     pub outstanding: usize,
+    /// What the head of the chunk that is coming in costs: it may have nothing to send yet, and
+    /// must not keep its own source paused.
+    pub head_cost: usize,
     pub pause: Option<Pause>,
     /// Is the message that flows a film?
     pub film: bool,
     pub used: Instant,
-    pause_window: Instant,
-    pause_spent: Duration,
+    /// Pauses of a shared source in the last 10 s: their ends and how long they were.
+    pauses: VecDeque<(Instant, Duration)>,
     refused: VecDeque<RefusedMessage>,
 }
 
@@ -152,11 +155,11 @@ impl Route {
             unanswered: VecDeque::new(),
             next_sequence: 0,
             outstanding: 0,
+            head_cost: 0,
             pause: None,
             film: false,
             used: now,
-            pause_window: now,
-            pause_spent: Duration::ZERO,
+            pauses: VecDeque::new(),
             refused: VecDeque::new(),
         }
     }
@@ -174,17 +177,32 @@ impl Route {
         self.target != Target::Opening && self.pending.is_empty() && self.unanswered.is_empty()
     }
 
-    /// How long it may still pause a shared source in this window (FWD-16).
-    pub fn pause_left(&mut self, now: Instant, allowed: Duration) -> Duration {
-        if now.saturating_duration_since(self.pause_window) >= PAUSE_WINDOW {
-            self.pause_window = now;
-            self.pause_spent = Duration::ZERO;
-        }
-        allowed.saturating_sub(self.pause_spent)
+    /// What counts against its bound: it leaves as soon as the next hop takes it.
+    pub fn queued(&self) -> usize {
+        self.outstanding.saturating_sub(self.head_cost)
     }
 
-    pub fn spend_pause(&mut self, spent: Duration) {
-        self.pause_spent += spent;
+    /// How long it may still pause a shared source (FWD-16).
+    pub fn pause_left(&mut self, now: Instant, allowed: Duration) -> Duration {
+        while self
+            .pauses
+            .front()
+            .is_some_and(|(end, _)| *end + PAUSE_WINDOW <= now)
+        {
+            self.pauses.pop_front();
+        }
+        allowed.saturating_sub(self.pauses.iter().map(|(_, time)| *time).sum())
+    }
+
+    /// Of too many pauses the two oldest count as one, which ended with the later.
+    pub fn spend_pause(&mut self, now: Instant, spent: Duration) {
+        self.pauses.push_back((now, spent));
+        if self.pauses.len() > PAUSES_REMEMBERED
+            && let Some((_, oldest)) = self.pauses.pop_front()
+            && let Some((_, next)) = self.pauses.front_mut()
+        {
+            *next += oldest;
+        }
     }
 
     pub fn remember_refused(&mut self, now: Instant, message_id: &[u8]) {

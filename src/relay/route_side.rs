@@ -27,6 +27,11 @@ impl Relay {
         let cost = cost(&down);
         route.outstanding += cost;
         self.outstanding += cost;
+        match down {
+            Down::Begin { .. } => route.head_cost = cost,
+            Down::End { .. } | Down::Cut => route.head_cost = 0,
+            _ => {}
+        }
         let source = route.source;
         if let Some(connection) = self.connections.get_mut(source) {
             connection.outstanding += cost;

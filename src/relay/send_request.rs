@@ -205,8 +205,12 @@ impl Relay {
         }
         if let Some(route) = self.routes.get_mut(key_of_route) {
             route.used = now;
+            let film = route.film;
             if head.failure_report() != FailureReport::No {
                 route.unanswered.push_back(Unanswered { sequence, head });
+            }
+            if !film && let Some(connection) = self.connections.get_mut(key) {
+                connection.chat_moved(now, key_of_route);
             }
         }
         self.push(

@@ -7,7 +7,7 @@ use super::command::{CloseReason, Refusal};
 use super::connection::Incoming;
 use super::custody::Fate;
 use super::keys::{ConnectionKey, SessionKey, TransactionKey};
-use super::limits::TIMER_STANDSTILL;
+use super::limits::{LINK_STALL_GRACE, STANDSTILL_LOOK, TIMER_STANDSTILL};
 use super::timers::Timer;
 use super::transaction::{Kind, Progress};
 use crate::wire::FailureReport;
@@ -15,6 +15,7 @@ use crate::wire::FailureReport;
 impl Relay {
     /// Looks at everything that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         let mut due = Vec::new();
         self.timers.due(now, &mut due);
         for timer in due {
@@ -41,7 +42,7 @@ impl Relay {
                     .get(key)
                     .is_some_and(|open| open.progress == Progress::Waiting);
                 if waits {
-                    self.transaction_expired(now, key);
+                    self.transaction_due(now, key);
                 }
             }
             Timer::DrainHalf => self.drain_half(now),
@@ -92,10 +93,13 @@ impl Relay {
 
     /// TMR-08: the kernel took nothing for so long.
     fn stall_due(&mut self, now: Instant, key: ConnectionKey) {
-        let patience = self.settings.limits.stall_timeout;
+        let mut patience = self.settings.limits.stall_timeout;
         let Some(connection) = self.connections.get(key) else {
             return;
         };
+        if connection.verified.is_some() {
+            patience += LINK_STALL_GRACE;
+        }
         let Some(since) = connection.egress.waiting_since else {
             return;
         };
@@ -142,22 +146,28 @@ impl Relay {
         }
     }
 
+    /// While we do not read the connection, the answer may well be there: the timer stands
+    /// still, for a while.
     fn transaction_due(&mut self, now: Instant, key: TransactionKey) {
-        let Some(transaction) = self.transactions.get_mut(key) else {
+        let Some(transaction) = self.transactions.get(key) else {
             return;
         };
-        // While we do not read the connection, its answer may well be there.
+        let unread = self.unread_time(transaction.connection);
+        let stood = unread.saturating_sub(transaction.unread_before);
+        let mut due = transaction.deadline + stood.min(TIMER_STANDSTILL);
         let paused = self
             .connections
             .get(transaction.connection)
             .is_some_and(|c| c.paused_since.is_some());
-        if paused && !std::mem::replace(&mut transaction.extended, true) {
-            self.transactions.stand_still(key);
-            self.timers
-                .set(now + TIMER_STANDSTILL, Timer::Transaction(key));
-            return;
+        if paused && stood < TIMER_STANDSTILL {
+            due = due.max(now + STANDSTILL_LOOK.min(TIMER_STANDSTILL - stood));
         }
-        self.transaction_expired(now, key);
+        if due > now {
+            self.transactions.stand_still(key);
+            self.timers.set(due, Timer::Transaction(key));
+        } else {
+            self.transaction_expired(now, key);
+        }
     }
 
     /// No answer in time: 408 for Failure-Report yes, nothing for partial (RPT-02, RPT-03,

@@ -94,9 +94,9 @@ pub(super) struct Transaction {
     pub kind: Kind,
     /// When the kernel had its last octet.
     pub sent_at: Option<Instant>,
-    deadline: Instant,
-    /// The standstill was granted (design: the timer stands still while we do not read).
-    pub extended: bool,
+    pub deadline: Instant,
+    /// For how long its connection had not been read when it began to wait.
+    pub unread_before: Duration,
     previous: Option<TransactionKey>,
     next: Option<TransactionKey>,
     listed: bool,
@@ -126,7 +126,7 @@ impl Transactions {
             kind,
             sent_at: None,
             deadline: now,
-            extended: false,
+            unread_before: Duration::ZERO,
             previous: None,
             next: None,
             listed: false,
@@ -162,6 +162,10 @@ impl Transactions {
             .collect()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Transaction> {
+        self.by_key.iter().map(|(_, transaction)| transaction)
+    }
+
     pub fn keys(&self) -> Vec<TransactionKey> {
         self.by_key.keys()
     }
@@ -173,8 +177,15 @@ impl Transactions {
         Some(transaction)
     }
 
-    /// The kernel has its last octet: it waits `patience` from now.
-    pub fn wait(&mut self, key: TransactionKey, now: Instant, patience: Duration) {
+    /// The kernel has its last octet: it waits `patience` from now, and for as long as its
+    /// connection's unread time grows.
+    pub fn wait(
+        &mut self,
+        key: TransactionKey,
+        now: Instant,
+        patience: Duration,
+        unread: Duration,
+    ) {
         self.unlist(key);
         let last = self.last;
         let Some(transaction) = self.by_key.get_mut(key) else {
@@ -183,6 +194,7 @@ impl Transactions {
         transaction.progress = Progress::Waiting;
         transaction.sent_at.get_or_insert(now);
         transaction.deadline = now + patience;
+        transaction.unread_before = unread;
         transaction.previous = last;
         transaction.next = None;
         transaction.listed = true;

@@ -3,13 +3,13 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::auth::{Authenticator, NonceKeys};
 use crate::config::{self, AdminAddress, Config, Loaded, Problems, Transport};
 use crate::net::dial::Resolver;
 use crate::net::listener;
-use crate::net::names::Names;
+use crate::net::names::{Names, Random};
 use crate::relay::{self, ShardId};
 use crate::shard::{self, Listening, ShardStart, Shards};
 
@@ -81,9 +81,12 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
     let admin_address = admin
         .as_ref()
         .and_then(|listener| listener.local_addr().ok());
+    let own_key = random().map_err(|problem| with(&problems, problem))?;
+    let nonce_keys = NonceKeys::new(vec![own_key], Instant::now(), unix_now());
     let settings = Arc::new(shard_settings(
         &config,
         &prepared,
+        &nonce_keys,
         &bound,
         admin_address,
         workers,
@@ -97,7 +100,7 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
                 format!("cannot start the control thread: {error}"),
             )
         })?;
-    let (resolver, names) = runtime.block_on(async { Names::new(&config.nameservers()) });
+    let (resolver, names) = runtime.block_on(async { Names::new(&config.nameservers(), draws()) });
     let shards = start_shards(&config, &settings, resolver, listeners, &bound)
         .map_err(|problem| with(&problems, problem))?;
     Ok(Booted {
@@ -131,6 +134,7 @@ pub fn workers(config: &Config) -> usize {
 pub fn shard_settings(
     config: &Config,
     prepared: &Prepared,
+    nonce_keys: &NonceKeys,
     bound: &[SocketAddr],
     admin: Option<SocketAddr>,
     workers: usize,
@@ -147,10 +151,11 @@ pub fn shard_settings(
     let own = bound.iter().copied().chain(admin).collect();
     shard::Settings {
         relay: Arc::new(config.relay_settings(ports, workers)),
-        auth: Arc::new(config.auth_settings()),
         users: prepared.users.clone(),
+        nonce_keys: Arc::new(nonce_keys.in_farm(&prepared.farm_keys)),
         tls: prepared.tls.clone(),
         dial: Arc::new(config.dial_policy(own)),
+        srv_targets: config.srv_targets(),
         connect_timeout: config.dial.connect_timeout,
         connections: prepared.connections,
     }
@@ -165,12 +170,11 @@ fn start_shards(
 ) -> Result<Shards, String> {
     let workers = workers(config);
     let now = Instant::now();
-    let keys = Arc::new(NonceKeys::new(
-        vec![random()?],
-        now,
-        Duration::from_secs(unix_now()),
-    ));
-    let auth = Authenticator::new(settings.auth.clone(), settings.users.clone(), keys);
+    let auth = Authenticator::new(
+        Arc::new(config.auth_settings()),
+        settings.users.clone(),
+        settings.nonce_keys.clone(),
+    );
     let mut starts = Vec::new();
     for shard in 0..workers {
         starts.push(ShardStart {
@@ -216,6 +220,11 @@ fn transport(transport: Transport) -> relay::Transport {
         Transport::Wss => relay::Transport::Wss,
         Transport::Ws => relay::Transport::Ws,
     }
+}
+
+/// For the choice among targets of equal priority: where the system gives nothing, the first will do.
+fn draws() -> Random {
+    Box::new(|| getrandom::u64().unwrap_or_default())
 }
 
 fn random() -> Result<[u8; 32], String> {

@@ -4,16 +4,14 @@
 //! problem is noted; the first does not hide the second.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::auth::{SharedSecret, Users};
-use crate::config::{
-    self, AdminAddress, Config, Loaded, Place, Places, Problems, TextSetting, Transport,
-};
+use crate::auth::{FarmKey, SharedSecret, Users, parse_farm_keys};
+use crate::config::{AdminAddress, Config, Loaded, Place, Places, Problems, Transport};
 use crate::net::listener;
-use crate::net::tls::{CertificateFiles, TlsContext, TlsProblem};
+use crate::net::tls::{TlsContext, TlsProblem};
 
 use super::descriptors;
 
@@ -21,6 +19,8 @@ use super::descriptors;
 pub struct Prepared {
     pub tls: Option<TlsContext>,
     pub users: Arc<Users>,
+    /// Newest first; empty outside a farm.
+    pub farm_keys: Vec<FarmKey>,
     /// Connections that fit.
     pub connections: usize,
 }
@@ -37,6 +37,7 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     } = loaded;
     let tls = certificates(config, places, problems);
     let users = users(config, places, problems);
+    let farm_keys = farm_keys(config, places, problems);
     for (index, listen) in config.listen.iter().enumerate() {
         if matches!(listen.transport, Transport::Wss | Transport::Ws) {
             let what =
@@ -59,32 +60,18 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     Some(Prepared {
         tls,
         users: users?,
+        farm_keys: farm_keys?,
         connections: connections.ok()?,
     })
 }
 
-/// Certificates and authorities, as far as they are configured.
-pub fn certificates(
-    config: &Config,
-    places: &Places,
-    problems: &mut Problems,
-) -> Option<TlsContext> {
+fn certificates(config: &Config, places: &Places, problems: &mut Problems) -> Option<TlsContext> {
     let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
         return None;
     };
-    let default = CertificateFiles { certificate, key };
-    let extra: Vec<CertificateFiles> = config
-        .tls
-        .extra
-        .iter()
-        .map(|extra| CertificateFiles {
-            certificate: &extra.certificate,
-            key: &extra.key,
-        })
-        .collect();
-    let context = match TlsContext::load_several(
-        default,
-        &extra,
+    let context = match TlsContext::load(
+        certificate,
+        key,
         config.tls.peer_ca.as_deref(),
         &config.certified_names(),
     ) {
@@ -95,59 +82,39 @@ pub fn certificates(
                 let text = problem.what;
                 let (what, help) = text.split_once("; ").unwrap_or((&text, ""));
                 let file = problem.file.display();
-                problems.error(places.of(&key), format!("{key}: {file}: {what}"), help);
+                problems.error(places.of(key), format!("{key}: {file}: {what}"), help);
             }
             return None;
         }
     };
-    let keys = extra_keys(config, "certificate");
-    let keys = std::iter::once("tls.certificate".to_owned()).chain(keys);
-    for (key, certificate) in keys.zip(context.certificates()) {
-        let left = certificate
-            .not_after
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
-        if left < EXPIRY_NOTICE {
-            let days = left.as_secs() / 86_400;
-            let what = format!("{key}: expires in {days} days");
-            let help = "renew it; a running relay takes the new file by itself";
-            problems.warning(places.of(&key), what, help);
-        }
-    }
-    let keys = extra_keys(config, "key").zip(config.tls.extra.iter().map(|extra| &extra.key));
-    for (key, file) in std::iter::once(("tls.key".to_owned(), key)).chain(keys) {
-        let help = "who has it can pose as this relay: chmod o-r";
-        readable_by_others(&key, file, places.of(&key), help, problems);
+    let left = context
+        .not_after()
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    if left < EXPIRY_NOTICE {
+        let days = left.as_secs() / 86_400;
+        let what = format!("tls.certificate: expires in {days} days");
+        problems.warning(
+            places.of("tls.certificate"),
+            what,
+            "renew it, then send SIGHUP",
+        );
     }
     Some(context)
 }
 
-fn extra_keys(config: &Config, name: &'static str) -> impl Iterator<Item = String> {
-    (0..config.tls.extra.len()).map(move |index| format!("tls.extra[{index}].{name}"))
-}
-
 /// The key that names the file in question.
-fn tls_key(problem: &TlsProblem, config: &Config) -> String {
-    let tls = &config.tls;
-    let is = |path: &Option<PathBuf>| path.as_ref() == Some(&problem.file);
-    if is(&tls.certificate) {
-        return "tls.certificate".to_owned();
+fn tls_key(problem: &TlsProblem, config: &Config) -> &'static str {
+    let is = |path: &Option<std::path::PathBuf>| path.as_ref() == Some(&problem.file);
+    if is(&config.tls.certificate) {
+        "tls.certificate"
+    } else if is(&config.tls.key) {
+        "tls.key"
+    } else if is(&config.tls.peer_ca) {
+        "tls.peer_ca"
+    } else {
+        "tls"
     }
-    if is(&tls.key) {
-        return "tls.key".to_owned();
-    }
-    if is(&tls.peer_ca) {
-        return "tls.peer_ca".to_owned();
-    }
-    for (index, extra) in tls.extra.iter().enumerate() {
-        if extra.certificate == problem.file {
-            return format!("tls.extra[{index}].certificate");
-        }
-        if extra.key == problem.file {
-            return format!("tls.extra[{index}].key");
-        }
-    }
-    "tls".to_owned()
 }
 
 fn users(config: &Config, places: &Places, problems: &mut Problems) -> Option<Arc<Users>> {
@@ -178,10 +145,7 @@ fn listed_users(config: &Config, places: &Places, problems: &mut Problems) -> Op
     let help = "its hashes are as good as passwords: chmod o-r";
     readable_by_others("auth.htdigest", path, place, help, problems);
     match Users::parse(&text) {
-        Ok(users) => {
-            useless(config, places, &users, problems);
-            Some(users)
-        }
+        Ok(users) => Some(users),
         Err(errors) => {
             for error in errors {
                 let line = Place {
@@ -193,28 +157,6 @@ fn listed_users(config: &Config, places: &Places, problems: &mut Problems) -> Op
             }
             None
         }
-    }
-}
-
-/// What nobody in the users' file could answer.
-fn useless(config: &Config, places: &Places, users: &Users, problems: &mut Problems) {
-    let Some(realm) = config.auth.realm.as_ref().map(|realm| realm.as_str()) else {
-        return;
-    };
-    let offered = &config.auth.algorithms;
-    let can = |algorithm: &config::Algorithm| users.any_in(realm, (*algorithm).into());
-    if !offered.iter().any(can) {
-        let what = format!("auth.realm: no user in the users' file can AUTH in realm `{realm}`");
-        let help =
-            "the second field of its lines is the realm; `msrpd passwd FILE REALM USER` writes one";
-        problems.warning(places.of("auth.realm"), what, help);
-        return;
-    }
-    for algorithm in offered.iter().filter(|algorithm| !can(algorithm)) {
-        let name = algorithm.text();
-        let what = format!("auth.algorithms: no user in the users' file has a {name} hash");
-        let help = "clients that choose it cannot AUTH; add lines for it, or do not offer it";
-        problems.warning(places.of("auth.algorithms"), what, help);
     }
 }
 
@@ -248,6 +190,41 @@ fn shared_secrets(
 pub fn read_secret(path: &Path) -> Result<SharedSecret, String> {
     let text = std::fs::read(path).map_err(|error| format!("cannot read it: {error}"))?;
     SharedSecret::parse(&text)
+}
+
+/// The keys of the farm that this relay belongs to.
+fn farm_keys(config: &Config, places: &Places, problems: &mut Problems) -> Option<Vec<FarmKey>> {
+    const FORMAT: &str = "the file holds one or two lines of 64 hex digits, the newest key first; `openssl rand -hex 32` makes one";
+    let Some(path) = &config.auth.farm_key_file else {
+        return Some(Vec::new());
+    };
+    let place = places.of("auth.farm_key_file");
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let what = format!(
+                "auth.farm_key_file: cannot read {}: {error}",
+                path.display()
+            );
+            problems.error(place, what, FORMAT);
+            return None;
+        }
+    };
+    let help = "who has them makes challenges that this relay believes: chmod o-r";
+    readable_by_others("auth.farm_key_file", path, place, help, problems);
+    match parse_farm_keys(&text) {
+        Ok(keys) => Some(keys),
+        Err(errors) => {
+            for error in errors {
+                let line = Place {
+                    line: u32::try_from(error.line).unwrap_or(u32::MAX),
+                    column: 1,
+                };
+                problems.error_in(path, Some(line), error.what, FORMAT);
+            }
+            None
+        }
+    }
 }
 
 /// H(A1) is as good as the password for this relay, and a secret as all passwords (SEC-05).
@@ -295,10 +272,9 @@ pub fn addresses(loaded: &mut Loaded) {
     problems.sort();
 }
 
-/// Seconds since 1970.
-pub fn unix_now() -> u64 {
+/// Time since 1970.
+pub fn unix_now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
-        .as_secs()
 }

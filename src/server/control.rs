@@ -9,7 +9,7 @@ use crate::net::names::Names;
 
 use super::boot::{self, Booted};
 use super::scrape::Scraper;
-use super::{CUT_SHORT, OK, WRONG, drain, reload, watched};
+use super::{CUT_SHORT, OK, WRONG, drain, reload};
 
 /// Serves until a signal ends it; returns the process's exit code.
 pub fn serve(booted: Booted) -> u8 {
@@ -38,12 +38,13 @@ pub fn serve(booted: Booted) -> u8 {
         let admin_address = admin
             .as_ref()
             .and_then(|listener| listener.local_addr().ok());
-        let (facts, known) = watch::channel(reload::facts(&settings));
+        let (expiry, certificate_expiry) =
+            watch::channel(settings.tls.as_ref().map(|tls| tls.not_after()));
         tokio::task::spawn(Scraper::new(mesh.clone()).run(requests));
         if let Some(listener) = admin {
             tokio::task::spawn(admin::serve(
                 listener,
-                admin::State::new(scrapes, ready, known),
+                admin::State::new(scrapes, ready, certificate_expiry),
             ));
         }
         let mut reloader = reload::Reloader {
@@ -52,19 +53,15 @@ pub fn serve(booted: Booted) -> u8 {
             bound: bound.clone(),
             admin: admin_address,
             level,
-            facts,
-            watched: watched::Watched::new(&config),
-            settings,
+            nonce_keys: settings.nonce_keys.clone(),
+            expiry,
         };
         let work = async {
             announce(&config, &bound, admin_address, boot::workers(&config));
             loop {
-                tokio::select! {
-                    wish = signals.next() => match wish {
-                        Wish::Reload => reloader.reload(&mesh).await,
-                        Wish::End(name) => break tracing::info!(signal = name, "draining"),
-                    },
-                    () = tokio::time::sleep(watched::LOOK) => reloader.look(&mesh).await,
+                match signals.next().await {
+                    Wish::Reload => reloader.reload(&mesh).await,
+                    Wish::End(name) => break tracing::info!(signal = name, "draining"),
                 }
             }
             let _ = readiness.send(false);

@@ -30,7 +30,7 @@ fn credential(secret_file: &Path, lifetime: Duration, user: &str) -> Result<Stri
         let file = secret_file.display();
         format!("{file}: {what}\n  help: name the file that [auth] shared_secret_files names; `openssl rand -hex 32` makes a secret")
     })?;
-    let username = timed_username(unix_now().saturating_add(lifetime.as_secs()), user);
+    let username = timed_username(unix_now().saturating_add(lifetime).as_secs(), user);
     let password = secret.password(&username);
     Ok(format!("username {username}\npassword {password}\n"))
 }

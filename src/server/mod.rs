@@ -15,7 +15,6 @@ mod mint;
 mod passwd;
 mod reload;
 mod scrape;
-mod watched;
 
 use std::path::Path;
 use std::process::ExitCode;

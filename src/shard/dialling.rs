@@ -1,20 +1,24 @@
 //! Connections that the machine wants opened: names, addresses in turn, each one checked
 //! right before it is dialled, then TLS. All of it within `connect_timeout`.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::net::dial::{ResolveRequest, Resolved};
 use crate::net::listener;
 use crate::net::tls::{ClientVerify, TlsSession};
 use crate::net::uring;
-use crate::relay::{Authority, ConnectionKey, Loss, Verify};
+use crate::relay::{Authority, ConnectionKey, Loss, Reached, Verify};
 
 use super::socket::Socket;
 use super::{Settings, Shard, flush, reader};
+
+/// An address that has said nothing for so long gets company (RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// Opens a connection for the machine's key.
 pub(super) async fn dial(shard: Rc<Shard>, key: ConnectionKey, target: Authority, verify: Verify) {
@@ -50,29 +54,54 @@ async fn attempt(
     verify: Verify,
 ) -> Result<(), Loss> {
     let places = resolve(shard, target).await?;
+    let (stream, place, begun) = connect(settings, places).await?;
+    // The ring waits by itself; a non-blocking socket would make it say EAGAIN.
+    if stream.set_nonblocking(false).is_err() {
+        return Err(Loss::DialFailed("socket unusable".into()));
+    }
+    let reached = Reached {
+        target: place.name.clone(),
+        port: place.port,
+    };
+    shard.relay.borrow_mut().reached(key, reached);
+    secure(shard, settings, key, stream, target, &place, verify, begun).await
+}
+
+/// The first address that answers (DNS-06). The next one is tried as soon as those before have failed, and beside them
+/// when they have said nothing for a while: a dead first address must not use up the whole `connect_timeout`.
+async fn connect(
+    settings: &Settings,
+    places: Vec<Resolved>,
+) -> Result<(TcpStream, Resolved, Instant), Loss> {
+    let mut places = places.into_iter();
+    let mut attempts = JoinSet::new();
     let mut last = Loss::DialFailed("the name has no address".into());
-    for place in places {
-        let address = SocketAddr::new(place.address, place.port);
-        let begun = Instant::now();
-        if let Err(denied) = settings.dial.permits(address) {
-            last = Loss::DialDenied(denied.to_string());
-            continue;
+    loop {
+        let permitted = places.by_ref().find(|place| {
+            let permits = settings.dial.permits(place.socket_address());
+            permits
+                .map_err(|denied| last = Loss::DialDenied(denied.to_string()))
+                .is_ok()
+        });
+        let more = permitted.is_some();
+        if let Some(place) = permitted {
+            attempts.spawn_local(async move {
+                let begun = Instant::now();
+                let stream = tokio::net::TcpStream::connect(place.socket_address()).await;
+                let stream = stream.and_then(tokio::net::TcpStream::into_std);
+                stream.map(|stream| (stream, place, begun))
+            });
         }
-        match tokio::net::TcpStream::connect(address)
-            .await
-            .and_then(tokio::net::TcpStream::into_std)
-        {
-            // The ring waits by itself; a non-blocking socket would make it say EAGAIN.
-            Ok(stream) if stream.set_nonblocking(false).is_err() => {
-                last = Loss::DialFailed("socket unusable".into())
-            }
-            Ok(stream) => {
-                return secure(shard, settings, key, stream, address, target, verify, begun).await;
-            }
-            Err(error) => last = Loss::DialFailed(error.to_string()),
+        tokio::select! {
+            ended = attempts.join_next() => match ended {
+                None => return Err(last),
+                Some(Ok(Ok(connected))) => return Ok(connected),
+                Some(Ok(Err(error))) => last = Loss::DialFailed(error.to_string()),
+                Some(Err(_)) => last = Loss::DialFailed("the attempt was given up".into()),
+            },
+            () = tokio::time::sleep(STAGGER), if more => {}
         }
     }
-    Err(last)
 }
 
 async fn resolve(shard: &Shard, target: &Authority) -> Result<Vec<Resolved>, Loss> {
@@ -99,14 +128,14 @@ async fn secure(
     settings: &Settings,
     key: ConnectionKey,
     stream: TcpStream,
-    remote: SocketAddr,
     target: &Authority,
+    place: &Resolved,
     verify: Verify,
     begun: Instant,
 ) -> Result<(), Loss> {
     listener::tune(&stream);
-    let tls = client_session(settings, target, verify)?;
-    let mut socket = Socket::new(stream, remote, tls, begun);
+    let tls = client_session(settings, target, place, verify)?;
+    let mut socket = Socket::new(stream, place.socket_address(), tls, begun);
     socket.judged = verify
         != Verify::LastHop {
             unverified_ok: true,
@@ -143,6 +172,7 @@ async fn secure(
 fn client_session(
     settings: &Settings,
     target: &Authority,
+    place: &Resolved,
     verify: Verify,
 ) -> Result<Option<TlsSession>, Loss> {
     let verify = match verify {
@@ -159,8 +189,22 @@ fn client_session(
         .tls
         .as_ref()
         .ok_or_else(|| Loss::DialFailed("no certificate is configured".into()))?;
+    let host = target.host.to_string();
     let session = context
-        .client(&target.host.to_string(), verify)
+        .client(reference_name(settings, &host, place), verify)
         .map_err(|error| Loss::DialFailed(error.to_string()))?;
     Ok(Some(session))
+}
+
+/// The name that the certificate has to hold: the host of the URI, not what its SRV record leads to (TLS-10), unless the
+/// operator knows that the one is served under the certificate of the other (D-14).
+fn reference_name<'a>(settings: &'a Settings, host: &'a str, place: &'a Resolved) -> &'a str {
+    let Some(name) = &place.name else { return host };
+    let is_pinned = |(domain, target): &(&String, &String)| {
+        domain.eq_ignore_ascii_case(host) && target.eq_ignore_ascii_case(name)
+    };
+    match settings.srv_targets.iter().find(is_pinned) {
+        Some((_, target)) => target,
+        None => host,
+    }
 }

@@ -46,12 +46,14 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
             });
         }
         ShardMessage::Reload(settings) => {
-            shard.relay.borrow_mut().reconfigure(
-                now,
-                settings.relay.clone(),
-                settings.auth.clone(),
-                settings.users.clone(),
-            );
+            shard
+                .relay
+                .borrow_mut()
+                .reconfigure(settings.relay.clone(), settings.users.clone());
+            shard
+                .relay
+                .borrow_mut()
+                .set_nonce_keys(settings.nonce_keys.clone());
             *shard.settings.borrow_mut() = settings;
         }
         ShardMessage::Drain { deadline } => {

@@ -16,6 +16,7 @@ mod socket;
 mod start;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ use crate::net::address::DialPolicy;
 use crate::net::dial::Resolver;
 use crate::net::tls::TlsContext;
 use crate::net::uring::Buffers;
-use crate::relay::{self, AuthSettings, ConnectionKey, Relay, ShardId, Users};
+use crate::relay::{self, ConnectionKey, NonceKeys, Relay, ShardId, Users};
 
 use mesh::{Mailbox, Outbox};
 use socket::Socket;
@@ -38,10 +39,12 @@ use socket::Socket;
 #[derive(Clone)]
 pub struct Settings {
     pub relay: Arc<relay::Settings>,
-    pub auth: Arc<AuthSettings>,
     pub users: Arc<Users>,
+    pub nonce_keys: Arc<NonceKeys>,
     pub tls: Option<TlsContext>,
     pub dial: Arc<DialPolicy>,
+    /// Domains whose SRV target may show a certificate of its own name instead of the domain's.
+    pub srv_targets: BTreeMap<String, String>,
     /// Resolving, connecting and TLS together.
     pub connect_timeout: Duration,
     /// Connections of the whole process.

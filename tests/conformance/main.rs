@@ -1,5 +1,5 @@
 //! Exact octets against a running relay, over real sockets: the rows of the conformance checklist
-//! that one relay can show (README.md beside this file has the table).
+//! (README.md beside this file has the table); where a row needs a second relay, the test plays it.
 //!
 //! Every relay is started with a configuration, a certificate authority and ports of its own.
 //! With `MSRPD_CONFORMANCE_TARGET=host:port` (and `_CA`, `_HOST`, `_USER`, `_PASSWORD`) the rows
@@ -8,10 +8,15 @@
 mod aut;
 mod chk;
 mod con;
+mod dialling;
 mod err;
 mod fns;
 mod fwd;
 mod harness;
+mod rel_auth;
+mod rel_fwd;
+mod rel_tls;
+mod rel_wire;
 mod rpt;
 mod rsp;
 mod sec;
@@ -47,6 +52,11 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         tls::rows,
         err::rows,
         sec::rows,
+        rel_tls::rows,
+        rel_fwd::rows,
+        rel_auth::rows,
+        dialling::rows,
+        rel_wire::rows,
     ] {
         rows.extend(topic());
     }

@@ -1,5 +1,5 @@
 //! The exchanges of `wire-examples.md` that need one relay, line by line; transact-ids, nonces and
-//! tokens are the relay's. W-04, W-06 and W-08 need a second relay, W-15 needs WebSocket.
+//! tokens are the relay's. `rel_wire.rs` has those with two relays; W-15 needs WebSocket.
 
 use std::time::{Duration, Instant};
 

@@ -10,6 +10,7 @@
 mod dice;
 #[cfg(feature = "planted-faults")]
 mod planted;
+mod relays;
 mod scenarios;
 mod setup;
 mod simulation;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use msrpload::codec::stream::{Scanner, Step};
 use msrpload::codec::{Message, fresh_tid};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, ServerConnection, StreamOwned};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConnection, StreamOwned};
 
 use super::relay::Relay;
 use super::tls::ClientTls;
@@ -88,10 +88,18 @@ impl Client {
     pub fn tls_to(relay: &Relay, address: SocketAddr, tls: &ClientTls) -> io::Result<Self> {
         let mut tls = tls.clone();
         tls.ca_pem = tls.ca_pem.or_else(|| relay.ca_pem.clone());
+        Self::tls_by(relay, address, Arc::new(tls.config()))
+    }
+
+    /// With a configuration that several connections share: they may resume sessions.
+    pub fn tls_configured(relay: &Relay, config: Arc<ClientConfig>) -> io::Result<Self> {
+        Self::tls_by(relay, relay.tls, config)
+    }
+
+    fn tls_by(relay: &Relay, address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
         let mut socket = socket(TcpStream::connect(address)?)?;
         let name = ServerName::try_from(relay.host.clone()).expect("the relay's name is a name");
-        let mut session =
-            ClientConnection::new(Arc::new(tls.config()), name).map_err(io::Error::other)?;
+        let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }
@@ -152,6 +160,19 @@ impl Client {
         self.uri = own_uri(user);
     }
 
+    pub fn handshake_kind(&self) -> Option<HandshakeKind> {
+        match &self.wire {
+            Wire::Client(stream) => stream.conn.handshake_kind(),
+            Wire::Server(stream) => stream.conn.handshake_kind(),
+            Wire::Plain(_) => None,
+        }
+    }
+
+    /// Whose credentials the next AUTHs bring.
+    pub fn set_user(&mut self, user: &str, password: &str) {
+        self.user = (user.to_owned(), password.to_owned());
+    }
+
     pub fn socket(&self) -> &TcpStream {
         match &self.wire {
             Wire::Client(stream) => &stream.sock,
@@ -165,6 +186,15 @@ impl Client {
         match &self.wire {
             Wire::Client(stream) => &stream.conn,
             _ => panic!("no TLS session of ours"),
+        }
+    }
+
+    /// What the other side showed in the handshake.
+    pub fn shown_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        match &self.wire {
+            Wire::Client(stream) => stream.conn.peer_certificates(),
+            Wire::Server(stream) => stream.conn.peer_certificates(),
+            Wire::Plain(_) => None,
         }
     }
 

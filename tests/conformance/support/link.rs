@@ -18,6 +18,8 @@ pub struct Link {
     pub to_p: String,
     /// To-Path with which `p` reaches `a`.
     pub to_a: String,
+    /// How many URIs of `to_p` are the relay's own; the same holds for `to_a`.
+    own: usize,
 }
 
 impl Link {
@@ -44,7 +46,13 @@ impl Link {
                 .octets(),
         );
         a.expect_method("SEND");
-        Self { a, p, to_p, to_a }
+        Self {
+            a,
+            p,
+            to_p,
+            to_a,
+            own: 1,
+        }
     }
 
     /// P is foreign and is dialled by the relay over TLS.
@@ -52,9 +60,14 @@ impl Link {
         Self::with_dialled(Client::authenticated(relay, "alice"), &Peer::tls())
     }
 
-    pub fn with_dialled(mut a: Client, peer: &Peer) -> Self {
+    pub fn with_dialled(a: Client, peer: &Peer) -> Self {
+        Self::dialled_at(a, peer, &peer.uri)
+    }
+
+    /// As [`Self::with_dialled`], P's path being this one.
+    pub fn dialled_at(mut a: Client, peer: &Peer, path: &str) -> Self {
         let to_a = format!("{} {}", a.token, a.uri);
-        let to_p = format!("{} {}", a.token, peer.uri);
+        let to_p = format!("{} {path}", a.token);
         a.send(
             Draft::send(&to_p, &a.uri)
                 .range("1-0/0")
@@ -62,8 +75,15 @@ impl Link {
                 .octets(),
         );
         let mut p = peer.accept();
+        path.clone_into(&mut p.uri);
         p.expect_method("SEND");
-        Self { a, p, to_p, to_a }
+        Self {
+            a,
+            p,
+            to_p,
+            to_a,
+            own: 1,
+        }
     }
 
     /// Both have tokens of this relay (URI-11). Consecutive connections go to different shards.
@@ -72,7 +92,13 @@ impl Link {
         let p = Client::authenticated(relay, "bob");
         let to_a = format!("{} {} {}", p.token, a.token, a.uri);
         let to_p = format!("{} {} {}", a.token, p.token, p.uri);
-        Self { a, p, to_p, to_a }
+        Self {
+            a,
+            p,
+            to_p,
+            to_a,
+            own: 2,
+        }
     }
 
     /// All ways that the relay under test allows.
@@ -100,12 +126,12 @@ impl Link {
 
     /// What P must see in To-Path and From-Path of what A sends.
     pub fn paths_at_p(&self) -> (String, String) {
-        moved(&self.to_p, &self.a.uri)
+        moved(&self.to_p, &self.a.uri, self.own)
     }
 
     /// What A must see of what P sends.
     pub fn paths_at_a(&self) -> (String, String) {
-        moved(&self.to_a, &self.p.uri)
+        moved(&self.to_a, &self.p.uri, self.own)
     }
 
     /// A sends this, and it must not be forwarded: what P sees next is what A sends after it. The
@@ -185,11 +211,11 @@ impl Link {
     }
 }
 
-/// Every URI but the last goes to the front of From-Path, one after the other (URI-02, URI-11).
-fn moved(to: &str, from: &str) -> (String, String) {
-    let mut uris: Vec<&str> = to.split(' ').collect();
-    let last = uris.pop().expect("a path has a last URI");
-    uris.reverse();
-    uris.push(from);
-    (last.to_owned(), uris.join(" "))
+/// The relay's own URIs go to the front of From-Path, one after the other (URI-02, URI-11).
+fn moved(to: &str, from: &str, own: usize) -> (String, String) {
+    let uris: Vec<&str> = to.split(' ').collect();
+    let (own, rest) = uris.split_at(own);
+    let mut back: Vec<&str> = own.iter().rev().copied().collect();
+    back.push(from);
+    (rest.join(" "), back.join(" "))
 }

@@ -10,5 +10,6 @@ pub mod peer;
 pub mod pki;
 pub mod random;
 pub mod relay;
+pub mod relay2;
 pub mod run;
 pub mod tls;

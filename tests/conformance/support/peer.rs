@@ -1,7 +1,7 @@
 //! A foreign client that waits to be dialled.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,8 +38,17 @@ impl Peer {
         Self::new("msrp", None)
     }
 
+    /// At an address of the test's choice.
+    pub fn listening(address: SocketAddr, config: Arc<ServerConfig>) -> Self {
+        Self::bound("msrps", address, Some(config))
+    }
+
     fn new(scheme: &str, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Self::bound(scheme, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls)
+    }
+
+    fn bound(scheme: &str, address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind(address).expect("the address is free");
         listener
             .set_nonblocking(true)
             .expect("a listener can be polled");

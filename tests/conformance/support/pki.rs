@@ -14,6 +14,8 @@ pub static STRANGER: LazyLock<Authority> = LazyLock::new(|| Authority::new("Unkn
 
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// What a leaf of this authority shows beside itself: nothing for a root.
+    above: Option<CertificateDer<'static>>,
 }
 
 /// A certificate with its key.
@@ -25,19 +27,46 @@ pub struct Identity {
     key_der: Vec<u8>,
 }
 
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
 impl Authority {
     fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
-        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key can be made");
+        let issuer = CertifiedIssuer::self_signed(authority_params(name), key)
+            .expect("an authority can be made");
         Self {
-            issuer: CertifiedIssuer::self_signed(params, key).expect("an authority can be made"),
+            issuer,
+            above: None,
         }
+    }
+
+    /// One of the same name as the trusted one, with a key of its own.
+    pub fn impostor() -> Self {
+        Self::new("Conformance CA")
+    }
+
+    /// An authority below this one; its leaves show it.
+    pub fn intermediate(&self) -> Self {
+        let key = KeyPair::generate().expect("a key can be made");
+        let params = authority_params("Conformance Intermediate CA");
+        let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer)
+            .expect("an authority can be signed");
+        let above = Some(issuer.der().clone());
+        Self { issuer, above }
+    }
+
+    /// The authority's own certificate and key, as if it were a leaf.
+    pub fn identity(&self) -> Identity {
+        Identity::new(self.der(), self.pem(), self.issuer.key())
     }
 
     pub fn pem(&self) -> String {
@@ -66,7 +95,9 @@ impl Authority {
         let leaf = params
             .signed_by(&key, &self.issuer)
             .expect("a leaf can be signed");
-        Identity::new(leaf.der().clone(), leaf.pem(), &key)
+        let mut identity = Identity::new(leaf.der().clone(), leaf.pem(), &key);
+        identity.chain.extend(self.above.clone());
+        identity
     }
 
     pub fn expired(&self, names: &[&str]) -> Identity {

@@ -6,9 +6,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
-use super::pki::{Identity, TRUSTED};
+use super::pki::{Authority, Identity, TRUSTED};
 
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -65,6 +66,22 @@ pub fn server_config(identity: &Identity) -> Arc<ServerConfig> {
         .with_safe_default_protocol_versions()
         .expect("the default versions are supported")
         .with_no_client_auth()
+        .with_single_cert(identity.chain.clone(), identity.key())
+        .expect("the key fits the certificate");
+    Arc::new(config)
+}
+
+/// A relay that R dials: it wants a certificate of this authority (RFC 4976 §9.2).
+pub fn mutual_server_config(identity: &Identity, authority: &Authority) -> Arc<ServerConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der()).expect("an authority is a root");
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .expect("the verifier has a root");
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the default versions are supported")
+        .with_client_cert_verifier(verifier)
         .with_single_cert(identity.chain.clone(), identity.key())
         .expect("the key fits the certificate");
     Arc::new(config)

@@ -1,6 +1,9 @@
 //! Protocol sentences, each played against the machine.
 
 mod chains;
+mod chunks;
+mod fairness;
 mod forwarding;
+mod links;
 mod pausing;
 mod refusals;

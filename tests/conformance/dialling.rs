@@ -1,0 +1,179 @@
+//! Finding the next hop: RFC 4976 §8, RFC 2782; rows DNS. The suite's name server says what each name has, and remembers
+//! what it was asked.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::rows;
+use crate::support::client::{Client, SOON};
+use crate::support::dns::{Kind, Names, Record, own_loopback};
+use crate::support::link::Link;
+use crate::support::message::{Draft, response};
+use crate::support::peer::Peer;
+use crate::support::pki::TRUSTED;
+use crate::support::relay::{Setup, shared};
+use crate::support::relay2::{R2, own_host};
+
+rows! {
+    any: [],
+    own: [
+        dns_01_host_with_port_is_looked_up_as_it_is,
+        dns_02_address_needs_a_port,
+        dns_03_name_without_srv_is_dialled_at_2855,
+        dns_06_dead_address_is_followed_by_the_next,
+        dns_07_hanging_resolver_stops_nobody_else,
+        dns_07_answers_are_kept,
+    ],
+}
+
+fn dns_01_host_with_port_is_looked_up_as_it_is() {
+    let relay = shared();
+    let names = Names::get();
+    let r2 = R2::new();
+    // A service record that leads elsewhere: for a URI with a port nobody looks at it.
+    let elsewhere = Peer::tls_with(&r2.identity);
+    let service = format!("_msrps._tcp.{}", r2.host);
+    let srv = Record::Srv(0, 0, elsewhere.port, r2.host.clone());
+    names.set(&service, &[srv]);
+    let mut a = Client::authenticated(relay, "alice");
+    let draft = Draft::send(&format!("{} {}", a.token, r2.token()), &a.uri).text("hello");
+    a.send(draft.octets());
+    let mut link = r2.accept();
+    assert_eq!(link.expect_method("SEND").body(), b"hello");
+    let auth = format!("msrps://{}:{};tcp", r2.host, r2.peer.port);
+    a.send(Draft::request("AUTH", &format!("{} {auth}", a.token), &a.uri).octets());
+    link.expect_method("AUTH");
+    elsewhere.nobody_connects(Duration::from_millis(100));
+    assert!(!names.was_asked(&service));
+    let asked = names.questions(&r2.host);
+    assert!(
+        asked.contains(&Kind::A)
+            && asked
+                .iter()
+                .all(|kind| matches!(kind, Kind::A | Kind::Aaaa)),
+        "{asked:?}"
+    );
+}
+
+fn dns_02_address_needs_a_port() {
+    let relay = shared();
+    let mut link = Link::inbound(relay);
+    let token = link.a.token.clone();
+    // A SEND's next hop needs one in any case (URI-10).
+    let draft = Draft::send(&format!("{token} msrps://192.0.2.1/x;tcp"), &link.a.uri).text("x");
+    link.refused_with(400, &draft.octets());
+    // With a port an address is used as it is, IPv6 too; without one there is no next hop.
+    let relay6 = Setup::new().set_list("dial.allow", &["::1/128"]).start();
+    let mut a = Client::authenticated(&relay6, "alice");
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let r2 = R2::at(address, "[::1]".to_owned(), TRUSTED.leaf(&["::1"]));
+    let spellings = ["[::1]", "[0:0:0:0:0:0:0:1]"];
+    for spelling in spellings {
+        let uri = r2.peer.uri_at(spelling);
+        a.say(&format!("{} {uri}", a.token), spelling);
+    }
+    let mut link = r2.accept();
+    for spelling in spellings {
+        let got = link.expect_method("SEND");
+        assert_eq!(got.body(), spelling.as_bytes());
+        link.send(response(&got, "200 OK"));
+    }
+    r2.peer.nobody_connects(Duration::from_millis(50));
+    let asked = Names::get().questions("192.0.2.1").len() + Names::get().questions("::1").len();
+    assert_eq!(asked, 0);
+    for host in ["127.0.0.1", "[::1]"] {
+        let draft = Draft::request("AUTH", &format!("{} msrps://{host};tcp", a.token), &a.uri);
+        a.send(draft.octets());
+        let code = a.response_to(&draft.tid).code();
+        assert!(matches!(code, Some(400 | 408)), "{host}: {code:?}");
+    }
+}
+
+fn dns_03_name_without_srv_is_dialled_at_2855() {
+    let relay = shared();
+    let r2 = R2::on_2855();
+    let mut a = Client::authenticated(relay, "alice");
+    a.send(Draft::request("AUTH", &format!("{} {}", a.token, r2.uri()), &a.uri).octets());
+    let mut link = r2.accept();
+    assert_eq!(link.expect_method("AUTH").to_path, [r2.uri()]);
+    assert!(Names::get().questions(&r2.host).contains(&Kind::A));
+}
+
+fn dns_06_dead_address_is_followed_by_the_next() {
+    let relay = shared();
+    let host = own_host();
+    let alive = own_loopback();
+    let identity = TRUSTED.leaf(&[&host]);
+    let r2 = R2::at(SocketAddr::from((alive, 0)), host, identity);
+    let records = [
+        Record::Aaaa(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        Record::A(own_loopback()),
+        Record::A(own_loopback()),
+        Record::A(alive),
+    ];
+    Names::get().set(&r2.host, &records);
+    let mut a = Client::authenticated(relay, "alice");
+    a.say(&format!("{} {}", a.token, r2.token()), "at last");
+    assert_eq!(r2.accept().expect_method("SEND").body(), b"at last");
+    let asked = Names::get().questions(&r2.host);
+    assert!(
+        asked.contains(&Kind::A) && asked.contains(&Kind::Aaaa),
+        "{asked:?}"
+    );
+}
+
+fn dns_07_hanging_resolver_stops_nobody_else() {
+    let relay = shared();
+    let names = Names::get();
+    names.be_silent_about("hanging.example");
+    let mut bystander = Link::inbound(relay);
+    let mut a = Client::authenticated(relay, "alice");
+    let began = Instant::now();
+    let drafts: Vec<Draft> = (0..40)
+        .map(|i| {
+            let uri = format!("msrps://h{i}.hanging.example:2855/x;tcp");
+            Draft::send(&format!("{} {uri}", a.token), &a.uri).text("into the void")
+        })
+        .collect();
+    drafts.iter().for_each(|draft| a.send(draft.octets()));
+    let mut slowest = Duration::ZERO;
+    while began.elapsed() < Duration::from_secs(3) {
+        let chat = Instant::now();
+        bystander.still_works();
+        slowest = slowest.max(chat.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(2), "a chat took {slowest:?}");
+    for draft in &drafts {
+        let failed = a.find(SOON, |m| {
+            m.code().is_none_or(|code| code != 200) && m.message_id() == Some(&draft.message_id)
+        });
+        let code = failed
+            .code()
+            .or_else(|| failed.status().map(|(_, code, _)| code));
+        assert_eq!(code, Some(408), "{failed:?}");
+    }
+    // The limit is dial.connect_timeout, 5 s; the machine may be busy.
+    assert!(began.elapsed() < Duration::from_secs(12));
+}
+
+fn dns_07_answers_are_kept() {
+    let relay = Setup::new().set("dial.idle_timeout", "1s").start();
+    let (kept, fleeting) = (R2::new(), R2::new());
+    let loopback = [Record::A(Ipv4Addr::LOCALHOST)];
+    Names::get().set_for(&fleeting.host, &loopback, 1);
+    let mut a = Client::authenticated(&relay, "alice");
+    for round in 1..=2 {
+        for r2 in [&kept, &fleeting] {
+            a.say(&format!("{} {}", a.token, r2.token()), "hello");
+            let mut link = r2.accept();
+            let got = link.expect_method("SEND");
+            link.send(response(&got, "200 OK"));
+            link.closed_within(Duration::from_secs(8));
+        }
+        for (r2, due) in [(&kept, 1), (&fleeting, round)] {
+            let asked = Names::get().questions(&r2.host);
+            let times = asked.iter().filter(|kind| **kind == Kind::A).count();
+            assert_eq!(times, due, "in round {round}: {asked:?}");
+        }
+    }
+}
