@@ -31,6 +31,10 @@ pub struct Limits {
     pub body_timeout: Duration,
     pub nonces: usize,
     pub uris_per_connection: usize,
+    pub dialling_routes: usize,
+    pub dialling_octets: usize,
+    pub back_offs: usize,
+    pub gone_links: usize,
 }
 
 impl Default for Limits {
@@ -60,6 +64,10 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(300),
             nonces: 1_048_576,
             uris_per_connection: 1024,
+            dialling_routes: 4096,
+            dialling_octets: 16_777_216,
+            back_offs: 4096,
+            gone_links: 1024,
         }
     }
 }
@@ -210,6 +218,30 @@ impl Limits {
             "uris_per_connection",
             "URIs of foreign clients that one incoming connection is remembered for",
             &mut self.uris_per_connection,
+            1..=mebi,
+        );
+        v.bounded(
+            "dialling_routes",
+            "paths that may wait for one connection while it is being opened; beyond it their messages get 413",
+            &mut self.dialling_routes,
+            1..=mebi,
+        );
+        v.bounded(
+            "dialling_octets",
+            "octets waiting for one connection while it is being opened; beyond it new chunks get 413",
+            &mut self.dialling_octets,
+            65_536..=1024 * mebi,
+        );
+        v.bounded(
+            "back_offs",
+            "next hops that one shard remembers as not reached just now, so that they are not dialled for each request",
+            &mut self.back_offs,
+            1..=mebi,
+        );
+        v.bounded(
+            "gone_links",
+            "lost connections of other relays that one shard remembers; REPORTs still due to them take another one",
+            &mut self.gone_links,
             1..=mebi,
         );
     }

@@ -63,6 +63,10 @@ impl Config {
             body_timeout: limits.body_timeout,
             nonces: limits.nonces,
             uris_per_connection: limits.uris_per_connection,
+            dialling_routes: limits.dialling_routes,
+            dialling_octets: limits.dialling_octets,
+            back_offs: limits.back_offs,
+            gone_links: limits.gone_links,
             ..relay::Limits::default()
         }
     }

@@ -336,8 +336,14 @@ impl Relay {
         };
         let session = self.sessions.insert(session);
         self.metrics.sessions = self.sessions.len() as u64;
-        if relay.is_none() {
-            self.became_client(key, session);
+        match relay {
+            None => self.became_client(key, session),
+            // D-34: requests back find this connection by the URI that it gave.
+            Some(_) => {
+                if let Some(hop) = self.hop_of(key, head, true) {
+                    self.reachable_by(key, hop);
+                }
+            }
         }
         Ok(session)
     }

@@ -67,6 +67,10 @@ pub(super) struct Connection {
     pub dialled: Option<Authority>,
     /// It was dialled as a relay: verified, whatever the operator allows for last hops (TLS-08).
     pub to_relay: bool,
+    /// Cost of what came for it while it was being dialled.
+    pub waiting_octets: usize,
+    /// An octet came from the other side.
+    pub heard: bool,
     /// Where the dial ended.
     pub reached: Option<Reached>,
     /// Handshake done: output may flow.
@@ -111,6 +115,8 @@ impl Connection {
             verified: None,
             dialled: None,
             to_relay: false,
+            waiting_octets: 0,
+            heard: false,
             reached: None,
             established: false,
             closing: None,
@@ -160,6 +166,11 @@ impl Connection {
             .iter()
             .flatten()
             .any(|(chat, moved)| *chat != route && now.saturating_duration_since(*moved) < ALIVE)
+    }
+
+    /// It is not yet there.
+    pub fn is_dialling(&self) -> bool {
+        self.dialled.is_some() && !self.established
     }
 
     /// Nobody would miss it.

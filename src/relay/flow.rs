@@ -248,6 +248,8 @@ pub(super) struct Flow {
     pub queue: Few<OutChunk>,
     /// Cost of what is queued, the send in flight included.
     pub queued: usize,
+    /// Its connection is still being dialled.
+    pub waits: bool,
     /// Open transactions of SENDs.
     pub transactions: usize,
     /// Where it leads to another relay.
@@ -289,6 +291,7 @@ impl Flow {
             session,
             queue: Few::default(),
             queued: 0,
+            waits: false,
             transactions: 0,
             pace: None,
             unanswered: 0,

@@ -13,21 +13,27 @@ use super::command::{Command, Refusal};
 use super::custody::{Covered, Fate};
 use super::flow::{Arriving, OutChunk};
 use super::handoff::{Handoff, Up};
-use super::keys::{CustodyKey, FlowKey, Place, TransactionKey};
+use super::keys::{ConnectionKey, CustodyKey, FlowKey, Place, TransactionKey};
 use super::planted::{Fault, planted};
 use super::route::Down;
+use super::route_side::cost;
 use super::transaction::{Kind, Piece, Progress};
 
 impl Relay {
     /// Something for a flow of this shard.
     pub(super) fn down(&mut self, now: Instant, key: FlowKey, down: Down) {
         // One that is closed only writes the end-line of its open piece.
-        if self.flows.get(key).is_none_or(|flow| flow.closed) {
+        let Some(flow) = self.flows.get(key).filter(|flow| !flow.closed) else {
             // It ended while this was on its way; the source hears of that, or has.
             if let Down::Request(request) = down {
                 self.undeliverable(now, *request, &Refusal::NEXT_HOP_LOST);
             }
             return;
+        };
+        if flow.waits
+            && let Some(connection) = self.connections.get_mut(flow.connection)
+        {
+            connection.waiting_octets += cost(&down);
         }
         match down {
             Down::Begin {
@@ -67,9 +73,12 @@ impl Relay {
             .session
             .is_some_and(|session| !self.sessions.is_live(now, session));
         let full = flow.transactions >= self.settings.limits.transactions_per_session;
+        let (waits, connection) = (flow.waits, flow.connection);
+        let crowded = waits && self.is_crowded(connection);
+        let flow = self.flows.get_mut(key).expect("the caller looked");
         let chunk = OutChunk::new(template, range, custody);
         let cost = chunk.charge;
-        if dead || (full && failure_report == FailureReport::Yes) {
+        if dead || crowded || (full && failure_report == FailureReport::Yes) {
             let refusal = if dead {
                 Refusal::NO_SESSION
             } else {
@@ -101,6 +110,13 @@ impl Relay {
         if full && failure_report == FailureReport::Partial {
             self.forget_oldest_partial(key);
         }
+    }
+
+    /// More waits for this dial than may.
+    pub(super) fn is_crowded(&self, key: ConnectionKey) -> bool {
+        self.connections.get(key).is_some_and(|connection| {
+            connection.waiting_octets > self.settings.limits.dialling_octets
+        })
     }
 
     fn chunk_goes_on(&mut self, key: FlowKey, octets: Bytes) {
@@ -513,7 +529,9 @@ impl Relay {
 
     /// A source on this shard may have gone; one on another shard says so when it goes.
     fn may_be_told(&self, source: Place) -> bool {
-        source.shard != self.shard || self.connections.contains(source.connection)
+        source.shard != self.shard
+            || self.connections.contains(source.connection)
+            || self.gone_links.knows(source.connection)
     }
 
     fn fate_of_failure(&self, key: CustodyKey) -> Fate {

@@ -85,6 +85,8 @@ impl Relay {
                 purpose,
                 stage: Stage::Token,
                 may_dial: false,
+                to_holder: false,
+                retried: false,
                 expires: None,
             }),
         );
@@ -110,7 +112,7 @@ impl Relay {
 
     /// D-34: by what the sender of this request can be reached once the request is accepted: a
     /// foreign client by its whole URI, a verified relay by the authority of it.
-    fn hop_of(&self, key: ConnectionKey, head: &Head, is_relay: bool) -> Option<Hop> {
+    pub(super) fn hop_of(&self, key: ConnectionKey, head: &Head, is_relay: bool) -> Option<Hop> {
         let connection = self.connections.get(key)?;
         let first = Uri::parse(head.from_path().first()?).ok()?;
         if !connection.sessions.is_empty() || connection.dialled.is_some() || first.port().is_none()
@@ -186,7 +188,7 @@ impl Relay {
                 Stage::Deliver {
                     connection,
                     session,
-                } => self.at_connection(&opening, connection, session),
+                } => self.at_connection(&mut opening, connection, session),
             };
             match step {
                 Step::Again => {}
@@ -230,7 +232,8 @@ impl Relay {
             return Step::Refused(Refusal::NO_SESSION);
         };
         let session = self.sessions.get(key).expect("just found");
-        if opening.hop > 0 && uris[0] == uris[1] {
+        if opening.hop > 0 && Uri::parse(uris[0]).is_ok_and(|first| first.equivalent(&own)) {
+            // The same token twice (URI-12).
             return Step::Refused(Refusal::NO_SESSION);
         }
         if session.leads_to(&next) {
@@ -279,6 +282,7 @@ impl Relay {
                 // Whoever sends under the token may make us dial that relay, and no other (CON-09).
                 opening.expires = Some(session.expires);
                 opening.may_dial = true;
+                opening.to_holder = true;
                 opening.stage = Stage::Locate;
             }
         }
@@ -293,30 +297,29 @@ impl Relay {
         let Some(Ok(next)) = path.uris().nth(index).map(Uri::parse) else {
             return Step::Refused(Refusal::NO_SESSION);
         };
-        let is_last = path.len() == index + 1;
+        let to_client =
+            path.len() == index + 1 && opening.purpose != Purpose::Auth && !opening.to_holder;
         let authority = next.authority();
         let home = home(&authority, self.workers);
         if home != self.shard {
             return Step::To(home);
         }
-        let whole = Hop::Uri {
+        // A relay that holds a token is known by its certificate alone, whoever gave its URI.
+        let whole = (!opening.to_holder).then(|| Hop::Uri {
             authority: authority.clone(),
             session_id: next.session_id().map(Into::into),
-        };
-        let unverified =
-            is_last && self.settings.last_hop_unverified && opening.purpose != Purpose::Auth;
-        let known = self
-            .next_hops
-            .find(&whole)
-            .or_else(|| self.next_hops.find(&Hop::Authority(authority.clone())))
+        });
+        let unverified = to_client && self.settings.last_hop_unverified;
+        let known = whole
+            .and_then(|whole| self.known(&whole))
+            .or_else(|| self.known(&Hop::Authority(authority.clone())))
             .or_else(|| {
-                self.next_hops
-                    .find(&Hop::Unverified(authority.clone()))
+                self.known(&Hop::Unverified(authority.clone()))
                     .filter(|_| unverified)
             });
         let place = match known {
             Some(place) => place,
-            None => match self.dial(now, authority, is_last, opening) {
+            None => match self.dial_for(now, authority, to_client, opening) {
                 Ok(connection) => Place {
                     shard: self.shard,
                     connection,
@@ -335,33 +338,56 @@ impl Relay {
         }
     }
 
+    /// The connection that this home knows for a hop. One of this shard may still be dialled.
+    pub(super) fn known(&self, hop: &Hop) -> Option<Place> {
+        self.next_hops.find(hop, |place| {
+            place.shard != self.shard
+                || self
+                    .connections
+                    .get(place.connection)
+                    .is_some_and(|connection| connection.established)
+        })
+    }
+
     /// Opens a connection to a next hop, if this request may cause one (CON-09, SEC-01).
-    fn dial(
+    fn dial_for(
         &mut self,
         now: Instant,
         authority: Authority,
-        is_last: bool,
+        to_client: bool,
         opening: &Opening,
     ) -> Result<ConnectionKey, Refusal> {
-        if !opening.may_dial || opening.purpose == Purpose::Report || self.draining.is_some() {
+        // A REPORT opens no connection to a client (RPT-11).
+        if !opening.may_dial || (opening.purpose == Purpose::Report && to_client) {
             return Err(Refusal::NO_SESSION);
         }
-        if &*authority.transport != "tcp" {
-            return Err(Refusal::NO_SESSION);
-        }
-        let to_client = is_last && opening.purpose != Purpose::Auth;
-        let (transport, verify) = match authority.scheme {
-            Scheme::Msrp if to_client && self.settings.last_hop_tcp => {
-                (Transport::Tcp, Verify::Plain)
-            }
+        let verify = match authority.scheme {
+            Scheme::Msrp if to_client && self.settings.last_hop_tcp => Verify::Plain,
             Scheme::Msrp => return Err(Refusal::FORBIDDEN),
-            Scheme::Msrps if to_client => (
-                Transport::Tls,
-                Verify::LastHop {
-                    unverified_ok: self.settings.last_hop_unverified,
-                },
-            ),
-            Scheme::Msrps => (Transport::Tls, Verify::Relay),
+            Scheme::Msrps if to_client => Verify::LastHop {
+                unverified_ok: self.settings.last_hop_unverified,
+            },
+            Scheme::Msrps => Verify::Relay,
+        };
+        self.dial(now, authority, verify)
+    }
+
+    /// At the home of the authority: a connection to it, unless one failed just now.
+    pub(super) fn dial(
+        &mut self,
+        now: Instant,
+        authority: Authority,
+        verify: Verify,
+    ) -> Result<ConnectionKey, Refusal> {
+        if self.draining.is_some() || &*authority.transport != "tcp" {
+            return Err(Refusal::NO_SESSION);
+        }
+        if verify == Verify::Relay && !self.settings.allows_peer(&authority.host.to_string()) {
+            return Err(Refusal::FORBIDDEN);
+        }
+        let transport = match verify {
+            Verify::Plain => Transport::Tcp,
+            Verify::Relay | Verify::LastHop { .. } => Transport::Tls,
         };
         let hop = match verify {
             Verify::LastHop {
@@ -369,12 +395,15 @@ impl Relay {
             } => Hop::Unverified(authority.clone()),
             _ => Hop::Authority(authority.clone()),
         };
+        if self.next_hops.is_backing_off(now, &hop) {
+            return Err(Refusal::NEXT_HOP_LOST);
+        }
         let mut connection = Connection::new(now, transport, &self.settings.limits);
         connection.dialled = Some(authority.clone());
         connection.to_relay = verify == Verify::Relay;
         connection.hops.push(hop.clone());
         let key = self.connections.insert(connection);
-        self.next_hops.register(
+        self.next_hops.dialled(
             hop,
             Place {
                 shard: self.shard,
@@ -392,25 +421,39 @@ impl Relay {
     /// At the connection: makes the flow.
     fn at_connection(
         &mut self,
-        opening: &Opening,
+        opening: &mut Opening,
         key: ConnectionKey,
         session: Option<SessionKey>,
     ) -> Step {
-        let gone = if session.is_some() {
-            Refusal::CLIENT_GONE
-        } else {
-            Refusal::NEXT_HOP_LOST
+        let connection = self
+            .connections
+            .get_mut(key)
+            .filter(|connection| connection.closing.is_none());
+        let Some(connection) = connection else {
+            return match session {
+                Some(_) => Step::Refused(Refusal::CLIENT_GONE),
+                None if opening.retried => Step::Refused(Refusal::NEXT_HOP_LOST),
+                None => {
+                    // It went while this was on its way; its home hears of that before this.
+                    opening.retried = true;
+                    opening.stage = Stage::Locate;
+                    Step::Again
+                }
+            };
         };
-        let Some(connection) = self.connections.get_mut(key) else {
-            return Step::Refused(gone);
-        };
-        if connection.closing.is_some() {
-            return Step::Refused(gone);
+        let limits = &self.settings.limits;
+        let waits = connection.is_dialling();
+        if waits
+            && (connection.egress.flows.len() >= limits.dialling_routes
+                || connection.waiting_octets >= limits.dialling_octets)
+        {
+            return Step::Refused(Refusal::STOP);
         }
         let mut flow = Flow::new(key, opening.back, opening.source.place, session);
         if connection.verified.is_some() {
             flow.pace = Some(Pace::of(&self.settings.limits));
         }
+        flow.waits = waits;
         let flow = self.flows.insert(flow);
         connection.egress.flows.insert(flow);
         Step::Opened(flow)

@@ -42,6 +42,13 @@ pub enum Handoff {
         octets: Bytes,
         code: u16,
     },
+    /// A REPORT of ours whose connection has gone, on its way to the home of the relay that the
+    /// SEND came from (RPT-11).
+    ReportOn {
+        relay: Authority,
+        octets: Bytes,
+        code: u16,
+    },
     /// A connection can be reached by this URI (D-34).
     Register {
         hop: Hop,
@@ -65,7 +72,7 @@ pub enum Handoff {
 
 /// What a connection can be reached by: the whole URI that it gave (a foreign client), or an
 /// authority (a verified relay, a connection that we dialled).
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Hop {
     Uri {
         authority: Authority,
@@ -125,8 +132,12 @@ pub struct Opening {
     /// What the request is decides whether it may cause a dial.
     pub(super) purpose: Purpose,
     pub(super) stage: Stage,
-    /// An authenticated client of ours sends under its own session.
+    /// The sender may cause a dial (CON-09).
     pub(super) may_dial: bool,
+    /// It leads to the verified relay that holds the token, and to nobody else (UPT-09).
+    pub(super) to_holder: bool,
+    /// Its connection had gone when it came there, and it looked again.
+    pub(super) retried: bool,
     pub(super) expires: Option<Instant>,
 }
 

@@ -62,6 +62,15 @@ pub struct Limits {
     pub nonces: usize,
     /// Whole URIs that one connection of no client may be reached by (D-34).
     pub uris_per_connection: usize,
+    /// Routes that may wait for one connection to be dialled: as many as a burst of clients
+    /// opens within `connect_timeout`.
+    pub dialling_routes: usize,
+    /// Octets that begin no further chunk for a connection that is being dialled.
+    pub dialling_octets: usize,
+    /// Next hops that one shard remembers as not reached just now.
+    pub back_offs: usize,
+    /// Connections of other relays that have gone and whose REPORTs may still be due (RPT-11).
+    pub gone_links: usize,
 }
 
 impl Default for Limits {
@@ -92,6 +101,10 @@ impl Default for Limits {
             non_send_body_octets: 10_240,
             nonces: 1_048_576,
             uris_per_connection: 1024,
+            dialling_routes: 4096,
+            dialling_octets: 16_777_216,
+            back_offs: 4096,
+            gone_links: 1024,
         }
     }
 }

@@ -2,16 +2,20 @@
 //! once it is known where it leads, and what becomes of it when its certificate is judged again
 //! (RFC 4976 §6.1, §8, §9.2).
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::wire::{Authority, Host};
+use bytes::Bytes;
+
+use crate::wire::{Authority, Decoder, DecoderLimits, Event, Host, Scheme, Uri};
 
 use super::Relay;
-use super::command::CloseReason;
+use super::command::{CloseReason, Loss, Verify};
 use super::connection::Connection;
-use super::handoff::Hop;
+use super::handoff::{Handoff, Hop};
 use super::keys::{ConnectionKey, Place};
+use super::next_hops::home;
 use super::settings::{Settings, VerifiedNames};
 
 /// Where a dial ended, which its URI alone does not tell: a next hop without port is found by
@@ -21,6 +25,44 @@ pub struct Reached {
     /// The SRV record's target, if there was one; not verified.
     pub target: Option<String>,
     pub port: u16,
+}
+
+/// Connections of verified relays that have gone, for as long as REPORTs may be due to them.
+#[derive(Default)]
+pub(super) struct GoneLinks {
+    names: HashMap<ConnectionKey, Arc<VerifiedNames>>,
+    /// The first to go first.
+    order: VecDeque<(ConnectionKey, Instant)>,
+}
+
+/// Longer than a chunk waits in a queue that stalls and then for its answer.
+const GONE_MEMORY: Duration = Duration::from_secs(120);
+
+impl GoneLinks {
+    fn insert(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        names: Arc<VerifiedNames>,
+        bound: usize,
+    ) {
+        while let Some((first, gone)) = self.order.front().copied()
+            && (self.order.len() >= bound || gone + GONE_MEMORY <= now)
+        {
+            self.order.pop_front();
+            self.names.remove(&first);
+        }
+        self.order.push_back((key, now));
+        self.names.insert(key, names);
+    }
+
+    pub fn get(&self, key: ConnectionKey) -> Option<&VerifiedNames> {
+        self.names.get(&key).map(|names| &**names)
+    }
+
+    pub fn knows(&self, key: ConnectionKey) -> bool {
+        self.get(key).is_some()
+    }
 }
 
 impl Relay {
@@ -33,12 +75,128 @@ impl Relay {
 
     /// A dialled connection that is up serves for every authority that it provably is: a relay's
     /// Use-Path URIs have a port also when the URI that led to it had none (UPT-01, DNS-08).
-    pub(super) fn serves_as_well(&mut self, key: ConnectionKey) {
+    pub(super) fn came_up(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        for flow in &connection.egress.flows {
+            if let Some(flow) = self.flows.get_mut(*flow) {
+                flow.waits = false;
+            }
+        }
         for hop in also(connection) {
             self.reachable_by(key, hop);
+        }
+    }
+
+    /// The other side of a dial has spoken: whoever asks may dial it again at once.
+    pub(super) fn dial_succeeded(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get(key) {
+            for hop in &connection.hops {
+                self.next_hops.reached(hop);
+            }
+        }
+    }
+
+    /// A dial came to nothing, a refused certificate included: with TLS 1.3 that shows only after
+    /// the handshake.
+    pub(super) fn judge_dial(&mut self, now: Instant, key: ConnectionKey, loss: &Loss) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let refused = matches!(loss, Loss::Tls(_)) && !connection.heard;
+        if connection.closing.is_some()
+            || connection.dialled.is_none()
+            || (connection.established && !refused)
+        {
+            return;
+        }
+        let bound = self.settings.limits.back_offs;
+        for hop in connection.hops.clone() {
+            let [jitter] = self.random.octets();
+            self.next_hops.not_reached(now, hop, jitter, bound);
+        }
+    }
+
+    /// A verified relay's connection has gone; REPORTs may still be due to it.
+    pub(super) fn remember_gone(&mut self, now: Instant, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get(key)
+            && let Some(names) = &connection.verified
+        {
+            let bound = self.settings.limits.gone_links;
+            self.gone_links.insert(now, key, names.clone(), bound);
+        }
+    }
+
+    /// REPORTs of ours whose connection has gone take another one to the relay that it led to,
+    /// if it was one (RPT-11).
+    pub(super) fn lead_strays(&mut self, now: Instant) {
+        for (source, octets, code) in std::mem::take(&mut self.strays) {
+            if let Some(relay) = self.previous_relay(source, &octets) {
+                self.report_by_relay(now, relay, octets, code);
+            }
+        }
+    }
+
+    /// The relay that a REPORT goes back to, if the connection that has gone was verified for it.
+    fn previous_relay(&self, gone: ConnectionKey, report: &Bytes) -> Option<Authority> {
+        let names = self.gone_links.get(gone)?;
+        let mut decoder = Decoder::new(DecoderLimits {
+            head_octets_max: usize::MAX,
+            header_lines_max: usize::MAX,
+            uris_per_path_max: usize::MAX,
+        });
+        decoder.push(report.clone());
+        let Ok(Some(Event::Head(head))) = decoder.next() else {
+            return None;
+        };
+        let first = Uri::parse(head.to_path().first()?).ok()?;
+        let authority = first.authority();
+        let is_relay = authority.scheme == Scheme::Msrps
+            && authority.port.is_some()
+            && names.matches(&authority.host.to_string());
+        is_relay.then_some(authority)
+    }
+
+    /// At the relay's home: by the connection that leads there, or a new one (D-07).
+    pub(super) fn report_by_relay(
+        &mut self,
+        now: Instant,
+        relay: Authority,
+        octets: Bytes,
+        code: u16,
+    ) {
+        let home = home(&relay, self.workers);
+        if home != self.shard {
+            let report = Handoff::ReportOn {
+                relay,
+                octets,
+                code,
+            };
+            return self.hand(home, report);
+        }
+        let known = self.known(&Hop::Authority(relay.clone()));
+        let place = match known {
+            Some(place) => place,
+            None => match self.dial(now, relay, Verify::Relay) {
+                Ok(connection) => Place {
+                    shard: self.shard,
+                    connection,
+                },
+                Err(_) => return,
+            },
+        };
+        if place.shard != self.shard {
+            let to = place.connection;
+            return self.hand(place.shard, Handoff::Report { to, octets, code });
+        }
+        let room = self.settings.limits.control_octets;
+        let has_room = self
+            .connections
+            .get(place.connection)
+            .is_some_and(|connection| connection.egress.control_octets < room);
+        if has_room {
+            self.reported(place.connection, octets, code);
         }
     }
 

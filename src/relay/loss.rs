@@ -41,7 +41,7 @@ impl Relay {
             return;
         }
         self.take_apart(now, key, false);
-        self.remove(key);
+        self.remove(now, key);
         self.metrics.closed(reason.label());
         self.commands.push_back(Command::Abort {
             connection: key,
@@ -54,8 +54,9 @@ impl Relay {
             return;
         };
         let closing = connection.closing.clone();
+        self.judge_dial(now, key, loss);
         self.take_apart(now, key, false);
-        self.remove(key);
+        self.remove(now, key);
         let label = match (closing, loss) {
             (Some(reason), _) => reason.label(),
             (None, Loss::Closed) => crate::metrics::CloseReason::Lost,
@@ -79,7 +80,7 @@ impl Relay {
             return;
         }
         self.take_apart(now, key, false);
-        self.remove(key);
+        self.remove(now, key);
         self.metrics.closed(reason.label());
         self.commands.push_back(Command::Close {
             connection: key,
@@ -87,7 +88,8 @@ impl Relay {
         });
     }
 
-    fn remove(&mut self, key: ConnectionKey) {
+    fn remove(&mut self, now: Instant, key: ConnectionKey) {
+        self.remember_gone(now, key);
         if let Some(connection) = self.connections.remove(key)
             && !connection.proven
             && connection.dialled.is_none()

@@ -79,6 +79,7 @@ use egress::{Books, Carried, Pen};
 use flow::{Flows, Pace};
 use keys::{PendingAuthKey, ReturnAddress};
 use limits::FLUSH_OCTETS;
+use links::GoneLinks;
 use next_hops::NextHops;
 #[cfg(not(feature = "planted-faults"))]
 use planted::Fault;
@@ -118,6 +119,10 @@ pub struct Relay {
     commands: VecDeque<Command>,
     /// Verdicts and credit not yet delivered; empty between calls.
     ups: VecDeque<(ReturnAddress, Up)>,
+    /// Links to other relays that have gone.
+    gone_links: GoneLinks,
+    /// REPORTs of ours whose connection has gone; none between calls.
+    strays: Vec<(ConnectionKey, Bytes, u16)>,
     /// Closing connections that may have got their last answer.
     settling: Vec<ConnectionKey>,
     draining: Option<drain::Drain>,
@@ -149,6 +154,8 @@ impl Relay {
             timers: Timers::new(start.now),
             commands: VecDeque::new(),
             ups: VecDeque::new(),
+            gone_links: GoneLinks::default(),
+            strays: Vec::new(),
             settling: Vec::new(),
             draining: None,
         }
@@ -196,7 +203,7 @@ impl Relay {
         self.pace_flows(key);
         self.timers
             .set(now + self.settings.idle_timeout, Timer::Idle(key));
-        self.serves_as_well(key);
+        self.came_up(key);
         self.announce(key);
     }
 
@@ -378,6 +385,11 @@ impl Relay {
                 failed_auth,
             } => self.returned(now, to, octets, failed_auth),
             Handoff::Report { to, octets, code } => self.reported(to, octets, code),
+            Handoff::ReportOn {
+                relay,
+                octets,
+                code,
+            } => self.report_by_relay(now, relay, octets, code),
             Handoff::Register { hop, place } => self.next_hops.register(hop, place),
             Handoff::Unregister { hop, place } => self.next_hops.unregister(&hop, place),
             Handoff::Claim {
@@ -511,6 +523,10 @@ impl Relay {
         assert!(
             self.ups.is_empty(),
             "verdicts are delivered within the call"
+        );
+        assert!(
+            self.strays.is_empty(),
+            "REPORTs find their way within the call"
         );
         for (key, connection) in self.connections.iter() {
             let pauses = self

@@ -1,8 +1,11 @@
 //! Which connection leads where. Every authority has one home shard, found by hashing, which
 //! knows the connection that serves it, on whatever shard, and dials if there is none: so one
-//! connection serves all shards (FWD-08, CON-06, CON-08) without a table that they share.
+//! connection serves all shards (FWD-08, CON-06, CON-08) without a table that they share. The
+//! home also remembers whom it could not reach, so that a dead next hop is not dialled for
+//! each request.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use crate::wire::{Authority, Host, Scheme};
 
@@ -12,17 +15,50 @@ use super::keys::{Place, ShardId};
 /// What this shard knows as home.
 #[derive(Default)]
 pub(super) struct NextHops {
-    known: HashMap<Hop, Place>,
+    /// The oldest first.
+    known: HashMap<Hop, Vec<Place>>,
+    back_offs: BTreeMap<Hop, BackOff>,
 }
 
+/// A next hop that could not be reached is left alone for a while.
+#[derive(Debug)]
+struct BackOff {
+    until: Instant,
+    /// How long the next one is.
+    next: Duration,
+}
+
+/// The first pause after a failed dial. It doubles with each further one.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// The longest: a relay that is back is found again within half a minute.
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+
 impl NextHops {
-    /// The first connection keeps the name as long as it lives (D-34).
+    /// Somebody is being dialled: no success yet.
+    pub fn dialled(&mut self, hop: Hop, place: Place) {
+        self.known.entry(hop).or_default().push(place);
+    }
+
+    /// The oldest connection keeps the name as long as it lives, and the next one takes over
+    /// (two dials that crossed). A URI that a stranger gave has no heir: it must be given again
+    /// (D-34).
     pub fn register(&mut self, hop: Hop, place: Place) {
-        self.known.entry(hop).or_insert(place);
+        if matches!(hop, Hop::Authority(_)) {
+            self.reached(&hop);
+        }
+        let heirs = hop.is_by_certificate();
+        let places = self.known.entry(hop).or_default();
+        if (heirs || places.is_empty()) && !places.contains(&place) {
+            places.push(place);
+        }
     }
 
     pub fn unregister(&mut self, hop: &Hop, place: Place) {
-        if self.known.get(hop) == Some(&place) {
+        let Some(places) = self.known.get_mut(hop) else {
+            return;
+        };
+        places.retain(|known| *known != place);
+        if places.is_empty() {
             self.known.remove(hop);
         }
     }
@@ -31,8 +67,48 @@ impl NextHops {
         self.known.len()
     }
 
-    pub fn find(&self, hop: &Hop) -> Option<Place> {
-        self.known.get(hop).copied()
+    /// The oldest connection that is up; if none is, the oldest that is being dialled.
+    pub fn find(&self, hop: &Hop, is_up: impl Fn(Place) -> bool) -> Option<Place> {
+        let places = self.known.get(hop)?;
+        let up = places.iter().find(|place| is_up(**place));
+        up.or(places.first()).copied()
+    }
+
+    /// Whether a dial failed so recently that another one would only cost time.
+    pub fn is_backing_off(&self, now: Instant, hop: &Hop) -> bool {
+        self.back_offs
+            .get(hop)
+            .is_some_and(|back_off| now < back_off.until)
+    }
+
+    /// A dial failed. `jitter` of 256 keeps shards and relays from knocking in step. At most
+    /// `bound` are remembered; the one that ends first is forgotten first.
+    pub fn not_reached(&mut self, now: Instant, hop: Hop, jitter: u8, bound: usize) {
+        let fresh = |back_off: &BackOff| now < back_off.until + BACK_OFF_MAX;
+        let pause = match self.back_offs.get(&hop).filter(|known| fresh(known)) {
+            Some(known) => known.next,
+            None => BACK_OFF,
+        };
+        if self.back_offs.len() >= bound {
+            self.back_offs.retain(|_, back_off| fresh(back_off));
+        }
+        if self.back_offs.len() >= bound && !self.back_offs.contains_key(&hop) {
+            let first = self.back_offs.iter().min_by_key(|(_, known)| known.until);
+            if let Some(first) = first.map(|(hop, _)| hop.clone()) {
+                self.back_offs.remove(&first);
+            }
+        }
+        let jitter = pause / 4 * u32::from(jitter) / 256;
+        let back_off = BackOff {
+            until: now + pause + jitter,
+            next: (pause * 2).min(BACK_OFF_MAX),
+        };
+        self.back_offs.insert(hop, back_off);
+    }
+
+    /// It can be reached after all.
+    pub fn reached(&mut self, hop: &Hop) {
+        self.back_offs.remove(hop);
     }
 }
 
@@ -67,5 +143,97 @@ impl Fnv {
         for octet in octets {
             self.0 = (self.0 ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::ConnectionKey;
+    use super::super::slots::Key;
+    use super::*;
+    use crate::wire::Uri;
+
+    fn hop(number: u32) -> Hop {
+        let uri = format!("msrps://r{number}.example.net:2855/t;tcp");
+        let uri = Uri::parse(uri.as_bytes()).expect("well-formed");
+        Hop::Authority(uri.authority())
+    }
+
+    fn place(slot: u32) -> Place {
+        Place {
+            shard: ShardId(0),
+            connection: ConnectionKey::new(slot, 0),
+        }
+    }
+
+    #[test]
+    fn the_oldest_connection_that_is_up_serves_and_the_next_one_inherits() {
+        let mut hops = NextHops::default();
+        hops.register(hop(1), place(1));
+        hops.register(hop(1), place(2));
+        hops.register(hop(1), place(2));
+        assert_eq!(hops.find(&hop(1), |_| true), Some(place(1)));
+        assert_eq!(
+            hops.find(&hop(1), |known| known == place(2)),
+            Some(place(2))
+        );
+        assert_eq!(hops.find(&hop(1), |_| false), Some(place(1)));
+        hops.unregister(&hop(1), place(1));
+        assert_eq!(hops.find(&hop(1), |_| true), Some(place(2)));
+        hops.unregister(&hop(1), place(2));
+        assert_eq!(hops.len(), 0);
+    }
+
+    #[test]
+    fn d_34_a_uri_that_a_stranger_gave_has_no_heir() {
+        let Hop::Authority(authority) = hop(1) else {
+            unreachable!("as made above")
+        };
+        let uri = Hop::Uri {
+            authority,
+            session_id: None,
+        };
+        let mut hops = NextHops::default();
+        hops.register(uri.clone(), place(1));
+        hops.register(uri.clone(), place(2));
+        hops.unregister(&uri, place(1));
+        assert_eq!(hops.find(&uri, |_| true), None);
+    }
+
+    #[test]
+    fn a_back_off_doubles_to_half_a_minute_and_success_ends_it() {
+        let mut hops = NextHops::default();
+        let mut now = Instant::now();
+        let mut lasted = Vec::new();
+        for _ in 0..7 {
+            hops.not_reached(now, hop(1), 0, 8);
+            let began = now;
+            while hops.is_backing_off(now, &hop(1)) {
+                now += Duration::from_secs(1);
+            }
+            lasted.push((now - began).as_secs());
+        }
+        assert_eq!(lasted, [1, 2, 4, 8, 16, 30, 30]);
+        hops.reached(&hop(1));
+        hops.not_reached(now, hop(1), 255, 8);
+        assert!(hops.is_backing_off(now + Duration::from_millis(1200), &hop(1)));
+        assert!(!hops.is_backing_off(now + Duration::from_millis(1250), &hop(1)));
+        now += BACK_OFF + BACK_OFF_MAX * 2;
+        hops.not_reached(now, hop(1), 0, 8);
+        assert!(!hops.is_backing_off(now + BACK_OFF, &hop(1)), "long ago");
+    }
+
+    #[test]
+    fn sec_07_the_memory_of_failed_dials_is_bounded() {
+        let mut hops = NextHops::default();
+        let now = Instant::now();
+        for number in 0..100 {
+            let at = now + Duration::from_millis(u64::from(number));
+            hops.not_reached(at, hop(number), 0, 8);
+            assert!(hops.back_offs.len() <= 8);
+        }
+        let soon = now + Duration::from_millis(100);
+        assert!(!hops.is_backing_off(soon, &hop(0)));
+        assert!(hops.is_backing_off(soon, &hop(99)));
     }
 }

@@ -137,6 +137,13 @@ impl Relay {
             self.undeliverable(now, request, &Refusal::NO_SESSION);
             return;
         }
+        let waits = self.flows.get(key).is_some_and(|flow| flow.waits);
+        if waits && self.is_crowded(connection_key) {
+            self.ups
+                .push_back((back, super::handoff::Up::Credit(request.cost())));
+            self.undeliverable(now, request, &Refusal::NEXT_HOP_LOST);
+            return;
+        }
         let cost = request.cost();
         let id = self.random.transact_id();
         let mut octets = Vec::with_capacity(cost + 64);

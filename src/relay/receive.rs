@@ -25,7 +25,11 @@ impl Relay {
             return;
         }
         connection.used = now;
+        let news = !std::mem::replace(&mut connection.heard, true) && connection.dialled.is_some();
         connection.decoder.push(octets);
+        if news {
+            self.dial_succeeded(key);
+        }
         loop {
             let Some(connection) = self.connections.get_mut(key) else {
                 return;

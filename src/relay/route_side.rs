@@ -71,6 +71,7 @@ impl Relay {
                 );
             }
         }
+        self.lead_strays(now);
         self.settle(now);
     }
 
@@ -272,6 +273,7 @@ impl Relay {
     /// A REPORT that we made goes to where the SEND came from (RPT-11).
     pub(super) fn reported(&mut self, source: ConnectionKey, octets: Bytes, code: u16) {
         let Some(connection) = self.connections.get_mut(source) else {
+            self.strays.push((source, octets, code));
             return;
         };
         self.metrics.request(MethodLabel::Report, Direction::Out);
@@ -334,7 +336,7 @@ impl Relay {
 }
 
 /// What counts against the source until the kernel has it.
-fn cost(down: &Down) -> usize {
+pub(super) fn cost(down: &Down) -> usize {
     match down {
         Down::Begin { template, .. } => CHUNK_OVERHEAD + template.len(),
         Down::Body(octets) => octets.len(),

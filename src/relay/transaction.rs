@@ -100,6 +100,9 @@ pub(super) struct Transaction {
     previous: Option<TransactionKey>,
     next: Option<TransactionKey>,
     listed: bool,
+    /// Those of the same connection that were begun before and after it.
+    older: Option<TransactionKey>,
+    younger: Option<TransactionKey>,
 }
 
 /// All open transactions of a shard.
@@ -109,6 +112,9 @@ pub(super) struct Transactions {
     by_id: RandomKeyMap<TransactionKey>,
     first: Option<TransactionKey>,
     last: Option<TransactionKey>,
+    /// The youngest of each connection, by its place in the machine's table: the loss of one
+    /// connection looks at its own transactions only.
+    youngest: Vec<Option<TransactionKey>>,
 }
 
 impl Transactions {
@@ -119,6 +125,10 @@ impl Transactions {
         connection: ConnectionKey,
         kind: Kind,
     ) -> TransactionKey {
+        if self.youngest.len() <= connection.slot() {
+            self.youngest.resize(connection.slot() + 1, None);
+        }
+        let older = self.youngest[connection.slot()];
         let key = self.by_key.insert(Transaction {
             id,
             connection,
@@ -130,7 +140,13 @@ impl Transactions {
             previous: None,
             next: None,
             listed: false,
+            older,
+            younger: None,
         });
+        if let Some(older) = older.and_then(|older| self.by_key.get_mut(older)) {
+            older.younger = Some(key);
+        }
+        self.youngest[connection.slot()] = Some(key);
         self.by_id.insert(id, key);
         key
     }
@@ -154,12 +170,21 @@ impl Transactions {
         (transaction.connection == connection).then_some(key)
     }
 
+    /// Those of one connection, the oldest first.
     pub fn of_connection(&self, connection: ConnectionKey) -> Vec<TransactionKey> {
-        self.by_key
-            .iter()
-            .filter(|(_, transaction)| transaction.connection == connection)
-            .map(|(key, _)| key)
-            .collect()
+        let mut keys = Vec::new();
+        let mut next = self.youngest.get(connection.slot()).copied().flatten();
+        while let Some(key) = next {
+            let transaction = self.by_key.get(key).expect("neighbours live");
+            debug_assert_eq!(
+                transaction.connection, connection,
+                "none outlives its connection"
+            );
+            keys.push(key);
+            next = transaction.older;
+        }
+        keys.reverse();
+        keys
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Transaction> {
@@ -173,6 +198,14 @@ impl Transactions {
     pub fn remove(&mut self, key: TransactionKey) -> Option<Transaction> {
         self.unlist(key);
         let transaction = self.by_key.remove(key)?;
+        let (older, younger) = (transaction.older, transaction.younger);
+        match younger.and_then(|younger| self.by_key.get_mut(younger)) {
+            Some(younger) => younger.older = older,
+            None => self.youngest[transaction.connection.slot()] = older,
+        }
+        if let Some(older) = older.and_then(|older| self.by_key.get_mut(older)) {
+            older.younger = younger;
+        }
         self.by_id.remove(&transaction.id);
         Some(transaction)
     }
