@@ -26,6 +26,9 @@ enum Command {
         /// The operator's file; msrpd.sample.toml explains every key.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// End in order when the process that started this one ends.
+        #[arg(long, hide = true)]
+        with_parent: bool,
     },
     /// Look for everything that would end start-up, without starting.
     #[command(after_help = CHECK)]
@@ -49,6 +52,9 @@ enum Command {
         /// Where to make them; what is there is kept.
         #[arg(long, value_name = "DIR", default_value = "msrpd-dev")]
         dir: PathBuf,
+        /// Run two relays that know each other: relay-a.localhost:2855 and relay-b.localhost:2856.
+        #[arg(long)]
+        two: bool,
     },
     /// Add a user to an htdigest file, or change the password of one.
     #[command(after_help = PASSWD)]
@@ -112,8 +118,12 @@ const DEV: &str = "\
 The folder then holds ca.pem, relay.pem, relay.key, users.htdigest, msrpd.toml, and dev.toml with
 the users' passwords, which `msrpload --dev` reads.
 
+With --two it holds relay-a.pem, .key and .toml and those of relay-b as well; `msrpload --dev --via`
+sends through both.
+
 Examples:
   msrpd dev
+  msrpd dev --two
   msrpd dev --dir /tmp/relay";
 
 const PASSWD: &str = "\
@@ -136,10 +146,13 @@ Examples:
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { config } => server::run(&config),
+        Command::Run {
+            config,
+            with_parent,
+        } => server::run(&config, with_parent),
         Command::Check { config, running } => server::check(&config, running),
         Command::Config { config } => server::show(&config),
-        Command::Dev { dir } => server::dev(&dir),
+        Command::Dev { dir, two } => server::dev(&dir, two),
         Command::Passwd {
             file,
             realm,

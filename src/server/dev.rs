@@ -2,7 +2,11 @@
 //!
 //! An authority, a certificate for `relay.localhost` (RFC 6761: always this machine) and `localhost`, two users, a
 //! configuration, and `dev.toml`, by which `msrpload --dev` finds them. What is there already is kept; certificates that no
-//! longer hold are made anew.
+//! longer hold are made anew. With `--two` there are two relays, `relay-a.localhost` and `relay-b.localhost`, with the same
+//! users; only `dev.toml` says which of the two ways was run last.
+
+mod texts;
+mod two;
 
 use std::fs;
 use std::io;
@@ -22,37 +26,55 @@ use super::passwd::replace;
 
 /// The relay's name, and one that every resolver knows.
 const HOSTS: [&str; 2] = ["relay.localhost", "localhost"];
+const HOST_A: &str = "relay-a.localhost";
+const HOST_B: &str = "relay-b.localhost";
 const REALM: &str = "relay.localhost";
 const USERS: [&str; 2] = ["alice", "bob"];
 
+/// One relay, or two that know each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    One,
+    Two,
+}
+
 /// Makes what is missing in `folder` and runs it.
-pub fn dev(folder: &Path) -> ExitCode {
-    if let Err(problem) = furnish(folder) {
+pub fn dev(folder: &Path, two: bool) -> ExitCode {
+    let kind = if two { Kind::Two } else { Kind::One };
+    let pid = format!("{}\n", std::process::id());
+    let furnished = furnish(folder, kind).and_then(|()| match kind {
+        Kind::One => write(folder, "msrpd.pid", &pid),
+        Kind::Two => Ok(()),
+    });
+    if let Err(problem) = furnished {
         eprintln!("error: {problem}");
         return ExitCode::from(WRONG);
     }
-    if let Err(error) = replace(
-        &folder.join("msrpd.pid"),
-        &format!("{}\n", std::process::id()),
-    ) {
-        eprintln!(
-            "error: {}: cannot write it: {error}",
-            folder.join("msrpd.pid").display()
-        );
-        return ExitCode::from(WRONG);
+    introduce(folder, kind);
+    match kind {
+        Kind::One => super::run(&folder.join("msrpd.toml"), false),
+        Kind::Two => two::run(folder),
     }
-    introduce(folder);
-    super::run(&folder.join("msrpd.toml"))
 }
 
-fn introduce(folder: &Path) {
-    let next = match folder == Path::new("msrpd-dev") {
-        true => "cargo run --release -p loadgen -- --dev".to_owned(),
-        false => format!(
-            "cargo run --release -p loadgen -- --dev {}",
-            folder.display()
-        ),
-    };
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), String> {
+    let file = folder.join(name);
+    replace(&file, text).map_err(failed(&file))
+}
+
+fn failed(what: &Path) -> impl Fn(io::Error) -> String {
+    let what = what.display().to_string();
+    move |error| format!("{what}: cannot write it: {error}; name another folder with --dir")
+}
+
+fn introduce(folder: &Path, kind: Kind) {
+    let mut next = "cargo run --release -p loadgen -- --dev".to_owned();
+    if folder != Path::new("msrpd-dev") {
+        next.push_str(&format!(" {}", folder.display()));
+    }
+    if kind == Kind::Two {
+        next.push_str(" --via");
+    }
     let dev = fs::read_to_string(folder.join("dev.toml")).unwrap_or_default();
     let dev: toml::Table = dev.parse().unwrap_or_default();
     let word = |table: &toml::Table, key: &str| {
@@ -72,13 +94,16 @@ fn introduce(folder: &Path) {
             )
         })
         .collect();
-    println!(
-        "relay     {}, named {}, reached from this machine only",
-        word(&dev, "address"),
-        word(&dev, "host")
-    );
+    let via = dev.get("via").and_then(toml::Value::as_table);
+    for relay in [Some(&dev), via].into_iter().flatten() {
+        println!(
+            "relay     {}, named {}, reached from this machine only",
+            word(relay, "address"),
+            word(relay, "host")
+        );
+        println!("metrics   http://{}/metrics", word(relay, "admin"));
+    }
     println!("users     {}", users.join(", "));
-    println!("metrics   http://{}/metrics", word(&dev, "admin"));
     println!("files     {}", folder.display());
     println!();
     println!("Next, in another terminal:");
@@ -87,64 +112,93 @@ fn introduce(folder: &Path) {
     println!();
 }
 
-fn furnish(folder: &Path) -> Result<(), String> {
-    let failed = |what: &Path| {
-        let what = what.display().to_string();
-        move |error: io::Error| {
-            format!("{what}: cannot write it: {error}; name another folder with --dir")
-        }
-    };
+fn furnish(folder: &Path, kind: Kind) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(failed(folder))?;
-    let write = |name: &str, text: &str| {
-        let file = folder.join(name);
-        replace(&file, text).map_err(failed(&file))
-    };
     if !certificates_hold(folder) {
         let made = certificates().map_err(|error| format!("cannot make certificates: {error}"))?;
         for (name, text) in made {
-            write(name, &text)?;
+            write(folder, name, &text)?;
         }
     }
-    // Users and dev.toml belong together: one has the hashes of the passwords in the other.
-    if !folder.join("users.htdigest").exists() || !folder.join("dev.toml").exists() {
-        let mut users = Users::default();
-        let mut listed = String::new();
-        for user in USERS {
-            let password = password()?;
-            for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
-                users.set(
-                    user,
-                    REALM,
-                    algorithm,
-                    Ha1::of(algorithm, user, REALM, &password),
-                )?;
-            }
-            listed.push_str(&format!(
-                "\n[[users]]\nname = \"{user}\"\npassword = \"{password}\"\n"
-            ));
+    users(folder, kind)?;
+    let configs: &[(&str, &[&str], u16, u16)] = match kind {
+        Kind::One => &[("relay", &HOSTS, 2855, 9855)],
+        Kind::Two => &[
+            ("relay-a", &[HOST_A], 2855, 9855),
+            ("relay-b", &[HOST_B], 2856, 9856),
+        ],
+    };
+    for (name, hosts, port, admin) in configs {
+        let file = if kind == Kind::One {
+            "msrpd.toml"
+        } else {
+            &format!("{name}.toml")
+        };
+        if !folder.join(file).exists() {
+            write(folder, file, &texts::config(name, hosts, *port, *admin))?;
         }
-        write("users.htdigest", &users.to_string())?;
-        write("dev.toml", &format!("{DEV}{listed}"))?;
-    }
-    if !folder.join("msrpd.toml").exists() {
-        write("msrpd.toml", CONFIG)?;
     }
     Ok(())
 }
 
+/// Users and dev.toml belong together: one has the hashes of the passwords in the other.
+fn users(folder: &Path, kind: Kind) -> Result<(), String> {
+    let there = folder.join("users.htdigest").exists();
+    if let Some(listed) = there.then(|| listed_users(folder, kind)).flatten() {
+        return match listed {
+            Listed::AsItIs => Ok(()),
+            Listed::OfTheOtherKind(users) => write(folder, "dev.toml", &texts::dev(kind, &users)),
+        };
+    }
+    let mut users = Users::default();
+    let mut listed = String::new();
+    for user in USERS {
+        let password = password()?;
+        for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+            let ha1 = Ha1::of(algorithm, user, REALM, &password);
+            users.set(user, REALM, algorithm, ha1)?;
+        }
+        listed.push_str(&texts::user(user, &password));
+    }
+    write(folder, "users.htdigest", &users.to_string())?;
+    write(folder, "dev.toml", &texts::dev(kind, &listed))
+}
+
+enum Listed {
+    AsItIs,
+    /// The users, to be listed again.
+    OfTheOtherKind(String),
+}
+
+/// None where there is no dev.toml that can be read.
+fn listed_users(folder: &Path, kind: Kind) -> Option<Listed> {
+    let dev = fs::read_to_string(folder.join("dev.toml")).ok()?;
+    let dev: toml::Table = dev.parse().ok()?;
+    if dev.contains_key("via") == (kind == Kind::Two) {
+        return Some(Listed::AsItIs);
+    }
+    let users = dev.get("users")?.as_array()?.iter().map(|user| {
+        Some(texts::user(
+            user.get("name")?.as_str()?,
+            user.get("password")?.as_str()?,
+        ))
+    });
+    users
+        .collect::<Option<String>>()
+        .map(Listed::OfTheOtherKind)
+}
+
 fn certificates_hold(folder: &Path) -> bool {
-    let hosts = HOSTS.map(str::to_owned);
-    let holds = |name: &str, hosts: &[String]| {
+    let holds = |name: &str, hosts: &[&str]| {
         let file = |extension: &str| folder.join(format!("{name}.{extension}"));
-        TlsContext::load(
-            &file("pem"),
-            &file("key"),
-            Some(&folder.join("ca.pem")),
-            hosts,
-        )
-        .is_ok()
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let ca = folder.join("ca.pem");
+        TlsContext::load(&file("pem"), &file("key"), Some(&ca), &hosts).is_ok()
     };
-    holds("relay", &hosts) && holds("receiver", &hosts[1..])
+    holds("relay", &HOSTS)
+        && holds("receiver", &HOSTS[1..])
+        && holds("relay-a", &[HOST_A])
+        && holds("relay-b", &[HOST_B])
 }
 
 /// An authority whose key is thrown away, and what it signed.
@@ -159,14 +213,18 @@ fn certificates() -> Result<Vec<(&'static str, String)>, rcgen::Error> {
     let authority = params.self_signed(&key)?;
     let issuer = Issuer::new(params, key);
     let mut made = vec![("ca.pem", authority.pem())];
-    let relay: Vec<String> = HOSTS.map(str::to_owned).to_vec();
-    let receiver = ["localhost", "127.0.0.1", "::1"]
-        .map(str::to_owned)
-        .to_vec();
-    for (pem, key_file, names) in [
-        ("relay.pem", "relay.key", relay),
-        ("receiver.pem", "receiver.key", receiver),
-    ] {
+    let leaves: [(_, _, &[&str]); 4] = [
+        ("relay.pem", "relay.key", &HOSTS),
+        (
+            "receiver.pem",
+            "receiver.key",
+            &["localhost", "127.0.0.1", "::1"],
+        ),
+        ("relay-a.pem", "relay-a.key", &[HOST_A]),
+        ("relay-b.pem", "relay-b.key", &[HOST_B]),
+    ];
+    for (pem, key_file, names) in leaves {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names.clone())?;
         params
@@ -197,45 +255,6 @@ fn password() -> Result<String, String> {
         .collect())
 }
 
-const CONFIG: &str = r#"# Made by `msrpd dev`, for this machine only; change what you like, it is kept.
-# All keys: msrpd.sample.toml
-
-[relay]
-hosts = ["relay.localhost", "localhost"]
-drain_timeout = "5s"
-
-[[listen]]
-address = "127.0.0.1:2855"
-transport = "tls"
-
-[tls]
-certificate = "relay.pem"
-key = "relay.key"
-peer_ca = "ca.pem"
-
-[auth]
-realm = "relay.localhost"
-htdigest = "users.htdigest"
-
-[dial]
-allow = ["127.0.0.0/8", "::1/128"]
-
-[admin]
-address = "127.0.0.1:9855"
-"#;
-
-const DEV: &str = r#"# By this file `msrpload --dev` finds the relay. Paths are relative to this folder.
-address = "127.0.0.1:2855"
-host = "relay.localhost"
-realm = "relay.localhost"
-admin = "127.0.0.1:9855"
-ca = "ca.pem"
-pid = "msrpd.pid"
-# For receivers that listen themselves: a certificate of the same authority for localhost.
-certificate = "receiver.pem"
-key = "receiver.key"
-"#;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +263,7 @@ mod tests {
     #[test]
     fn a_folder_is_furnished_once_and_kept() {
         let folder = tempfile::tempdir().expect("a folder");
-        furnish(folder.path()).expect("furnished");
+        furnish(folder.path(), Kind::One).expect("furnished");
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a file");
         let names = [
             "ca.pem",
@@ -255,7 +274,7 @@ mod tests {
             "dev.toml",
         ];
         let before = names.map(read);
-        furnish(folder.path()).expect("kept");
+        furnish(folder.path(), Kind::One).expect("kept");
         assert_eq!(names.map(read), before);
         for name in ["relay.key", "users.htdigest", "dev.toml"] {
             let mode = fs::metadata(folder.path().join(name))
@@ -276,12 +295,36 @@ mod tests {
     }
 
     #[test]
+    fn two_relays_share_users_and_authority_with_the_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        furnish(folder.path(), Kind::One).expect("furnished");
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a file");
+        let kept = ["users.htdigest", "ca.pem", "msrpd.toml"];
+        let (before, one) = (kept.map(read), read("dev.toml"));
+        furnish(folder.path(), Kind::Two).expect("furnished");
+        assert_eq!(kept.map(read), before);
+        for name in ["relay-a.toml", "relay-b.toml"] {
+            let mut loaded = crate::config::load(&folder.path().join(name));
+            let prepared = super::super::check::prepare(&mut loaded);
+            assert!(prepared.is_some(), "{}", loaded.problems);
+        }
+        let dev: toml::Table = read("dev.toml").parse().expect("TOML");
+        assert_eq!(dev["host"].as_str(), Some(HOST_A));
+        assert_eq!(dev["via"]["host"].as_str(), Some(HOST_B));
+        assert!(read("relay-b.toml").contains(dev["via"]["address"].as_str().expect("text")));
+        assert!(read("relay-b.toml").contains(dev["via"]["admin"].as_str().expect("text")));
+        // And back again: the same users with the same passwords.
+        furnish(folder.path(), Kind::One).expect("furnished");
+        assert_eq!(read("dev.toml"), one);
+    }
+
+    #[test]
     fn certificates_that_do_not_hold_are_made_anew() {
         let folder = tempfile::tempdir().expect("a folder");
-        furnish(folder.path()).expect("furnished");
+        furnish(folder.path(), Kind::One).expect("furnished");
         fs::write(folder.path().join("relay.pem"), "spoiled").expect("spoiled");
         let users = fs::read_to_string(folder.path().join("users.htdigest")).expect("a file");
-        furnish(folder.path()).expect("mended");
+        furnish(folder.path(), Kind::One).expect("mended");
         assert!(certificates_hold(folder.path()));
         assert_eq!(
             fs::read_to_string(folder.path().join("users.htdigest")).expect("a file"),

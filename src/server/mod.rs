@@ -19,6 +19,8 @@ mod scrape;
 use std::path::Path;
 use std::process::ExitCode;
 
+use rustix::process::Signal;
+
 use crate::config::{self, Problems};
 
 pub use dev::dev;
@@ -32,8 +34,11 @@ const WRONG: u8 = 1;
 /// A second signal came before the drain was over: what was held is gone.
 const CUT_SHORT: u8 = 3;
 
-/// `msrpd run`: serves until a signal ends it.
-pub fn run(path: &Path) -> ExitCode {
+/// `msrpd run`: serves until a signal ends it, or, `with_parent`, the end of the process that started it.
+pub fn run(path: &Path, with_parent: bool) -> ExitCode {
+    if with_parent {
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+    }
     match boot::boot(path) {
         Ok(booted) => ExitCode::from(control::serve(booted)),
         Err(problems) => {

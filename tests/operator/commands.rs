@@ -159,6 +159,54 @@ fn dev_furnishes_a_folder_and_runs_it() {
 }
 
 #[test]
+fn dev_two_runs_two_relays_and_ends_both() {
+    for signal in [Signal::INT, Signal::KILL] {
+        let place = Place::new();
+        std::fs::create_dir(place.path("dev")).expect("a folder");
+        for name in ["relay-a", "relay-b"] {
+            let config = format!(
+                "[relay]\nhosts = [\"{name}.localhost\"]\nworkers = 1\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
+                [tls]\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\npeer_ca = \"ca.pem\"\n\
+                [auth]\nhtdigest = \"users.htdigest\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"text\"\n"
+            );
+            place.write(&format!("dev/{name}.toml"), &config);
+        }
+        let mut command = place.msrpd(&["dev", "--two", "--dir", "dev"]);
+        command.stdout(std::fs::File::create(place.path("out")).expect("a file"));
+        let mut running = Running::start(command, place.path("log"));
+        running.log_line("relay-a.localhost");
+        running.log_line("relay-b.localhost");
+        let out = place.read("out");
+        assert!(
+            out.contains("cargo run --release -p loadgen -- --dev dev --via\n"),
+            "{out}"
+        );
+        let pids = ["relay-a.pid", "relay-b.pid"].map(|file| place.read(&format!("dev/{file}")));
+        assert!(pids.iter().all(|pid| lives(pid)), "{pids:?}");
+        running.signal(signal);
+        let status = running.ended(Duration::from_secs(5));
+        assert_eq!(status.code(), (signal == Signal::INT).then_some(0));
+        // With the one that started them, whatever ended it.
+        let begun = std::time::Instant::now();
+        while pids.iter().any(|pid| lives(pid)) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{}",
+                running.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(running.log().matches("draining").count(), 2);
+    }
+}
+
+/// Whether the process runs; one that nobody has waited for yet does not.
+fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
 fn mint_prints_a_credential_that_ends() {
     let place = Place::new();
     place.write("secret", "north-by-northwest-1959\n");
@@ -213,7 +261,7 @@ fn help_shows_examples_and_a_wrong_word_gets_a_usage() {
         ),
         (&["run", "--help"], &["SIGHUP", "Exit codes"]),
         (&["check", "--help"], &["--running", "systemctl reload"]),
-        (&["dev", "--help"], &["--dir", "dev.toml"]),
+        (&["dev", "--help"], &["--dir", "--two", "dev.toml"]),
         (&["passwd", "--help"], &["stdin", "example.com alice"]),
         (&["mint", "--help"], &["--lifetime", "use-auth-secret"]),
     ] {
