@@ -7,7 +7,7 @@
 mod bounded;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State as Extract;
@@ -17,7 +17,7 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::{
-    ProcessMetrics, Quantiles, ShardSnapshot, forward_total, histograms_json, render,
+    Facts, ProcessMetrics, Quantiles, ShardSnapshot, forward_total, histograms_json, render,
 };
 
 use bounded::BoundedListener;
@@ -32,7 +32,7 @@ pub struct Scrape {
 pub struct State {
     scrapes: mpsc::Sender<Scrape>,
     ready: watch::Receiver<bool>,
-    certificate_expiry: watch::Receiver<Option<SystemTime>>,
+    facts: watch::Receiver<Facts>,
     quantiles: Arc<Mutex<Quantiles>>,
 }
 
@@ -40,12 +40,12 @@ impl State {
     pub fn new(
         scrapes: mpsc::Sender<Scrape>,
         ready: watch::Receiver<bool>,
-        certificate_expiry: watch::Receiver<Option<SystemTime>>,
+        facts: watch::Receiver<Facts>,
     ) -> Self {
         State {
             scrapes,
             ready,
-            certificate_expiry,
+            facts,
             quantiles: Arc::default(),
         }
     }
@@ -95,7 +95,7 @@ async fn metrics(Extract(state): Extract<State>) -> Response {
         quantiles.observe(Instant::now(), &forward_total(&shards))
     };
     let process = ProcessMetrics {
-        certificate_expiry: *state.certificate_expiry.borrow(),
+        facts: state.facts.borrow().clone(),
         recent_forward,
     };
     let text = render(&shards, &process);

@@ -27,11 +27,12 @@ fn pages_answer_and_nothing_else_does() {
         let address = listener.local_addr().expect("an address");
         let (scrapes, mut requests) = mpsc::channel::<Scrape>(1);
         let (readiness, ready) = watch::channel(true);
-        let (_expiry, certificate_expiry) = watch::channel(Some(SystemTime::UNIX_EPOCH));
-        tokio::spawn(serve(
-            listener,
-            State::new(scrapes, ready, certificate_expiry),
-        ));
+        let (_facts, facts) = watch::channel(Facts {
+            certificates: Vec::new(),
+            reload_successful: true,
+            reloaded: std::time::SystemTime::UNIX_EPOCH,
+        });
+        tokio::spawn(serve(listener, State::new(scrapes, ready, facts)));
         tokio::spawn(async move {
             while let Some(Scrape { reply }) = requests.recv().await {
                 let numbers = Box::new(ShardMetrics::default());

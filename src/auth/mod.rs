@@ -31,7 +31,7 @@ pub use users::{Ha1, Users, UsersError, check_name};
 
 use crate::wire::Uri;
 
-use nonce::Age;
+use nonce::{Age, Lifetimes};
 use users::Known;
 
 /// What the operator decides about AUTH.
@@ -67,6 +67,7 @@ pub struct Authenticator {
     settings: Arc<Settings>,
     users: Arc<Users>,
     keys: Arc<NonceKeys>,
+    lifetimes: Lifetimes,
 }
 
 /// What a request's credentials are worth.
@@ -118,15 +119,19 @@ impl fmt::Debug for Proof {
 impl Authenticator {
     /// Settings, users and keys are the same for all shards.
     pub fn new(settings: Arc<Settings>, users: Arc<Users>, keys: Arc<NonceKeys>) -> Self {
+        let lifetimes = Lifetimes::new(settings.nonce_lifetime);
         Self {
             settings,
             users,
             keys,
+            lifetimes,
         }
     }
 
-    /// Other users from now on.
-    pub fn set_users(&mut self, users: Arc<Users>) {
+    /// Other settings and users from now on.
+    pub fn reconfigure(&mut self, now: Instant, settings: Arc<Settings>, users: Arc<Users>) {
+        self.lifetimes.change(now, settings.nonce_lifetime);
+        self.settings = settings;
         self.users = users;
     }
 
@@ -222,8 +227,7 @@ impl Authenticator {
         };
         // All are tried, so that time does not tell which of them it was.
         let right: Vec<&Ha1> = hashes.iter().filter(proves).collect();
-        let lifetime = self.settings.nonce_lifetime;
-        let age = self.keys.age(now, credentials.nonce, lifetime);
+        let age = self.keys.age(now, credentials.nonce, &self.lifetimes);
         let Some(ha1) = right.first().filter(|_| is_known) else {
             return Judgement::Wrong;
         };

@@ -35,6 +35,46 @@ pub(super) enum Age {
     Fresh { id: u128, expires: Instant },
 }
 
+/// How long nonces live. One that was minted under a shorter life keeps it: the ledger forgets
+/// it after that, and would let it be used again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifetimes {
+    now: Duration,
+    /// The life of those minted until then.
+    earlier: Option<(Instant, Duration)>,
+}
+
+/// Shards do not change at the same moment: what is minted so soon after counts as before.
+const CHANGING: Duration = Duration::from_secs(1);
+
+impl Lifetimes {
+    pub fn new(lifetime: Duration) -> Self {
+        Self {
+            now: lifetime,
+            earlier: None,
+        }
+    }
+
+    /// Changes the life of nonces minted after `now`.
+    pub fn change(&mut self, now: Instant, lifetime: Duration) {
+        if lifetime == self.now {
+            return;
+        }
+        let shortest = self
+            .earlier
+            .map_or(self.now, |(_, earlier)| earlier.min(self.now));
+        self.earlier = Some((now + CHANGING, shortest));
+        self.now = lifetime;
+    }
+
+    fn of(&self, minted: u64, millis: impl Fn(Instant) -> u64) -> Duration {
+        match self.earlier {
+            Some((until, lifetime)) if minted <= millis(until) => lifetime.min(self.now),
+            _ => self.now,
+        }
+    }
+}
+
 impl NonceKeys {
     /// `unix_now` is the wall clock at `now`, so that nodes which share keys agree on ages.
     ///
@@ -68,7 +108,7 @@ impl NonceKeys {
         STANDARD.encode(octets)
     }
 
-    pub(super) fn age(&self, now: Instant, nonce: &str, lifetime: Duration) -> Age {
+    pub(super) fn age(&self, now: Instant, nonce: &str, lifetimes: &Lifetimes) -> Age {
         let mut octets = [0; OCTETS];
         if !matches!(STANDARD.decode_slice(nonce, &mut octets), Ok(OCTETS)) {
             return Age::NotOurs;
@@ -81,6 +121,7 @@ impl NonceKeys {
         let minted = u64::from_be_bytes(content[..TIME].try_into().expect("eight octets"));
         let id = u128::from_be_bytes(content[TIME..].try_into().expect("sixteen octets"));
         let now = self.millis(now);
+        let lifetime = lifetimes.of(minted, |then| self.millis(then));
         // By its own time alone, so that each shard and each use finds the same end of its life:
         // until then the ledger must remember it.
         let expires = minted.saturating_add(lifetime.as_millis() as u64);
@@ -161,7 +202,10 @@ mod tests {
         };
         let (old, new) = ([7; 32], [8; 32]);
         let fresh = |keys: &NonceKeys, nonce: &str| {
-            matches!(keys.age(now, nonce, LIFETIME), Age::Fresh { .. })
+            matches!(
+                keys.age(now, nonce, &Lifetimes::new(LIFETIME)),
+                Age::Fresh { .. }
+            )
         };
         // One has the new key already, with the old one behind it; the other has not.
         let (first, second) = (node(1, &[new, old]), node(2, &[old]));
@@ -204,16 +248,22 @@ mod tests {
         let nonce = keys.mint(minted, &random(1));
         let expires = minted + LIFETIME;
         for later in [0, 1, 1500, 299_999] {
-            let Age::Fresh { id, expires: told } =
-                keys.age(minted + Duration::from_millis(later), &nonce, LIFETIME)
-            else {
+            let Age::Fresh { id, expires: told } = keys.age(
+                minted + Duration::from_millis(later),
+                &nonce,
+                &Lifetimes::new(LIFETIME),
+            ) else {
                 panic!("not fresh after {later} ms");
             };
             assert_eq!(id, u128::from_be_bytes(random(1)[..16].try_into().unwrap()));
             assert_eq!(told, expires);
         }
         for later in [300_000, 300_001, 1_000_000_000] {
-            let age = keys.age(minted + Duration::from_millis(later), &nonce, LIFETIME);
+            let age = keys.age(
+                minted + Duration::from_millis(later),
+                &nonce,
+                &Lifetimes::new(LIFETIME),
+            );
             assert_eq!(age, Age::Old, "after {later} ms");
         }
     }
@@ -228,7 +278,11 @@ mod tests {
             let mut other = nonce.clone().into_bytes();
             other[index] = if other[index] == b'A' { b'B' } else { b'A' };
             let other = String::from_utf8(other).unwrap();
-            assert_eq!(keys.age(now, &other, LIFETIME), Age::NotOurs, "{index}");
+            assert_eq!(
+                keys.age(now, &other, &Lifetimes::new(LIFETIME)),
+                Age::NotOurs,
+                "{index}"
+            );
         }
         for other in [
             "",
@@ -238,7 +292,11 @@ mod tests {
             &format!("{nonce}A"),
             &"=".repeat(48),
         ] {
-            assert_eq!(keys.age(now, other, LIFETIME), Age::NotOurs, "{other}");
+            assert_eq!(
+                keys.age(now, other, &Lifetimes::new(LIFETIME)),
+                Age::NotOurs,
+                "{other}"
+            );
         }
     }
 
@@ -249,12 +307,18 @@ mod tests {
             |keys: &[u8]| NonceKeys::new(keys.iter().map(|k| [*k; 32]).collect(), now, UNIX_NOW);
         let nonce = of(&[1]).mint(now, &random(1));
         assert!(matches!(
-            of(&[2, 1]).age(now, &nonce, LIFETIME),
+            of(&[2, 1]).age(now, &nonce, &Lifetimes::new(LIFETIME)),
             Age::Fresh { .. }
         ));
-        assert_eq!(of(&[2]).age(now, &nonce, LIFETIME), Age::NotOurs);
+        assert_eq!(
+            of(&[2]).age(now, &nonce, &Lifetimes::new(LIFETIME)),
+            Age::NotOurs
+        );
         let nonce = of(&[2, 1]).mint(now, &random(1));
-        assert_eq!(of(&[1]).age(now, &nonce, LIFETIME), Age::NotOurs);
+        assert_eq!(
+            of(&[1]).age(now, &nonce, &Lifetimes::new(LIFETIME)),
+            Age::NotOurs
+        );
     }
 
     /// Another node that shares the key started at another time, and its clock is off.
@@ -263,7 +327,7 @@ mod tests {
         let start = Instant::now();
         let node = |unix_now| NonceKeys::new(vec![[7; 32]], start, unix_now);
         let nonce = node(UNIX_NOW).mint(start, &random(1));
-        let age = |unix_now| node(unix_now).age(start, &nonce, LIFETIME);
+        let age = |unix_now| node(unix_now).age(start, &nonce, &Lifetimes::new(LIFETIME));
         let second = Duration::from_secs(1);
         assert!(
             matches!(age(UNIX_NOW + 299 * second), Age::Fresh { expires, .. } if expires == start + second)
@@ -276,6 +340,34 @@ mod tests {
             age(UNIX_NOW - 61 * second),
             Age::Old,
             "no nonce lives for years because a clock was set back"
+        );
+    }
+
+    /// AUT-14: what the ledger has forgotten must not become fresh again.
+    #[test]
+    fn a_nonce_keeps_the_life_that_it_was_minted_with_if_that_is_shorter() {
+        let start = Instant::now();
+        let keys = NonceKeys::new(vec![[7; 32]], start, UNIX_NOW);
+        let mut lifetimes = Lifetimes::new(LIFETIME);
+        let old = keys.mint(start, &random(1));
+        let change = start + Duration::from_secs(10);
+        lifetimes.change(change, 10 * LIFETIME);
+        let new = keys.mint(change + 2 * CHANGING, &random(2));
+        let age = |at: Instant, nonce: &str, lifetimes: &Lifetimes| {
+            matches!(keys.age(at, nonce, lifetimes), Age::Fresh { .. })
+        };
+        let last = start + LIFETIME - Duration::from_millis(1);
+        assert!(age(last, &old, &lifetimes));
+        assert!(!age(start + LIFETIME, &old, &lifetimes));
+        assert!(age(change + 9 * LIFETIME, &new, &lifetimes));
+        // Shorter again: for all at once, and never longer for the oldest.
+        lifetimes.change(change + 3 * CHANGING, LIFETIME / 2);
+        assert!(!age(change + LIFETIME, &new, &lifetimes));
+        lifetimes.change(change + 4 * CHANGING, 20 * LIFETIME);
+        assert!(!age(start + LIFETIME, &old, &lifetimes));
+        assert!(
+            !age(change + LIFETIME, &new, &lifetimes),
+            "the shortest of all"
         );
     }
 }

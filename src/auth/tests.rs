@@ -448,11 +448,52 @@ fn aut_15_aut_16_the_answer_proves_the_relay_and_brings_the_next_nonce() {
 }
 
 #[test]
+fn other_settings_count_from_now_on() {
+    let now = Instant::now();
+    let mut auth = with(now, settings());
+    let nonce = fresh_nonce(&auth, now);
+    let changed = Settings {
+        realm: Some("example.org".into()),
+        algorithms: vec![Algorithm::Sha256],
+        nonce_lifetime: Duration::from_secs(10),
+        disabled: vec!["alice".into()],
+        ..Settings::default()
+    };
+    auth.reconfigure(now, Arc::new(changed), Arc::new(users()));
+    let judge = |later: u64, client: &Client<'_>| {
+        let algorithm = client.algorithm.name();
+        let text = format!("{}, algorithm={algorithm}", client.credentials(&nonce));
+        auth.judge(now + Duration::from_secs(later), HOST, text.as_bytes(), URI)
+    };
+    let challenge = auth.challenge(now, [0; 24], HOST, false).join("; ");
+    assert!(challenge.contains("realm=\"example.org\"") && challenge.contains("SHA-256"));
+    assert!(!challenge.contains("MD5"));
+    assert!(
+        matches!(judge(0, &ALICE), Judgement::Missing),
+        "the old realm"
+    );
+    let new = Client {
+        realm: "example.org",
+        ..ALICE
+    };
+    assert!(
+        matches!(judge(0, &new), Judgement::Wrong),
+        "MD5 is not offered"
+    );
+    let new = Client {
+        algorithm: Algorithm::Sha256,
+        ..new
+    };
+    assert!(matches!(judge(9, &new), Judgement::Forbidden));
+    assert!(matches!(judge(10, &new), Judgement::Stale));
+}
+
+#[test]
 fn other_users_count_from_now_on() {
     let now = Instant::now();
     let mut auth = with(now, settings());
     let text = ALICE.credentials(&fresh_nonce(&auth, now));
-    auth.set_users(Arc::default());
+    auth.reconfigure(now, Arc::new(settings()), Arc::default());
     assert!(matches!(
         auth.judge(now, HOST, text.as_bytes(), URI),
         Judgement::Wrong
@@ -515,7 +556,7 @@ fn with_secrets(now: Instant, secrets: &[&[u8]]) -> Authenticator {
         .map(|secret| SharedSecret::parse(secret).expect("long enough"));
     users.set_secrets(secrets.collect());
     let mut auth = with(now, settings());
-    auth.set_users(Arc::new(users));
+    auth.reconfigure(now, Arc::new(settings()), Arc::new(users));
     auth
 }
 

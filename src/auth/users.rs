@@ -126,6 +126,18 @@ impl Users {
         self.realms.get(realm)?.get(user)?.of(algorithm).as_ref()
     }
 
+    /// Whether any listed user can prove who he is in this realm with this algorithm.
+    pub fn any_in(&self, realm: &str, algorithm: Algorithm) -> bool {
+        let users = self
+            .realms
+            .get(realm)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        users
+            .into_iter()
+            .any(|hashes| hashes.of(algorithm).is_some())
+    }
+
     /// Who `username` is: those in the list first.
     pub(super) fn find<'a>(
         &'a self,

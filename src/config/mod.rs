@@ -3,6 +3,7 @@
 //! [`load`] reads a file, fills in defaults, checks each value and what contradicts what, and collects all problems instead
 //! of stopping at the first. It opens no other file and no socket: `server::check` does that.
 
+mod environment;
 mod limits;
 mod model;
 mod printer;
@@ -23,7 +24,7 @@ use toml::de::DeTable;
 pub use limits::Limits;
 pub use model::{
     Admin, AdminAddress, Algorithm, Auth, Config, Dial, Dns, Listen, Log, LogFormat, LogLevel,
-    Peers, Relay, Tls, Transport,
+    Peers, Relay, Tls, TlsExtra, Transport,
 };
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reader::Places;
@@ -42,7 +43,7 @@ pub struct Loaded {
 /// The largest file that is read; a longer one is no configuration.
 const FILE_OCTETS_MAX: u64 = 4 * 1_048_576;
 
-/// Reads the operator's file.
+/// Reads the operator's file, and the variables of the environment that stand before its keys.
 pub fn load(path: &Path) -> Loaded {
     let mut problems = Problems::new(path);
     let too_long =
@@ -57,7 +58,7 @@ pub fn load(path: &Path) -> Loaded {
             String::new()
         }
         Ok(octets) => match String::from_utf8(octets) {
-            Ok(text) => return parse(path, &text),
+            Ok(text) => return parse(path, &text, &environment::of_process()),
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
                 let text = String::from_utf8_lossy(error.as_bytes());
@@ -89,9 +90,11 @@ pub fn load(path: &Path) -> Loaded {
     }
 }
 
-/// Reads `text` as if it stood in the file `path`.
-pub fn parse(path: &Path, text: &str) -> Loaded {
-    let mut problems = Problems::new(path);
+/// Reads `text` as if it stood in the file `path`. What `variables` (name, value) say stands before it.
+pub fn parse(path: &Path, text: &str, variables: &[(String, String)]) -> Loaded {
+    let names = variables.iter().map(|(name, _)| name.clone());
+    let mut problems = Problems::new(path).with_variables(names);
+    let variables: Vec<_> = variables.iter().map(environment::Variable::parse).collect();
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let place = error.span().map(|span| Place::of(text, span.start));
@@ -110,8 +113,14 @@ pub fn parse(path: &Path, text: &str) -> Loaded {
     let mut names = printer::Names::default();
     Config::default().visit(&mut names);
     let mut config = Config::default();
-    let mut reader =
-        reader::Reader::new(text, &folder, root.get_ref(), &names.names, &mut problems);
+    let mut reader = reader::Reader::new(
+        text,
+        &folder,
+        root.get_ref(),
+        &variables,
+        &names.names,
+        &mut problems,
+    );
     config.visit(&mut reader);
     let places = reader.finish();
     // What a syntax error swallowed would come out as missing or contradictory.

@@ -69,6 +69,14 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub peer_ca: Option<PathBuf>,
+    pub extra: Vec<TlsExtra>,
+}
+
+/// `[[tls.extra]]`
+#[derive(Clone, Debug, Default)]
+pub struct TlsExtra {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// `[peers]`
@@ -277,6 +285,15 @@ impl Config {
                 "peer_ca",
                 "PEM file with the authorities for other relays and next hops; absent: the system's roots",
                 &mut tls.peer_ca,
+            );
+            v.sections(
+                "extra",
+                "Further certificates, chosen by the name that a client asks for (SNI); any other name gets [tls] certificate.",
+                &mut tls.extra,
+                |v, extra| {
+                    v.required("certificate", "PEM file with the chain, leaf first", &mut extra.certificate);
+                    v.required("key", "PEM file with the leaf's private key", &mut extra.key);
+                },
             );
         });
         let peers = &mut self.peers;

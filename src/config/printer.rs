@@ -9,6 +9,7 @@ use super::visit::Visitor;
 /// The visitor that prints the values in force: `msrpd config`.
 #[derive(Default)]
 pub struct Printer {
+    section: &'static str,
     pub out: String,
 }
 
@@ -31,7 +32,9 @@ impl Printer {
 impl Visitor for Printer {
     fn section(&mut self, name: &'static str, about: &'static str, keys: impl FnOnce(&mut Self)) {
         self.heading(&format!("[{name}]"), about);
+        self.section = name;
         keys(self);
+        self.section = "";
     }
 
     fn sections<T: Default>(
@@ -42,7 +45,11 @@ impl Visitor for Printer {
         keys: impl Fn(&mut Self, &mut T),
     ) {
         for item in items {
-            self.heading(&format!("[[{name}]]"), about);
+            let heading = match self.section {
+                "" => format!("[[{name}]]"),
+                section => format!("[[{section}.{name}]]"),
+            };
+            self.heading(&heading, about);
             keys(self, item);
         }
     }
@@ -83,6 +90,7 @@ impl Visitor for Names {
     fn section(&mut self, name: &'static str, _about: &'static str, keys: impl FnOnce(&mut Self)) {
         self.section = name.to_owned();
         keys(self);
+        self.section.clear();
     }
 
     fn sections<T: Default>(
@@ -92,8 +100,13 @@ impl Visitor for Names {
         _items: &mut Vec<T>,
         keys: impl Fn(&mut Self, &mut T),
     ) {
-        self.section = name.to_owned();
+        let outer = self.section.clone();
+        self.section = match outer.as_str() {
+            "" => name.to_owned(),
+            section => format!("{section}.{name}"),
+        };
         keys(self, &mut T::default());
+        self.section = outer;
     }
 
     fn key<T: Setting>(&mut self, name: &'static str, _about: &'static str, _value: &mut T) {

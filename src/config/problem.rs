@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A place in the operator's file, counted from 1.
+/// A place in the operator's file, counted from 1; or a variable of the environment that sets a key instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub line: u32,
@@ -26,6 +26,20 @@ impl Place {
             line: before.matches('\n').count() as u32 + 1,
             column: before[line_start..].chars().count() as u32 + 1,
         }
+    }
+}
+
+impl Place {
+    /// The variable with this number among those of [`Problems::with_variables`]. No line has the number 0.
+    pub fn of_variable(number: usize) -> Self {
+        Place {
+            line: 0,
+            column: number as u32,
+        }
+    }
+
+    fn variable(self) -> Option<usize> {
+        (self.line == 0).then_some(self.column as usize)
     }
 }
 
@@ -83,6 +97,8 @@ fn printable(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Problems {
     file: PathBuf,
+    /// Names of the variables that set keys.
+    variables: Vec<String>,
     found: Vec<Problem>,
 }
 
@@ -90,8 +106,15 @@ impl Problems {
     pub fn new(file: &Path) -> Self {
         Problems {
             file: file.to_owned(),
+            variables: Vec::new(),
             found: Vec::new(),
         }
+    }
+
+    /// Names the variables of the environment that set keys: problems with those name the variable, not the file.
+    pub fn with_variables(mut self, variables: impl IntoIterator<Item = String>) -> Self {
+        self.variables = variables.into_iter().collect();
+        self
     }
 
     /// The operator's file that these problems are about.
@@ -135,9 +158,15 @@ impl Problems {
     }
 
     fn push(&mut self, severity: Severity, place: Option<Place>, what: String, help: String) {
+        let variable = place.and_then(Place::variable);
+        let variable = variable.and_then(|number| self.variables.get(number));
+        let (file, place) = match variable {
+            Some(variable) => (PathBuf::from(variable), None),
+            None => (self.file.clone(), place),
+        };
         self.found.push(Problem {
             severity,
-            file: self.file.clone(),
+            file,
             place,
             what,
             help,

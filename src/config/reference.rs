@@ -15,16 +15,21 @@ One TOML file, named with `--config`. `msrpd.sample.toml` is one to start from.
 - Relative paths count from the folder of the file.
 - Durations are strings with a unit: `\"250ms\"`, `\"30s\"`, `\"5m\"`, `\"1h\"`, `\"1d\"`; `expires_*` are seconds. Sizes are octets.
 - An unknown key is an error, with a suggestion.
+- The environment stands before the file: `MSRPD__SECTION__KEY=VALUE` sets `key` of `[section]`. The value is TOML; around
+  strings, paths and durations quotes may be left out. A list of tables is set as a whole:
+  `MSRPD__LISTEN='[{ address = \"[::]:2855\" }]'`. Errors then name the variable.
+- Secrets are never in this file: it names the files that hold them. With systemd's credentials or a container's secrets:
+  `MSRPD__TLS__KEY=/run/secrets/relay.key`.
 - `msrpd check --config FILE` finds all mistakes at once, with file, line and column. `msrpd config --config FILE` prints
   what is in force.
 - SIGHUP reads the file again. What needs a restart keeps its old value, and the log says so: `relay.workers`,
-  `relay.hosts`, `[[listen]]`, `admin.address`, `dns.nameservers`, `log.format`, and in `[auth]` all but `htdigest` and
-  `expires_*`.
+  `relay.hosts`, `[[listen]]`, `admin.address`, `dns.nameservers`, `log.format`.
 ";
 
 /// The whole reference.
 pub fn reference() -> String {
     let mut reference = Reference {
+        section: "",
         out: PREAMBLE.to_owned(),
     };
     Config::default().visit(&mut reference);
@@ -32,6 +37,7 @@ pub fn reference() -> String {
 }
 
 struct Reference {
+    section: &'static str,
     out: String,
 }
 
@@ -53,7 +59,9 @@ impl Reference {
 impl Visitor for Reference {
     fn section(&mut self, name: &'static str, about: &'static str, keys: impl FnOnce(&mut Self)) {
         self.heading(&format!("[{name}]"), about);
+        self.section = name;
         keys(self);
+        self.section = "";
     }
 
     fn sections<T: Default>(
@@ -63,7 +71,11 @@ impl Visitor for Reference {
         _items: &mut Vec<T>,
         keys: impl Fn(&mut Self, &mut T),
     ) {
-        self.heading(&format!("[[{name}]]"), about);
+        let heading = match self.section {
+            "" => format!("[[{name}]]"),
+            section => format!("[[{section}.{name}]]"),
+        };
+        self.heading(&heading, about);
         keys(self, &mut T::default());
     }
 

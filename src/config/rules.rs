@@ -167,6 +167,23 @@ fn tls(config: &Config, places: &Places, problems: &mut Problems) {
         ),
         _ => {}
     }
+    if !tls.extra.is_empty() && tls.certificate.is_none() {
+        let help = "add certificate and key below [tls]: the ones for clients that ask for no name, or an unknown one";
+        problems.error(
+            places.of("tls.extra"),
+            "tls.extra: there is no certificate that these could be further to",
+            help,
+        );
+    }
+    for (index, extra) in tls.extra.iter().enumerate() {
+        let is_default = tls.certificate.as_ref() == Some(&extra.certificate);
+        let mut earlier = tls.extra[..index].iter();
+        if is_default || earlier.any(|earlier| earlier.certificate == extra.certificate) {
+            let key = format!("tls.extra[{index}].certificate");
+            let what = format!("{key}: {} is named already", extra.certificate.display());
+            problems.error(places.of(&key), what, "remove this [[tls.extra]]");
+        }
+    }
 }
 
 fn auth(config: &Config, places: &Places, problems: &mut Problems) {

@@ -22,6 +22,8 @@ pub struct Reading<'r> {
     pub text: &'r str,
     /// Relative paths are relative to this folder, the file's own.
     pub folder: &'r Path,
+    /// Where all of the text stands if it is no file: the variable that holds it.
+    pub origin: Option<Place>,
     /// Full name of the key that is being read, such as `tls.certificate`.
     pub key: String,
     pub problems: &'r mut Problems,
@@ -29,7 +31,8 @@ pub struct Reading<'r> {
 
 impl Reading<'_> {
     pub fn place(&self, span: Range<usize>) -> Place {
-        Place::of(self.text, span.start)
+        self.origin
+            .unwrap_or_else(|| Place::of(self.text, span.start))
     }
 
     /// Notes a mistake in the value of the key that is being read.
@@ -61,6 +64,8 @@ impl Reading<'_> {
 pub trait Setting: Sized {
     /// What the operator is to write: completes "write ...".
     const EXPECTED: &'static str;
+    /// Whether a variable of the environment may hold it without quotes.
+    const BARE: bool = false;
     /// `None`: it was wrong, and the problem is noted.
     fn read(value: &Spanned<DeValue<'_>>, at: &mut Reading<'_>) -> Option<Self>;
     /// As TOML; `None` where nothing is set.
@@ -76,6 +81,7 @@ pub trait TextSetting: Sized {
 
 impl<T: TextSetting> Setting for T {
     const EXPECTED: &'static str = <T as TextSetting>::EXPECTED;
+    const BARE: bool = true;
 
     fn read(value: &Spanned<DeValue<'_>>, at: &mut Reading<'_>) -> Option<Self> {
         let Some(text) = value.get_ref().as_str() else {
@@ -313,6 +319,7 @@ impl TextSetting for Word {
 impl Setting for PathBuf {
     const EXPECTED: &'static str =
         "a path in quotes; a relative one counts from the folder of this file";
+    const BARE: bool = true;
     fn read(value: &Spanned<DeValue<'_>>, at: &mut Reading<'_>) -> Option<Self> {
         match value.get_ref().as_str() {
             None => at.wrong_type(value, <Self as Setting>::EXPECTED),
@@ -372,6 +379,7 @@ whole_number!(u16, u32, u64, usize);
 
 impl<T: Setting> Setting for Option<T> {
     const EXPECTED: &'static str = T::EXPECTED;
+    const BARE: bool = T::BARE;
     fn read(value: &Spanned<DeValue<'_>>, at: &mut Reading<'_>) -> Option<Self> {
         T::read(value, at).map(Some)
     }

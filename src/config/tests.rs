@@ -32,7 +32,7 @@ allow = ["127.0.0.0/8", "::1"]
 "#;
 
 fn parsed(text: &str) -> Loaded {
-    parse(Path::new("/etc/msrpd/msrpd.toml"), text)
+    parse(Path::new("/etc/msrpd/msrpd.toml"), text, &[])
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_good_file_is_read_into_types() {
 fn what_is_printed_reads_back_to_the_same() {
     let config = parsed(GOOD).config;
     let printed = print(&config);
-    let again = parse(Path::new("/elsewhere/printed.toml"), &printed);
+    let again = parse(Path::new("/elsewhere/printed.toml"), &printed, &[]);
     assert!(
         !again.problems.has_errors(),
         "{}\n{printed}",
@@ -76,7 +76,7 @@ fn what_is_printed_reads_back_to_the_same() {
 fn the_sample_file_is_good_and_has_every_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("msrpd.sample.toml");
     let sample = std::fs::read_to_string(&path).expect("the sample file");
-    let loaded = parse(&path, &sample);
+    let loaded = parse(&path, &sample, &[]);
     assert!(!loaded.problems.has_errors(), "{}", loaded.problems);
     // Optional keys stand there as comments: uncommented, the file still reads.
     let whole: String = sample
@@ -89,14 +89,17 @@ fn the_sample_file_is_good_and_has_every_key() {
             {
                 rest
             }
+            Some(rest) if rest.starts_with("[[") => rest,
             _ => line,
         })
         .collect::<Vec<_>>()
         .join("\n");
-    let loaded = parse(&path, &whole);
+    let loaded = parse(&path, &whole, &[]);
     assert!(!loaded.problems.has_errors(), "{}", loaded.problems);
     for key in keys() {
-        let written = key.replace("listen.", "listen[0].");
+        let written = key
+            .replace("listen.", "listen[0].")
+            .replace("extra.", "extra[0].");
         assert!(
             loaded.places.has(&written),
             "{key} is not in msrpd.sample.toml"
@@ -412,6 +415,128 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
         .map(|place| place.line)
         .collect();
     assert_eq!(lines, [4, 10, 16, 19], "{problems}");
+}
+
+/// The good file, and variables that stand before it.
+fn overridden(variables: &[(&str, &str)]) -> Loaded {
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    parse(Path::new("/etc/msrpd/msrpd.toml"), GOOD, &variables)
+}
+
+#[test]
+fn variables_of_the_environment_stand_before_the_file() {
+    let loaded = overridden(&[
+        ("MSRPD__AUTH__REALM", "1234"),
+        ("MSRPD__DIAL__ALLOW", "[\"10.0.0.0/8\"]"),
+        ("MSRPD__LIMITS__CONNECTIONS", "5_000"),
+        (
+            "MSRPD__LISTEN",
+            "[{ address = \"127.0.0.1:1\" }, { address = \"127.0.0.1:2\", transport = \"tcp\" }]",
+        ),
+        ("MSRPD__RELAY__DRAIN_TIMEOUT", "7s"),
+        ("MSRPD__RELAY__SIGNED_CONTENT_ONLY", "true"),
+        (
+            "MSRPD__TLS__EXTRA",
+            "[{ certificate = \"b.pem\", key = \"/b.key\" }]",
+        ),
+        ("MSRPD__TLS__KEY", "/run/secrets/key"),
+    ]);
+    assert!(!loaded.problems.has_errors(), "{}", loaded.problems);
+    let config = loaded.config;
+    let realm = config.auth.realm.expect("a realm");
+    assert_eq!(realm.as_str(), "1234", "a string needs no quotes");
+    assert_eq!(config.dial.allow.len(), 1);
+    assert_eq!(config.limits.connections, 5000);
+    assert_eq!(config.listen.len(), 2, "the whole list");
+    assert_eq!(config.listen[1].transport, Transport::Tcp);
+    assert_eq!(config.relay.drain_timeout, Duration::from_secs(7));
+    assert!(config.relay.signed_content_only);
+    assert_eq!(config.tls.key, Some(PathBuf::from("/run/secrets/key")));
+    assert_eq!(
+        config.tls.extra[0].certificate,
+        PathBuf::from("/etc/msrpd/b.pem"),
+        "relative to the file"
+    );
+}
+
+#[test]
+fn mistakes_in_variables_name_the_variable() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        (
+            "MSRPD__TLS__KEZ",
+            "x",
+            &[
+                "error: MSRPD__TLS__KEZ: this variable names no key",
+                "did you mean MSRPD__TLS__KEY?",
+            ],
+        ),
+        (
+            "MSRPD__NONSENSE",
+            "x",
+            &["error: MSRPD__NONSENSE: ", "MSRPD__SECTION__KEY"],
+        ),
+        (
+            "MSRPD__RELAY__WORKERS",
+            "many",
+            &[
+                "error: MSRPD__RELAY__WORKERS: relay.workers: ",
+                "a whole number",
+            ],
+        ),
+        (
+            "MSRPD__RELAY__WORKERS",
+            "1000",
+            &["error: MSRPD__RELAY__WORKERS: relay.workers: 1000 is out of range"],
+        ),
+        (
+            "MSRPD__RELAY__DRAIN_TIMEOUT",
+            "5",
+            &[
+                "error: MSRPD__RELAY__DRAIN_TIMEOUT: relay.drain_timeout: ",
+                "unit",
+            ],
+        ),
+        (
+            "MSRPD__AUTH__REALM",
+            "",
+            &["error: MSRPD__AUTH__REALM: auth.realm: "],
+        ),
+        (
+            "MSRPD__DIAL__ALLOW",
+            "10.0.0.0/8",
+            &[
+                "error: MSRPD__DIAL__ALLOW: dial.allow: ",
+                "a list in brackets",
+            ],
+        ),
+        (
+            "MSRPD__LISTEN",
+            "[{ adress = \"127.0.0.1:1\" }]",
+            &[
+                "error: MSRPD__LISTEN: listen[0].adress: unknown key",
+                "error: MSRPD__LISTEN: listen[0].address: missing",
+            ],
+        ),
+        (
+            "MSRPD__LISTEN",
+            "0.0.0.0:1",
+            &["error: MSRPD__LISTEN: listen: "],
+        ),
+        (
+            "MSRPD__AUTH__EXPIRES_MIN",
+            "90000",
+            &["error: MSRPD__AUTH__EXPIRES_MIN: auth.expires_min: 90000 is more than expires_max"],
+        ),
+    ];
+    for (name, value, words) in cases {
+        let problems = overridden(&[(name, value)]).problems.to_string();
+        for word in *words {
+            assert!(problems.contains(word), "no {word} in:\n{problems}");
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,8 @@ pub trait Visitor: Sized {
     /// A table `[name]`.
     fn section(&mut self, name: &'static str, about: &'static str, keys: impl FnOnce(&mut Self));
 
-    /// An array of tables `[[name]]`; each item starts as `T::default()`.
+    /// An array of tables `[[name]]`, or `[[section.name]]` if it comes last in a section; each item starts as
+    /// `T::default()`.
     fn sections<T: Default>(
         &mut self,
         name: &'static str,

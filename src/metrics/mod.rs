@@ -12,7 +12,7 @@ pub use labels::{
     TransportLabel,
 };
 pub use ledger::Ledger;
-pub use render::{ProcessMetrics, ShardSnapshot, forward_total, histograms_json, render};
+pub use render::{Facts, ProcessMetrics, ShardSnapshot, forward_total, histograms_json, render};
 
 /// Response and status codes that have a label of their own; all others count as `other`.
 pub(crate) const CODES: [u16; 13] = [

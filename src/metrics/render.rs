@@ -19,9 +19,20 @@ pub struct ShardSnapshot {
     pub numbers: Box<ShardMetrics>,
 }
 
+/// What is true of the process as a whole, until the next reload.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Our certificates' files, and when each expires.
+    pub certificates: Vec<(String, SystemTime)>,
+    /// Whether the settings in force are those of the file, as of the last reload.
+    pub reload_successful: bool,
+    /// When settings were last taken from the file.
+    pub reloaded: SystemTime,
+}
+
 /// Numbers of the process as a whole.
 pub struct ProcessMetrics {
-    pub certificate_expiry: Option<SystemTime>,
+    pub facts: Facts,
     /// Forward latency of the last 30 to 60 s.
     pub recent_forward: Histogram,
 }
@@ -65,6 +76,42 @@ impl Text {
         self.line(&format!("{name}_sum"), "", histogram.sum().as_secs_f64());
         self.line(&format!("{name}_count"), "", histogram.count());
     }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// As between the quotes of a label.
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+fn facts(text: &mut Text, facts: &Facts) {
+    let name = "tls_certificate_expiry_timestamp_seconds";
+    if !facts.certificates.is_empty() {
+        text.head(name, "gauge", "When our certificates expire.");
+    }
+    for (file, expiry) in &facts.certificates {
+        let label = format!("file=\"{}\"", escaped(file));
+        text.line(name, &label, unix_seconds(*expiry));
+    }
+    text.one(
+        "config_last_reload_successful",
+        "gauge",
+        "Whether the last reload took the file; 0: the settings before it are in force.",
+        u8::from(facts.reload_successful),
+    );
+    text.one(
+        "config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "When settings were last taken from the file.",
+        unix_seconds(facts.reloaded),
+    );
 }
 
 fn codes() -> impl Iterator<Item = (usize, String)> {
@@ -138,17 +185,7 @@ pub fn render(shards: &[ShardSnapshot], process: &ProcessMetrics) -> String {
     traffic(&mut text, shards);
     ledger(&mut text, shards);
     reasons(&mut text, shards);
-    if let Some(expiry) = process.certificate_expiry {
-        let seconds = expiry
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        text.one(
-            "tls_certificate_expiry_timestamp_seconds",
-            "gauge",
-            "When our certificate expires.",
-            seconds,
-        );
-    }
+    facts(&mut text, &process.facts);
     text.head("build_info", "gauge", "What runs here.");
     text.line(
         "build_info",

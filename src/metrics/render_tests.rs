@@ -10,7 +10,17 @@ use super::*;
 fn process(shards: &[ShardSnapshot]) -> ProcessMetrics {
     let recent = forward_total(shards);
     ProcessMetrics {
-        certificate_expiry: Some(UNIX_EPOCH + Duration::from_secs(1_900_000_000)),
+        facts: Facts {
+            certificates: vec![
+                (
+                    "/etc/relay.pem".to_owned(),
+                    UNIX_EPOCH + Duration::from_secs(1_900_000_000),
+                ),
+                ("odd \"name\"".to_owned(), UNIX_EPOCH),
+            ],
+            reload_successful: true,
+            reloaded: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        },
         recent_forward: recent,
     }
 }
@@ -72,8 +82,17 @@ fn the_numbers_of_all_shards_add_up() {
             1.0,
         ),
         (
-            "msrpd_tls_certificate_expiry_timestamp_seconds",
+            "msrpd_tls_certificate_expiry_timestamp_seconds{file=\"/etc/relay.pem\"}",
             1_900_000_000.0,
+        ),
+        (
+            r#"msrpd_tls_certificate_expiry_timestamp_seconds{file="odd \"name\""}"#,
+            0.0,
+        ),
+        ("msrpd_config_last_reload_successful", 1.0),
+        (
+            "msrpd_config_last_reload_success_timestamp_seconds",
+            1_800_000_000.0,
         ),
         ("msrpd_shard_up{shard=\"1\"}", 0.0),
         ("msrpd_shard_up{shard=\"2\"}", 1.0),

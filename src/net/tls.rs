@@ -1,6 +1,7 @@
 //! TLS: who we are, whom we believe, and sessions that turn records into octets and back
 //! without buffers of their own (`rustls::unbuffered`). The one door to rustls.
 
+mod choose;
 mod error;
 mod load;
 mod session;
@@ -9,15 +10,17 @@ mod tests;
 mod verify;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use error::TlsError;
-pub use load::TlsProblem;
+pub use load::{CertificateFiles, TlsProblem};
 pub use session::{ReadOutcome, TlsSession};
 
 /// How far the server that we dialled must prove whom we reached.
@@ -39,16 +42,24 @@ struct Inner {
     client: Arc<ClientConfig>,
     unverified: Arc<ClientConfig>,
     roots: Arc<RootCertStore>,
-    not_after: SystemTime,
+    certificates: Vec<Certificate>,
+}
+
+/// One of our own certificates.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    pub file: PathBuf,
+    /// When it expires.
+    pub not_after: SystemTime,
 }
 
 /// Sessions that dialled connections may resume: a few for each next hop.
 const RESUMABLE: usize = 1024;
 
 impl TlsContext {
-    /// When the certificate expires.
-    pub fn not_after(&self) -> SystemTime {
-        self.0.not_after
+    /// Our own certificates, the default one first.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.0.certificates
     }
 
     /// For an accepted connection.
@@ -102,16 +113,18 @@ fn ticketer() -> Result<Arc<dyn rustls::server::ProducesTickets>, rustls::Error>
 }
 
 fn context(
-    identity: Arc<rustls::sign::CertifiedKey>,
+    default: Arc<CertifiedKey>,
+    extra: &[Arc<CertifiedKey>],
     roots: Arc<RootCertStore>,
-    not_after: SystemTime,
+    certificates: Vec<Certificate>,
 ) -> Result<TlsContext, rustls::Error> {
     let provider = provider();
-    let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(identity));
+    let by_name = Arc::new(choose::ByName::new(default.clone(), extra));
+    let always = Arc::new(SingleCertAndKey::from(default));
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(verify::AnyClient::new(&provider)))
-        .with_cert_resolver(resolver.clone());
+        .with_cert_resolver(by_name);
     // Tickets instead of the default cache, which is small and behind a lock.
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     server.ticketer = ticketer()?;
@@ -129,7 +142,7 @@ fn context(
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(resolver.clone());
+            .with_client_cert_resolver(always.clone());
         config.resumption = Resumption::in_memory_sessions(RESUMABLE);
         Ok::<_, rustls::Error>(Arc::new(config))
     };
@@ -140,6 +153,6 @@ fn context(
         client: client_full,
         unverified,
         roots,
-        not_after,
+        certificates,
     })))
 }

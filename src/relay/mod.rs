@@ -65,7 +65,7 @@ pub use route::{Down, Request};
 pub use settings::{Settings, Start, VerifiedNames};
 
 // In what a shard hands to the machine, or gets from it: it needs no other room for them.
-pub use crate::auth::{NonceKeys, Users};
+pub use crate::auth::{NonceKeys, Settings as AuthSettings, Users};
 pub use crate::wire::Authority;
 
 use crate::auth::{Authenticator, NonceLedger};
@@ -161,10 +161,16 @@ impl Relay {
         }
     }
 
-    /// Other settings from now on; what is established stays.
-    pub fn reconfigure(&mut self, settings: Arc<Settings>, users: Arc<Users>) {
+    /// Other settings and users from now on; what is established stays.
+    pub fn reconfigure(
+        &mut self,
+        now: Instant,
+        settings: Arc<Settings>,
+        auth: Arc<AuthSettings>,
+        users: Arc<Users>,
+    ) {
         self.settings = settings;
-        self.auth.set_users(users);
+        self.auth.reconfigure(now, auth, users);
     }
 
     /// Other keys of nonces from now on.

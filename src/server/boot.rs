@@ -151,6 +151,7 @@ pub fn shard_settings(
     let own = bound.iter().copied().chain(admin).collect();
     shard::Settings {
         relay: Arc::new(config.relay_settings(ports, workers)),
+        auth: Arc::new(config.auth_settings()),
         users: prepared.users.clone(),
         nonce_keys: Arc::new(nonce_keys.in_farm(&prepared.farm_keys)),
         tls: prepared.tls.clone(),
@@ -171,7 +172,7 @@ fn start_shards(
     let workers = workers(config);
     let now = Instant::now();
     let auth = Authenticator::new(
-        Arc::new(config.auth_settings()),
+        settings.auth.clone(),
         settings.users.clone(),
         settings.nonce_keys.clone(),
     );

@@ -4,14 +4,16 @@
 //! problem is noted; the first does not hide the second.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::auth::{FarmKey, SharedSecret, Users, parse_farm_keys};
-use crate::config::{AdminAddress, Config, Loaded, Place, Places, Problems, Transport};
+use crate::config::{
+    self, AdminAddress, Config, Loaded, Place, Places, Problems, TextSetting, Transport,
+};
 use crate::net::listener;
-use crate::net::tls::{TlsContext, TlsProblem};
+use crate::net::tls::{CertificateFiles, TlsContext, TlsProblem};
 
 use super::descriptors;
 
@@ -65,13 +67,28 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     })
 }
 
-fn certificates(config: &Config, places: &Places, problems: &mut Problems) -> Option<TlsContext> {
+/// Certificates and authorities, as far as they are configured.
+pub fn certificates(
+    config: &Config,
+    places: &Places,
+    problems: &mut Problems,
+) -> Option<TlsContext> {
     let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else {
         return None;
     };
-    let context = match TlsContext::load(
-        certificate,
-        key,
+    let default = CertificateFiles { certificate, key };
+    let extra: Vec<CertificateFiles> = config
+        .tls
+        .extra
+        .iter()
+        .map(|extra| CertificateFiles {
+            certificate: &extra.certificate,
+            key: &extra.key,
+        })
+        .collect();
+    let context = match TlsContext::load_several(
+        default,
+        &extra,
         config.tls.peer_ca.as_deref(),
         &config.certified_names(),
     ) {
@@ -82,39 +99,59 @@ fn certificates(config: &Config, places: &Places, problems: &mut Problems) -> Op
                 let text = problem.what;
                 let (what, help) = text.split_once("; ").unwrap_or((&text, ""));
                 let file = problem.file.display();
-                problems.error(places.of(key), format!("{key}: {file}: {what}"), help);
+                problems.error(places.of(&key), format!("{key}: {file}: {what}"), help);
             }
             return None;
         }
     };
-    let left = context
-        .not_after()
-        .duration_since(SystemTime::now())
-        .unwrap_or_default();
-    if left < EXPIRY_NOTICE {
-        let days = left.as_secs() / 86_400;
-        let what = format!("tls.certificate: expires in {days} days");
-        problems.warning(
-            places.of("tls.certificate"),
-            what,
-            "renew it, then send SIGHUP",
-        );
+    let keys = extra_keys(config, "certificate");
+    let keys = std::iter::once("tls.certificate".to_owned()).chain(keys);
+    for (key, certificate) in keys.zip(context.certificates()) {
+        let left = certificate
+            .not_after
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        if left < EXPIRY_NOTICE {
+            let days = left.as_secs() / 86_400;
+            let what = format!("{key}: expires in {days} days");
+            let help = "renew it; a running relay takes the new file by itself";
+            problems.warning(places.of(&key), what, help);
+        }
+    }
+    let keys = extra_keys(config, "key").zip(config.tls.extra.iter().map(|extra| &extra.key));
+    for (key, file) in std::iter::once(("tls.key".to_owned(), key)).chain(keys) {
+        let help = "who has it can pose as this relay: chmod o-r";
+        readable_by_others(&key, file, places.of(&key), help, problems);
     }
     Some(context)
 }
 
+fn extra_keys(config: &Config, name: &'static str) -> impl Iterator<Item = String> {
+    (0..config.tls.extra.len()).map(move |index| format!("tls.extra[{index}].{name}"))
+}
+
 /// The key that names the file in question.
-fn tls_key(problem: &TlsProblem, config: &Config) -> &'static str {
-    let is = |path: &Option<std::path::PathBuf>| path.as_ref() == Some(&problem.file);
-    if is(&config.tls.certificate) {
-        "tls.certificate"
-    } else if is(&config.tls.key) {
-        "tls.key"
-    } else if is(&config.tls.peer_ca) {
-        "tls.peer_ca"
-    } else {
-        "tls"
+fn tls_key(problem: &TlsProblem, config: &Config) -> String {
+    let tls = &config.tls;
+    let is = |path: &Option<PathBuf>| path.as_ref() == Some(&problem.file);
+    if is(&tls.certificate) {
+        return "tls.certificate".to_owned();
     }
+    if is(&tls.key) {
+        return "tls.key".to_owned();
+    }
+    if is(&tls.peer_ca) {
+        return "tls.peer_ca".to_owned();
+    }
+    for (index, extra) in tls.extra.iter().enumerate() {
+        if extra.certificate == problem.file {
+            return format!("tls.extra[{index}].certificate");
+        }
+        if extra.key == problem.file {
+            return format!("tls.extra[{index}].key");
+        }
+    }
+    "tls".to_owned()
 }
 
 fn users(config: &Config, places: &Places, problems: &mut Problems) -> Option<Arc<Users>> {
@@ -145,7 +182,10 @@ fn listed_users(config: &Config, places: &Places, problems: &mut Problems) -> Op
     let help = "its hashes are as good as passwords: chmod o-r";
     readable_by_others("auth.htdigest", path, place, help, problems);
     match Users::parse(&text) {
-        Ok(users) => Some(users),
+        Ok(users) => {
+            useless(config, places, &users, problems);
+            Some(users)
+        }
         Err(errors) => {
             for error in errors {
                 let line = Place {
@@ -157,6 +197,28 @@ fn listed_users(config: &Config, places: &Places, problems: &mut Problems) -> Op
             }
             None
         }
+    }
+}
+
+/// What nobody in the users' file could answer.
+fn useless(config: &Config, places: &Places, users: &Users, problems: &mut Problems) {
+    let Some(realm) = config.auth.realm.as_ref().map(|realm| realm.as_str()) else {
+        return;
+    };
+    let offered = &config.auth.algorithms;
+    let can = |algorithm: &config::Algorithm| users.any_in(realm, (*algorithm).into());
+    if !offered.iter().any(can) {
+        let what = format!("auth.realm: no user in the users' file can AUTH in realm `{realm}`");
+        let help =
+            "the second field of its lines is the realm; `msrpd passwd FILE REALM USER` writes one";
+        problems.warning(places.of("auth.realm"), what, help);
+        return;
+    }
+    for algorithm in offered.iter().filter(|algorithm| !can(algorithm)) {
+        let name = algorithm.text();
+        let what = format!("auth.algorithms: no user in the users' file has a {name} hash");
+        let help = "clients that choose it cannot AUTH; add lines for it, or do not offer it";
+        problems.warning(places.of("auth.algorithms"), what, help);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::net::names::Names;
 
 use super::boot::{self, Booted};
 use super::scrape::Scraper;
-use super::{CUT_SHORT, OK, WRONG, drain, reload};
+use super::{CUT_SHORT, OK, WRONG, drain, reload, watched};
 
 /// Serves until a signal ends it; returns the process's exit code.
 pub fn serve(booted: Booted) -> u8 {
@@ -38,13 +38,12 @@ pub fn serve(booted: Booted) -> u8 {
         let admin_address = admin
             .as_ref()
             .and_then(|listener| listener.local_addr().ok());
-        let (expiry, certificate_expiry) =
-            watch::channel(settings.tls.as_ref().map(|tls| tls.not_after()));
+        let (facts, known) = watch::channel(reload::facts(&settings));
         tokio::task::spawn(Scraper::new(mesh.clone()).run(requests));
         if let Some(listener) = admin {
             tokio::task::spawn(admin::serve(
                 listener,
-                admin::State::new(scrapes, ready, certificate_expiry),
+                admin::State::new(scrapes, ready, known),
             ));
         }
         let mut reloader = reload::Reloader {
@@ -53,15 +52,19 @@ pub fn serve(booted: Booted) -> u8 {
             bound: bound.clone(),
             admin: admin_address,
             level,
-            nonce_keys: settings.nonce_keys.clone(),
-            expiry,
+            facts,
+            watched: watched::Watched::new(&config),
+            settings,
         };
         let work = async {
             announce(&config, &bound, admin_address, boot::workers(&config));
             loop {
-                match signals.next().await {
-                    Wish::Reload => reloader.reload(&mesh).await,
-                    Wish::End(name) => break tracing::info!(signal = name, "draining"),
+                tokio::select! {
+                    wish = signals.next() => match wish {
+                        Wish::Reload => reloader.reload(&mesh).await,
+                        Wish::End(name) => break tracing::info!(signal = name, "draining"),
+                    },
+                    () = tokio::time::sleep(watched::LOOK) => reloader.look(&mesh).await,
                 }
             }
             let _ = readiness.send(false);

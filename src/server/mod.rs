@@ -15,6 +15,7 @@ mod mint;
 mod passwd;
 mod reload;
 mod scrape;
+mod watched;
 
 use std::path::Path;
 use std::process::ExitCode;

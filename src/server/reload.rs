@@ -1,6 +1,7 @@
 //! SIGHUP: the file is read again as a whole, and either all of it takes effect or nothing.
 //!
-//! What only a restart can change keeps its old value, and that is said.
+//! What only a restart can change keeps its old value, and that is said. Certificates are taken without a signal too, as
+//! soon as their files change: who renews them need not know about us.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,62 +10,110 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-use crate::auth::NonceKeys;
-use crate::config::{self, Config, Loaded};
-use crate::shard::{Mesh, ShardMessage};
+use crate::config::{self, Config, Places, Problems};
+use crate::metrics::Facts;
+use crate::shard::{self, Mesh, ShardMessage};
 
-use super::check;
+use super::check::{self, Prepared};
+use super::watched::Watched;
 use super::{boot, drain, log};
 
 /// The settings in force and where they came from.
 pub struct Reloader {
     pub path: PathBuf,
     pub config: Config,
+    pub settings: Arc<shard::Settings>,
     pub bound: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub level: log::Level,
-    pub nonce_keys: Arc<NonceKeys>,
-    /// When the certificate expires, for the metrics.
-    pub expiry: watch::Sender<Option<SystemTime>>,
+    pub watched: Watched,
+    /// For the metrics.
+    pub facts: watch::Sender<Facts>,
+}
+
+/// What the metrics say after `settings` were taken.
+pub fn facts(settings: &shard::Settings) -> Facts {
+    Facts {
+        certificates: expiries(settings),
+        reload_successful: true,
+        reloaded: SystemTime::now(),
+    }
+}
+
+fn expiries(settings: &shard::Settings) -> Vec<(String, SystemTime)> {
+    let certificates = settings.tls.iter().flat_map(|tls| tls.certificates());
+    certificates
+        .map(|own| (own.file.display().to_string(), own.not_after))
+        .collect()
 }
 
 impl Reloader {
     /// Reads the file again and gives every shard what is new.
     pub async fn reload(&mut self, mesh: &Mesh) {
-        let mut loaded = config::load(&self.path);
-        let prepared = check::prepare(&mut loaded);
-        let Loaded {
-            config: mut new,
-            problems,
-            ..
-        } = loaded;
-        for problem in problems.iter() {
-            tracing::warn!("{problem}");
-        }
-        let Some(prepared) = prepared else {
+        let Some((new, prepared, watched)) = self.read() else {
             tracing::error!(file = %self.path.display(), "not reloaded: the file has errors, the old settings stay");
+            self.facts
+                .send_modify(|facts| facts.reload_successful = false);
             return;
         };
-        for key in self.keep_what_needs_a_restart(&mut new) {
-            tracing::warn!(key, "changed in the file; takes effect with a restart only");
-        }
         let workers = usize::from(mesh.shards());
         let settings = Arc::new(boot::shard_settings(
             &new,
             &prepared,
-            &self.nonce_keys,
+            &self.settings.nonce_keys,
             &self.bound,
             self.admin,
             workers,
         ));
-        self.nonce_keys = settings.nonce_keys.clone();
         drain::tell_all(mesh, || ShardMessage::Reload(settings.clone())).await;
         self.level.set(&new.log);
-        let _ = self
-            .expiry
-            .send(settings.tls.as_ref().map(|tls| tls.not_after()));
+        self.facts.send_replace(facts(&settings));
+        self.settings = settings;
+        self.watched = watched;
         self.config = new;
         tracing::info!(file = %self.path.display(), "reloaded");
+    }
+
+    /// The file as a whole, with the old values where a restart is needed. `None` if anything is wrong; it is logged.
+    fn read(&self) -> Option<(Config, Prepared, Watched)> {
+        let mut loaded = config::load(&self.path);
+        let watched = Watched::new(&loaded.config);
+        let mut prepared = check::prepare(&mut loaded);
+        let kept = self.keep_what_needs_a_restart(&mut loaded.config);
+        if prepared.is_some() && !kept.is_empty() {
+            // The values kept have to fit to the rest: the certificate to the old hosts.
+            loaded.problems = Problems::new(&self.path);
+            prepared = check::prepare(&mut loaded);
+        }
+        say(&loaded.problems);
+        let prepared = prepared?;
+        for key in kept {
+            tracing::warn!(key, "changed in the file; takes effect with a restart only");
+        }
+        Some((loaded.config, prepared, watched))
+    }
+
+    /// Takes certificates whose files have changed. To be called from time to time.
+    pub async fn look(&mut self, mesh: &Mesh) {
+        if !self.watched.changed() {
+            return;
+        }
+        let mut problems = Problems::new(&self.path);
+        let tls = check::certificates(&self.config, &Places::default(), &mut problems);
+        say(&problems);
+        if tls.is_none() {
+            tracing::error!("certificates have changed and are not taken; the old ones stay");
+            return;
+        }
+        let settings = Arc::new(shard::Settings {
+            tls,
+            ..(*self.settings).clone()
+        });
+        drain::tell_all(mesh, || ShardMessage::Reload(settings.clone())).await;
+        self.facts
+            .send_modify(|facts| facts.certificates = expiries(&settings));
+        self.settings = settings;
+        tracing::info!("certificates have changed and are taken");
     }
 
     fn keep_what_needs_a_restart(&self, new: &mut Config) -> Vec<&'static str> {
@@ -83,12 +132,16 @@ impl Reloader {
         keep!("listen", listen);
         keep!("admin.address", admin.address);
         keep!("dns.nameservers", dns.nameservers);
-        keep!("auth.realm", auth.realm);
-        keep!("auth.realms", auth.realms);
-        keep!("auth.algorithms", auth.algorithms);
-        keep!("auth.nonce_lifetime", auth.nonce_lifetime);
-        keep!("auth.disabled", auth.disabled);
         keep!("log.format", log.format);
         kept
+    }
+}
+
+fn say(problems: &Problems) {
+    for problem in problems.iter() {
+        match problem.severity {
+            config::Severity::Error => tracing::error!("{problem}"),
+            config::Severity::Warning => tracing::warn!("{problem}"),
+        }
     }
 }

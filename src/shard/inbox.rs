@@ -46,10 +46,12 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
             });
         }
         ShardMessage::Reload(settings) => {
-            shard
-                .relay
-                .borrow_mut()
-                .reconfigure(settings.relay.clone(), settings.users.clone());
+            shard.relay.borrow_mut().reconfigure(
+                now,
+                settings.relay.clone(),
+                settings.auth.clone(),
+                settings.users.clone(),
+            );
             shard
                 .relay
                 .borrow_mut()

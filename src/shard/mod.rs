@@ -30,7 +30,7 @@ use crate::net::address::DialPolicy;
 use crate::net::dial::Resolver;
 use crate::net::tls::TlsContext;
 use crate::net::uring::Buffers;
-use crate::relay::{self, ConnectionKey, NonceKeys, Relay, ShardId, Users};
+use crate::relay::{self, AuthSettings, ConnectionKey, NonceKeys, Relay, ShardId, Users};
 
 use mesh::{Mailbox, Outbox};
 use socket::Socket;
@@ -39,6 +39,7 @@ use socket::Socket;
 #[derive(Clone)]
 pub struct Settings {
     pub relay: Arc<relay::Settings>,
+    pub auth: Arc<AuthSettings>,
     pub users: Arc<Users>,
     pub nonce_keys: Arc<NonceKeys>,
     pub tls: Option<TlsContext>,

@@ -7,6 +7,7 @@ mod crossing;
 mod draining;
 mod isolation;
 mod pair;
+mod reloading;
 
 // The world of the conformance suite; not all of it is needed here.
 #[allow(dead_code)]

@@ -163,6 +163,139 @@ fn mistakes_in_the_file_are_found() {
         ),
         ("[log]", "[log]\nlevel = 3", &["log.level: found a number"]),
         (
+            "\"127.0.0.1:0\"\ntransport = \"tls\"\n[[listen]]\naddress = \"127.0.0.1:0\"",
+            "\"127.0.0.1:29855\"\ntransport = \"tls\"\n[[listen]]\naddress = \"127.0.0.1:29855\"",
+            &[
+                "msrpd.toml:10:1: listen[1].address: 127.0.0.1:29855 is listened on already",
+                "remove one of the two",
+            ],
+        ),
+        (
+            "\"127.0.0.1:0\"\ntransport = \"tls\"\n[[listen]]\naddress = \"127.0.0.1:0\"",
+            "\"0.0.0.0:29855\"\ntransport = \"tls\"\n[[listen]]\naddress = \"127.0.0.1:29855\"",
+            &["listen[1].address: 0.0.0.0:29855 and 127.0.0.1:29855 overlap"],
+        ),
+        (
+            "\"tls\"",
+            "\"tls\"\nadvertise_port = 0",
+            &["msrpd.toml:9:1: listen[0].advertise_port: 0 is no port"],
+        ),
+        (
+            "\"127.0.0.1:0\"",
+            "\"127.0.0.1:70000\"",
+            &["msrpd.toml:7:11: listen[0].address: `70000` is no port"],
+        ),
+        (
+            "\"127.0.0.1:0\"",
+            "\"localhost:2855\"",
+            &["msrpd.toml:7:11: listen[0].address: `localhost` is no IP address"],
+        ),
+        (
+            "[[listen]]",
+            "[listen]",
+            &[
+                "msrpd.toml:6:2: listen: there may be several",
+                "two brackets",
+            ],
+        ),
+        (
+            "relay.example.com",
+            "relay.example.com:2855",
+            &["msrpd.toml:2:10: relay.hosts: the port `2855` does not belong"],
+        ),
+        (
+            "relay.example.com",
+            "msrps://relay.example.com",
+            &["msrpd.toml:2:10: relay.hosts: `msrps://relay.example.com` is a URI"],
+        ),
+        (
+            "\"relay.example.com\"",
+            "\"relay.example.com\", \"relay.example.com\"",
+            &["relay.hosts: `relay.example.com` stands there twice"],
+        ),
+        (
+            "workers = 2",
+            "workers = -2",
+            &["msrpd.toml:4:11: relay.workers: -2 is out of range"],
+        ),
+        (
+            "workers = 2",
+            "workers = 2\nworkers = 3",
+            &["msrpd.toml:5:1: syntax: duplicate key"],
+        ),
+        (
+            "domains = [\"example.com\"]",
+            "domains = \"example.com\"",
+            &[
+                "msrpd.toml:3:11: relay.domains: found a string",
+                "a list in brackets",
+            ],
+        ),
+        (
+            "[relay]",
+            "level = \"info\"\n[relay]",
+            &[
+                "msrpd.toml:1:1: level: this key stands outside its section",
+                "[log]",
+            ],
+        ),
+        (
+            "[admin]",
+            "[limits]\nconnections = 100\nunauthenticated = 200\n[admin]",
+            &["msrpd.toml:21:1: limits.unauthenticated: 200 is more than connections, 100"],
+        ),
+        (
+            "[admin]",
+            "[limits]\nqueued_octets_per_session = 12\n[admin]",
+            &["limits.queued_octets_per_session: 12 is out of range"],
+        ),
+        (
+            "[admin]",
+            "[dial]\nallow = [\"10.0.0.0/33\"]\n[admin]",
+            &[
+                "msrpd.toml:20:10: dial.allow: `10.0.0.0/33` is no network",
+                "CIDR",
+            ],
+        ),
+        (
+            "[admin]",
+            "[peers]\nallow = [\"b.example.com\"]\nblock = [\"b.example.com\"]\n[admin]",
+            &["msrpd.toml:21:1: peers.block: `b.example.com` is in peers.allow too"],
+        ),
+        (
+            "htdigest =",
+            "expires_default = 90000\nhtdigest =",
+            &["msrpd.toml:18:1: auth.expires_default: 90000 is not between"],
+        ),
+        (
+            "htdigest =",
+            "algorithms = [\"MD5\", \"SHA-256\"]\nhtdigest =",
+            &["auth.algorithms: MD5 stands before SHA-256"],
+        ),
+        (
+            "htdigest =",
+            "algorithms = [\"SHA-1\"]\nhtdigest =",
+            &["msrpd.toml:18:15: auth.algorithms: `SHA-1`", "SHA-256"],
+        ),
+        (
+            "[log]\nformat = \"text\"",
+            "[log]\nformat = \"xml\"",
+            &["log.format: `xml`", "json"],
+        ),
+        (
+            "[auth]",
+            "[[tls.extra]]\ncertificate = \"extra.pem\"\n[auth]",
+            &["tls.extra[0].key: missing"],
+        ),
+        (
+            "[auth]",
+            "[[tls.extra]]\ncertificate = \"relay.pem\"\nkey = \"relay.key\"\n[auth]",
+            &[
+                "msrpd.toml:17:1: tls.extra[0].certificate: ",
+                "is named already",
+            ],
+        ),
+        (
             "\"127.0.0.1:0\"\n[log]",
             "\"192.0.2.77:9855\"\n[log]",
             &["admin.address: cannot listen on 192.0.2.77:9855"],
@@ -235,6 +368,47 @@ fn mistakes_in_the_files_it_names_are_found() {
     );
     finds(
         |place| {
+            std::fs::remove_file(place.path("relay.pem")).expect("removed");
+            std::fs::create_dir(place.path("relay.pem")).expect("a folder");
+        },
+        &["msrpd.toml:13:1: tls.certificate:", "cannot be read"],
+    );
+    finds(
+        |place| {
+            let key = place.read("relay.key");
+            place.write("relay.key", &key.replace("PRIVATE", "ENCRYPTED PRIVATE"));
+        },
+        &["msrpd.toml:14:1: tls.key:", "without a passphrase"],
+    );
+    let extra = "[[tls.extra]]\ncertificate = \"extra.pem\"\nkey = \"extra.key\"\n[auth]";
+    finds(
+        |place| place.change("[auth]", extra),
+        &[
+            "msrpd.toml:17:1: tls.extra[0].certificate:",
+            "msrpd.toml:18:1: tls.extra[0].key:",
+        ],
+    );
+    finds(
+        |place| {
+            place.change("[auth]", extra);
+            place.write("extra.pem", &place.leaf(&["example.com"], |_| {}).0);
+            place.write("extra.key", &place.leaf(&["example.com"], |_| {}).1);
+        },
+        &["msrpd.toml:18:1: tls.extra[0].key:", "does not belong"],
+    );
+    finds(
+        |place| {
+            place.change("[auth]", extra);
+            let (certificate, key) = place.leaf(&["example.com"], |params| {
+                params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+            });
+            place.write("extra.pem", &certificate);
+            place.write("extra.key", &key);
+        },
+        &["msrpd.toml:17:1: tls.extra[0].certificate:", "expired"],
+    );
+    finds(
+        |place| {
             place.write(
                 "users.htdigest",
                 "# staff\nalice:example.com\n\nbob:example.com:12\n",
@@ -278,6 +452,46 @@ fn mistakes_in_the_farm_key_file_are_found() {
     let (code, text) = place.check();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("auth.farm_key_file: everybody"), "{text}");
+}
+
+#[test]
+fn keys_come_from_the_environment_too_and_errors_name_the_variable() {
+    let place = Place::new();
+    let check = |name: &str, value: &str| {
+        let mut command = place.msrpd(&["check", "--config", "msrpd.toml"]);
+        said(&command.env(name, value).output().expect("msrpd runs"))
+    };
+    let (code, text) = check("MSRPD__TLS__KEY", "elsewhere.key");
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("error: MSRPD__TLS__KEY: tls.key: ") && text.contains("elsewhere.key"),
+        "{text}"
+    );
+    let (code, text) = check("MSRPD__RELAY__WORKERS", "many");
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("error: MSRPD__RELAY__WORKERS: relay.workers: "),
+        "{text}"
+    );
+    let (code, text) = check("MSRPD__RELAY__WORKER", "1");
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("did you mean MSRPD__RELAY__WORKERS?"),
+        "{text}"
+    );
+    // As systemd hands a secret out: a file in a folder that the unit does not know beforehand.
+    std::fs::rename(place.path("relay.key"), place.path("credential")).expect("moved");
+    assert_eq!(place.check().0, Some(1));
+    let (code, text) = check("MSRPD__TLS__KEY", "credential");
+    assert_eq!(code, Some(0), "{text}");
+    let mut command = place.msrpd(&["config", "--config", "msrpd.toml"]);
+    let printed = command.env("MSRPD__TLS__KEY", "credential").output();
+    let (code, text) = said(&printed.expect("msrpd runs"));
+    assert_eq!(code, Some(0));
+    assert!(text.contains("/credential\""), "{text}");
+    let key = place.read("credential");
+    let secret = key.lines().nth(1).expect("a key");
+    assert!(!text.contains(secret), "no secret is printed");
 }
 
 #[test]
@@ -358,6 +572,50 @@ fn warnings_do_not_fail() {
         text.contains("warning: ")
             && text.contains("chmod o-r")
             && text.contains("good, 1 warning"),
+        "{text}"
+    );
+    let cases: &[(&str, &str, &str)] = &[
+        (
+            "relay.example.com",
+            "localhost",
+            "relay.hosts: `localhost` in Use-Path",
+        ),
+        (
+            "realm = \"example.com\"",
+            "realm = \"other\"",
+            "auth.realm: no user",
+        ),
+        (
+            "htdigest =",
+            "algorithms = [\"SHA-256\", \"MD5\"]\nhtdigest =",
+            "auth.algorithms: no user in the users' file has a SHA-256 hash",
+        ),
+        (
+            "htdigest = \"users.htdigest\"\n",
+            "",
+            "auth.htdigest: no users' file",
+        ),
+        (
+            "[admin]",
+            "[dial]\nconnect_timeout = \"29s\"\n[admin]",
+            "dial.connect_timeout: close",
+        ),
+    ];
+    for (old, new, words) in cases {
+        let place = Place::new();
+        place.certify(&[HOST, "localhost"], |_| {});
+        place.change(old, new);
+        let (code, text) = place.check();
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains(words) && text.contains("warning: "), "{text}");
+    }
+    let place = Place::new();
+    let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(90_000);
+    place.certify(&[HOST], |params| params.not_after = tomorrow.into());
+    let (code, text) = place.check();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("tls.certificate: expires in 1 days"),
         "{text}"
     );
 }

@@ -134,6 +134,13 @@ fn sighup_reads_everything_again_or_nothing() {
     place.write("relay.pem", "spoilt");
     running.signal(Signal::HUP);
     let line = running.log_line("not reloaded");
+    let successful = |running: &super::place::Running, value: u8| {
+        let line = format!("\nmsrpd_config_last_reload_successful {value}\n");
+        let metrics = running.get("/metrics");
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+        assert!(metrics.contains("\nmsrpd_config_last_reload_success_timestamp_seconds "));
+    };
+    successful(&running, 0);
     assert!(line.contains("ERROR"), "{line}");
     assert!(
         running.log().contains("tls.certificate"),
@@ -141,6 +148,23 @@ fn sighup_reads_everything_again_or_nothing() {
         running.log()
     );
     assert_eq!(expiry(&running), after, "the old one stays");
+    place.certify(&[HOST], |_| {});
+    place.change("[[listen]]\naddress", "[[listen]]\nadress");
+    running.signal(Signal::HUP);
+    running.log_line("listen[0].adress: unknown key");
+    successful(&running, 0);
+    place.change("adress", "address");
+    running.signal(Signal::HUP);
+    let begun = Instant::now();
+    while running.log().matches(" reloaded").count() < 2 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{}",
+            running.log()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    successful(&running, 1);
     running.signal(Signal::TERM);
     assert_eq!(running.ended(Duration::from_secs(3)).code(), Some(0));
 }

@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::TlsContext;
+use super::{Certificate, TlsContext};
 
 /// What is wrong with a file, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +40,14 @@ fn problem(file: &Path, what: impl Into<String>) -> TlsProblem {
     }
 }
 
+/// A certificate chain and its key.
+#[derive(Clone, Copy)]
+pub struct CertificateFiles<'a> {
+    /// PEM, leaf first.
+    pub certificate: &'a Path,
+    pub key: &'a Path,
+}
+
 impl TlsContext {
     /// Reads certificate chain (leaf first), key and authorities, and checks that they fit
     /// together and cover `hosts` now (TLS-01). Without `peer_ca` the system's roots count.
@@ -49,45 +57,105 @@ impl TlsContext {
         peer_ca: Option<&Path>,
         hosts: &[String],
     ) -> Result<Self, Vec<TlsProblem>> {
+        Self::load_several(CertificateFiles { certificate, key }, &[], peer_ca, hosts)
+    }
+
+    /// The same with further certificates, which clients get that ask for a name of theirs
+    /// (TLS-04). The default one has to cover the first of `hosts`, which goes into Use-Path; each
+    /// other one may be covered by any.
+    pub fn load_several(
+        default: CertificateFiles<'_>,
+        extra: &[CertificateFiles<'_>],
+        peer_ca: Option<&Path>,
+        hosts: &[String],
+    ) -> Result<Self, Vec<TlsProblem>> {
         let mut problems = Vec::new();
-        let chain = collect(read_chain(certificate), &mut problems);
-        let private = collect(read_key(key), &mut problems);
+        let all = std::iter::once(&default).chain(extra);
+        let identities: Vec<Option<Identity>> =
+            all.map(|files| identity(files, &mut problems)).collect();
         let roots = collect(read_roots(peer_ca), &mut problems);
-        let mut not_after = UNIX_EPOCH;
-        if let Some(chain) = &chain {
-            match check_leaf(certificate, &chain[0], hosts) {
-                Ok(until) => not_after = until,
-                Err(found) => problems.extend(found),
-            }
+        // What could not be read might have covered them.
+        if identities.iter().all(Option::is_some) {
+            let identities: Vec<&Identity> = identities.iter().flatten().collect();
+            problems.extend(uncovered(default.certificate, &identities, hosts));
         }
-        let (Some(chain), Some(private), Some(roots)) = (chain, private, roots) else {
+        let identities: Option<Vec<Identity>> = identities.into_iter().collect();
+        let (Some(identities), Some(roots), true) = (identities, roots, problems.is_empty()) else {
             return Err(problems);
         };
-        let identity = CertifiedKey::from_der(chain, private, &super::provider()).map_err(|error| {
-            vec![problem(
-                key,
-                format!(
-                    "this key does not belong to the certificate in {} ({error}); give the key that the certificate was made for",
-                    certificate.display()
-                ),
-            )]
-        });
-        match identity {
-            Err(found) => {
-                problems.extend(found);
-                Err(problems)
-            }
-            Ok(_) if !problems.is_empty() => Err(problems),
-            Ok(identity) => {
-                super::context(Arc::new(identity), Arc::new(roots), not_after).map_err(|error| {
-                    vec![problem(
-                        certificate,
-                        format!("TLS cannot be set up: {error}"),
-                    )]
-                })
-            }
+        let (keys, certificates): (Vec<_>, Vec<_>) = identities
+            .into_iter()
+            .map(|identity| (Arc::new(identity.key), identity.certificate))
+            .unzip();
+        let (first, others) = keys.split_first().expect("the default one at least");
+        super::context(first.clone(), others, Arc::new(roots), certificates).map_err(|error| {
+            let what = format!("TLS cannot be set up: {error}");
+            vec![problem(default.certificate, what)]
+        })
+    }
+}
+
+/// A certificate that may be used, with its key.
+struct Identity {
+    key: CertifiedKey,
+    certificate: Certificate,
+}
+
+impl Identity {
+    fn covers(&self, host: &str) -> bool {
+        let leaf = self.key.cert.first();
+        leaf.and_then(|leaf| EndEntityCert::try_from(leaf).ok())
+            .zip(ServerName::try_from(host).ok())
+            .is_some_and(|(leaf, name)| leaf.verify_is_valid_for_subject_name(&name).is_ok())
+    }
+}
+
+fn identity(files: &CertificateFiles<'_>, problems: &mut Vec<TlsProblem>) -> Option<Identity> {
+    let CertificateFiles { certificate, key } = *files;
+    let chain = collect(read_chain(certificate), problems);
+    let private = collect(read_key(key), problems);
+    let chain = chain?;
+    let not_after = match check_dates(certificate, &chain[0]) {
+        Ok(not_after) => Some(not_after),
+        Err(found) => {
+            problems.push(found);
+            None
+        }
+    };
+    let key = CertifiedKey::from_der(chain, private?, &super::provider()).map_err(|error| {
+        problem(
+            key,
+            format!(
+                "this key does not belong to the certificate in {} ({error}); give the key that the certificate was made for",
+                certificate.display()
+            ),
+        )
+    });
+    let key = collect(key, problems)?;
+    let certificate = Certificate {
+        file: certificate.to_owned(),
+        not_after: not_after?,
+    };
+    Some(Identity { key, certificate })
+}
+
+/// Names of ours that no certificate has, or the first one not the default certificate.
+fn uncovered(default: &Path, identities: &[&Identity], hosts: &[String]) -> Vec<TlsProblem> {
+    let mut problems = Vec::new();
+    for (index, host) in hosts.iter().enumerate() {
+        let may_cover = if index == 0 {
+            &identities[..1]
+        } else {
+            identities
+        };
+        if !may_cover.iter().any(|identity| identity.covers(host)) {
+            problems.push(problem(
+                default,
+                format!("the certificate does not cover {host}: its subjectAltName must hold every name of relay.hosts"),
+            ));
         }
     }
+    problems
 }
 
 fn collect<T>(result: Result<T, TlsProblem>, problems: &mut Vec<TlsProblem>) -> Option<T> {
@@ -152,61 +220,34 @@ fn read_roots(file: Option<&Path>) -> Result<RootCertStore, TlsProblem> {
     Ok(roots)
 }
 
-/// Dates and names of our own certificate.
-fn check_leaf(
-    file: &Path,
-    leaf: &CertificateDer<'_>,
-    hosts: &[String],
-) -> Result<SystemTime, Vec<TlsProblem>> {
-    let mut problems = Vec::new();
+/// Dates of our own certificate; when it expires.
+fn check_dates(file: &Path, leaf: &CertificateDer<'_>) -> Result<SystemTime, TlsProblem> {
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| {
-        vec![problem(
+        problem(
             file,
             format!("the first certificate cannot be read: {error}"),
-        )]
+        )
+    })?;
+    EndEntityCert::try_from(leaf).map_err(|error| {
+        problem(
+            file,
+            format!("the first certificate cannot be used: {error}"),
+        )
     })?;
     let validity = parsed.validity();
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_secs() as i64);
     if now > validity.not_after.timestamp() {
-        problems.push(problem(
-            file,
-            format!(
-                "the certificate expired on {}; renew it",
-                validity.not_after
-            ),
-        ));
+        let until = validity.not_after;
+        let what = format!("the certificate expired on {until}; renew it");
+        return Err(problem(file, what));
     }
     if now < validity.not_before.timestamp() {
-        problems.push(problem(
-            file,
-            format!(
-                "the certificate is not valid before {}; check the clock",
-                validity.not_before
-            ),
-        ));
-    }
-    let certificate = EndEntityCert::try_from(leaf).map_err(|error| {
-        vec![problem(
-            file,
-            format!("the first certificate cannot be used: {error}"),
-        )]
-    })?;
-    for host in hosts {
-        let covered = ServerName::try_from(host.as_str())
-            .is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok());
-        if !covered {
-            problems.push(problem(
-                file,
-                format!("the certificate does not cover {host}: its subjectAltName must hold every name of relay.hosts"),
-            ));
-        }
+        let from = validity.not_before;
+        let what = format!("the certificate is not valid before {from}; check the clock");
+        return Err(problem(file, what));
     }
     let not_after = u64::try_from(validity.not_after.timestamp()).unwrap_or(0);
-    if problems.is_empty() {
-        Ok(UNIX_EPOCH + Duration::from_secs(not_after))
-    } else {
-        Err(problems)
-    }
+    Ok(UNIX_EPOCH + Duration::from_secs(not_after))
 }

@@ -215,6 +215,13 @@ impl TlsSession {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// The certificate that the other side has shown.
+    #[cfg(test)]
+    pub(super) fn peer_leaf(&self) -> Option<Vec<u8>> {
+        let chain = self.common().peer_certificates()?;
+        chain.first().map(|leaf| leaf.to_vec())
+    }
+
     /// Memory held for what could not be processed yet.
     pub fn held_octets(&self) -> usize {
         self.carry.capacity()

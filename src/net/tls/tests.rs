@@ -646,7 +646,7 @@ fn files_that_do_not_fit_are_refused() {
     let context = authority
         .load(&good, &["relay.example", "a.farm.example", "127.0.0.1"])
         .unwrap();
-    assert!(context.not_after() > std::time::SystemTime::now());
+    assert!(context.certificates()[0].not_after > std::time::SystemTime::now());
 
     let text = |files: &Files, hosts: &[&str]| {
         let problems = authority.load(files, hosts).unwrap_err();
@@ -734,4 +734,66 @@ fn octets_after_a_close_notify_are_not_kept() {
         assert!(outcome.close_notify);
         assert_eq!(link.server.held_octets(), 0);
     }
+}
+
+/// The certificate that a client which asks for `name` is shown.
+fn shown(server: &TlsContext, client: &TlsContext, name: &str) -> Vec<u8> {
+    let client = client.client(name, ClientVerify::Unverified).unwrap();
+    let mut link = Link::new(client, server.server());
+    link.handshake(usize::MAX).unwrap();
+    link.client.peer_leaf().unwrap()
+}
+
+#[test]
+fn tls_04_the_name_asked_for_chooses_the_certificate() {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let authority = Authority::new();
+    let default = authority.issue(&["relay.example", "both.example"], |_| {});
+    let domain = authority.issue(
+        &["Domain.example", "both.example", "third.relay.example"],
+        |_| {},
+    );
+    let wildcard = authority.issue(&["*.farm.example"], |_| {});
+    let several = |default: &Files, extra: &[&Files], hosts: &[&str]| {
+        let files = |files: &'_ Files| (files.certificate.clone(), files.key.clone());
+        let pairs: Vec<_> = extra.iter().map(|extra| files(extra)).collect();
+        let extra: Vec<_> = pairs
+            .iter()
+            .map(|(certificate, key)| CertificateFiles { certificate, key })
+            .collect();
+        let default = CertificateFiles {
+            certificate: &default.certificate,
+            key: &default.key,
+        };
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        TlsContext::load_several(default, &extra, Some(&authority.ca()), &hosts)
+    };
+    let hosts = ["relay.example", "third.relay.example"];
+    let server = several(&default, &[&domain, &wildcard], &hosts).unwrap();
+    let leaf = |files: &Files| {
+        CertificateDer::from_pem_file(&files.certificate)
+            .unwrap()
+            .to_vec()
+    };
+    let client = authority.context(&["client.example"]);
+    for (name, files) in [
+        ("relay.example", &default),
+        ("both.example", &default),
+        ("domain.example", &domain),
+        ("DOMAIN.example", &domain),
+        ("a.farm.example", &wildcard),
+        ("a.b.farm.example", &default),
+        ("farm.example", &default),
+        ("unknown.example", &default),
+        // An address is never sent: no name is asked for.
+        ("192.0.2.1", &default),
+    ] {
+        assert!(shown(&server, &client, name) == leaf(files), "{name}");
+    }
+    assert_eq!(server.certificates().len(), 3);
+    assert_eq!(server.certificates()[1].file, domain.certificate);
+    // The first host goes into Use-Path: the default certificate itself has to cover it.
+    let problems = several(&default, &[&domain], &["domain.example"]).unwrap_err();
+    assert!(problems[0].to_string().contains("cover domain.example"));
 }
