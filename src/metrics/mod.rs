@@ -79,6 +79,11 @@ impl ShardMetrics {
         self.refusals[reason as usize] += 1;
     }
 
+    /// How often something was refused for this reason.
+    pub fn refused(&self, reason: RefusalReason) -> u64 {
+        self.refusals[reason as usize]
+    }
+
     /// A connection ended.
     pub fn closed(&mut self, reason: CloseReason) {
         self.closed[reason as usize] += 1;

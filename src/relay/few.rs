@@ -49,6 +49,10 @@ impl<T> Few<T> {
         Some(first)
     }
 
+    pub fn pop_back(&mut self) -> Option<T> {
+        self.rest.pop_back().or_else(|| self.first.take())
+    }
+
     /// Takes out the first for which `leaves` holds.
     pub fn take_first(&mut self, mut leaves: impl FnMut(&T) -> bool) -> Option<T> {
         if leaves(self.first.as_ref()?) {

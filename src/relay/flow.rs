@@ -132,6 +132,32 @@ impl OutChunk {
         other.charge - CHUNK_OVERHEAD
     }
 
+    /// Lets the part go that is arriving, if nothing of it was written and others stand before
+    /// it; says what that gives back.
+    pub fn drop_last_part(&mut self) -> Option<usize> {
+        if self.parts.len() < 2 || self.last_part > self.unsent {
+            return None;
+        }
+        self.parts.pop_back();
+        self.end = Some(Flag::More);
+        let mut left = std::mem::take(&mut self.last_part);
+        let charge = self.charge.min(CHUNK_OVERHEAD);
+        let gone = left + charge;
+        self.charge -= charge;
+        self.unsent -= left;
+        while left > 0
+            && let Some(mut slice) = self.body.pop_back()
+        {
+            let cut = slice.len().min(left);
+            left -= cut;
+            if cut < slice.len() {
+                slice.truncate(slice.len() - cut);
+                self.body.push_back(slice);
+            }
+        }
+        Some(gone)
+    }
+
     /// Octets that may be written now. While a part still arrives its last octet stays here,
     /// so that the piece that carries the end is no empty one.
     pub fn writable(&self) -> usize {

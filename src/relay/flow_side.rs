@@ -210,7 +210,8 @@ impl Relay {
         }
     }
 
-    /// The source has refused the chunk itself: what is queued of it ends `#` (D-35).
+    /// The source has refused the chunk itself: what is queued of it is not sent, or ends `#`
+    /// (D-35). Chunks before it that were answered stay, so that one refusal is all there is.
     fn chunk_is_stopped(&mut self, key: FlowKey) {
         let flow = self.flows.get_mut(key).expect("the caller looked");
         let Some(Arriving {
@@ -223,7 +224,17 @@ impl Relay {
         if let Some(custody) = self.custodies.get_mut(custody) {
             custody.mute = true;
         }
-        self.abort_chunk_of(key, custody, &Refusal::STOP, true);
+        let flow = self.flows.get_mut(key).expect("looked up above");
+        let (back, last) = (flow.back, flow.queue.back_mut());
+        let Some(gone) = last.and_then(OutChunk::drop_last_part) else {
+            self.abort_chunk_of(key, custody, &Refusal::STOP, true);
+            return;
+        };
+        flow.queued = flow.queued.saturating_sub(gone);
+        self.ups.push_back((back, Up::Credit(gone)));
+        self.custodies
+            .rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
+        self.flow_has_output(key);
     }
 
     /// What is whole is still delivered; then the flow goes.

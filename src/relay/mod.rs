@@ -554,6 +554,10 @@ impl Relay {
                 self.connections.contains(flow.connection),
                 "a flow leads to a connection"
             );
+            for chunk in flow.queue.iter() {
+                let octets: usize = chunk.body().map(Bytes::len).sum();
+                assert_eq!(octets, chunk.unsent, "octets of a queued chunk");
+            }
         }
         // A source is read up to one flush beyond its bound; small chunks cost more than they show.
         let limits = &self.settings.limits;

@@ -100,8 +100,10 @@ impl Relay {
         let Some(Pause::Shared { since }) = route.pause else {
             return;
         };
-        if now.saturating_duration_since(since) < route.pause_left(now, allowed) {
-            // The timer of an earlier pause.
+        let over = since + route.pause_left(now, allowed);
+        if over > now {
+            // The timer of an earlier pause, or one that has fallen out of the window since.
+            self.timers.set(over, Timer::SharedPause(key));
             return;
         }
         let source = route.source;

@@ -5,5 +5,6 @@ mod chunks;
 mod fairness;
 mod forwarding;
 mod links;
+mod pacing;
 mod pausing;
 mod refusals;

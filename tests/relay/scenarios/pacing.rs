@@ -1,0 +1,232 @@
+//! What a relay sends to another one: cut, and not more than is answered (design: *Pausing*).
+
+use std::time::Duration;
+
+use msrpload::codec::{Builder, Message};
+
+use crate::setup::{Client, client, last, respond};
+use crate::world::{Options, Peer, World};
+
+const RELAY_B: &str = "msrps://relay-b.example.net:2855/tok;tcp";
+const PIECE: usize = 262_144;
+const WINDOW: usize = 1_048_576;
+
+/// A SEND to somebody behind another relay.
+fn send(from: &Client, id: &str, wish: &str, range: &str, body: &[u8]) -> Vec<u8> {
+    Builder::request(&format!("tid{id}"), "SEND")
+        .to_path(&[&from.token, RELAY_B, "msrps://p.example.net:2855/p;tcp"])
+        .from_path(&[&from.uri])
+        .header("Message-ID", id)
+        .header("Failure-Report", wish)
+        .header("Byte-Range", range)
+        .header("Content-Type", "text/plain")
+        .body(body)
+        .encode()
+}
+
+/// The other relay, once somebody has sent towards it.
+fn link(world: &mut World) -> Peer {
+    world.run();
+    assert_eq!(world.dialling.len(), 1);
+    let link = world.dial_succeeds(0, Some(&["relay-b.example.net"]));
+    world.run();
+    link
+}
+
+fn bodies(pieces: &[Message]) -> usize {
+    pieces.iter().map(|piece| piece.body().len()).sum()
+}
+
+/// A film waits at its own source once 1 MiB of it is unanswered; a chat does not wait with it;
+/// each answer lets more of it go.
+#[test]
+fn a_film_to_another_relay_is_cut_and_waits_for_answers() {
+    let mut world = World::new(Options::default());
+    let a = client(&mut world, 0, "a");
+    let c = client(&mut world, 0, "c");
+    let film = vec![b'f'; 3_000_000];
+    world.write(a.peer, &send(&a, "film", "yes", "1-*/*", &film));
+    let link = link(&mut world);
+    let mut pieces = world.messages(link);
+    assert_eq!(bodies(&pieces), WINDOW);
+    assert!(world.is_between_messages(link), "no piece stays open");
+    let consumed = world.sockets[a.peer].consumed as usize;
+    assert!(consumed < WINDOW + 200_000, "{consumed} octets were read");
+    world.write(c.peer, &send(&c, "chat", "yes", "1-2/2", b"hi"));
+    world.run();
+    assert_eq!(last(&mut world, link).message_id(), Some("chat"));
+    let mut answered = 0;
+    while answered < pieces.len() {
+        let before = pieces.len();
+        respond(&mut world, link, &pieces[answered].clone(), 200);
+        world.run();
+        pieces.extend(world.messages(link));
+        assert!(pieces.len() <= before + 1, "one answer, one piece");
+        answered += 1;
+    }
+    assert_eq!(bodies(&pieces), film.len());
+    let mut at = 1;
+    for piece in &pieces {
+        assert!(piece.body().len() <= PIECE);
+        assert_eq!(piece.byte_range().expect("a range").start, at);
+        at += piece.body().len() as u64;
+        assert_eq!(piece.flag == b'$', at as usize == film.len() + 1);
+    }
+    assert_eq!(last(&mut world, a.peer).code(), Some(200));
+    assert_eq!(last(&mut world, c.peer).code(), Some(200));
+}
+
+/// TMR-01, RPT-06: the wait for answers ends by the hop timer, with one signal.
+#[test]
+fn a_film_that_nobody_answers_fails_after_thirty_seconds() {
+    let mut world = World::new(Options::default());
+    let a = client(&mut world, 0, "a");
+    let film = vec![b'f'; 3_000_000];
+    world.write(a.peer, &send(&a, "film", "yes", "1-*/*", &film));
+    let link = link(&mut world);
+    world.advance(Duration::from_secs(29));
+    assert!(world.messages(a.peer).is_empty());
+    world.advance(Duration::from_secs(2));
+    assert_eq!(last(&mut world, a.peer).code(), Some(408));
+    assert_eq!(world.sockets[a.peer].inbound_len(), 0, "read past");
+    assert_eq!(bodies(&world.messages(link)), WINDOW);
+    world.write(a.peer, &send(&a, "next", "yes", "1-2/2", b"hi"));
+    world.run();
+    let next = last(&mut world, link);
+    assert_eq!(next.message_id(), Some("next"));
+    respond(&mut world, link, &next, 200);
+    world.run();
+    assert!(world.is_quiet());
+}
+
+/// Nothing is answered that asks for no answer: the link's own flow control has to do.
+#[test]
+fn without_failure_report_yes_a_film_is_cut_and_waits_for_nobody() {
+    for wish in ["no", "partial"] {
+        let mut world = World::new(Options::default());
+        let a = client(&mut world, 0, "a");
+        let film = vec![b'f'; 3_000_000];
+        world.write(a.peer, &send(&a, "film", wish, "1-*/*", &film));
+        let link = link(&mut world);
+        let pieces = world.messages(link);
+        assert_eq!(bodies(&pieces), film.len());
+        assert!(pieces.iter().all(|piece| piece.body().len() <= PIECE));
+    }
+}
+
+/// Films each way between two clients of two relays, over what links there are; the clients
+/// read so many octets every 10 ms.
+fn films_both_ways(workers: u16, pace: usize, wish: &str) {
+    let mut world = World::new(Options {
+        workers,
+        more_relays: vec![workers],
+        ..Options::default()
+    });
+    world.checks = false;
+    let far = world.relays[1].start;
+    let clients = [client(&mut world, 0, "a"), client(&mut world, far, "b")];
+    let film: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+    for (from, to) in [(0, 1), (1, 0)] {
+        let path = clients[from].path_to(&clients[to]);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let send = Builder::request("tidfilm", "SEND")
+            .to_path(&path)
+            .from_path(&[&clients[from].uri])
+            .header("Message-ID", "film")
+            .header("Failure-Report", wish)
+            .header("Byte-Range", &format!("1-*/{}", film.len()))
+            .header("Content-Type", "text/plain")
+            .body(&film);
+        world.write(clients[from].peer, &send.encode());
+    }
+    let mut arrived = [Vec::new(), Vec::new()];
+    let mut said = [Vec::new(), Vec::new()];
+    for client in &clients {
+        world.sockets[client.peer].reading = false;
+    }
+    // Twice as long as the pace needs.
+    for _ in 0..2 * film.len() / pace + 200 {
+        for (client, (arrived, said)) in clients.iter().zip(arrived.iter_mut().zip(&mut said)) {
+            world.fetch(client.peer, pace);
+            for message in world.messages(client.peer) {
+                if message.method() == Some("SEND") {
+                    arrived.extend_from_slice(message.body());
+                    let octets = Builder::response_to(&message, 200, None).encode();
+                    said.push(octets);
+                } else {
+                    assert_eq!(message.code(), Some(200), "{message:?}");
+                }
+            }
+            // A client answers between its own messages.
+            if world.sockets[client.peer].inbound_len() == 0 && wish == "yes" {
+                for octets in said.drain(..) {
+                    world.write(client.peer, &octets);
+                }
+            }
+        }
+        world.advance(Duration::from_millis(10));
+    }
+    for (arrived, said) in arrived.iter().zip(&said) {
+        assert!(arrived.len() == film.len(), "{} octets", arrived.len());
+        assert!(*arrived == film, "the octets changed");
+        assert!(wish == "no" || said.is_empty(), "all is answered");
+    }
+    assert!(world.is_quiet());
+}
+
+/// FWD-12, FWD-15: neither side waits for the other for ever.
+#[test]
+fn films_both_ways_over_two_relays_arrive_whole() {
+    for workers in [1, 2] {
+        films_both_ways(workers, 1 << 20, "yes");
+        films_both_ways(workers, 16_384, "yes");
+    }
+    films_both_ways(1, 16_384, "no");
+}
+
+/// TMR-08, FWD-16: a receiver behind another relay stands still. Its film's link is not read
+/// for just as long, and lives on.
+#[test]
+fn a_receiver_that_stands_still_behind_a_relay_does_not_end_the_link() {
+    let mut world = World::new(Options {
+        more_relays: vec![1],
+        ..Options::default()
+    });
+    let far = world.relays[1].start;
+    let a = client(&mut world, 0, "a");
+    let b = client(&mut world, far, "b");
+    let d = client(&mut world, far, "d");
+    world.sockets[b.peer].reading = false;
+    let to = |client: &Client, id: &str, body: &[u8]| {
+        let path = a.path_to(client);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        Builder::request(&format!("tid{id}"), "SEND")
+            .to_path(&path)
+            .from_path(&[&a.uri])
+            .header("Message-ID", id)
+            .header("Byte-Range", &format!("1-{}/{}", body.len(), body.len()))
+            .header("Content-Type", "text/plain")
+            .body(body)
+            .encode()
+    };
+    world.write(a.peer, &to(&b, "small", b"hi"));
+    world.write(a.peer, &to(&b, "film", &vec![b'f'; 6_000_000]));
+    world.run();
+    world.advance(Duration::from_secs(31));
+    let told = world.messages(a.peer);
+    let reports = told.iter().filter(|m| m.method() == Some("REPORT"));
+    let of_small = reports.filter(|report| report.message_id() == Some("small"));
+    assert_eq!(of_small.count(), 1, "{told:?}");
+    let film: Vec<_> = told.iter().filter(|m| m.tid == "tidfilm").collect();
+    assert_eq!(film.len(), 1, "{told:?}");
+    assert!(film[0].code().is_some_and(|code| code >= 400), "{film:?}");
+    let links = world.sockets.iter().filter(|s| s.partner.is_some());
+    assert!(links.clone().count() >= 2);
+    for link in links {
+        assert!(link.alive(), "the link ended: {:?}", link.ended);
+    }
+    world.write(a.peer, &to(&d, "other", b"hi"));
+    world.run();
+    let other = last(&mut world, d.peer);
+    assert_eq!(other.message_id(), Some("other"));
+}
