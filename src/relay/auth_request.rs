@@ -10,6 +10,7 @@ use super::Relay;
 use super::command::{CloseReason, Refusal};
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, PendingAuthKey, Place, SessionKey, ShardId};
+use super::refresh::{Held, prolong_of};
 use super::session::{Holder, Session, Token};
 use super::settings::Naming;
 use super::timers::Timer;
@@ -17,20 +18,34 @@ use super::timers::Timer;
 /// What the To-Path of an AUTH asks for.
 pub(super) enum AuthTarget {
     /// A new URI, or more time for one (UPT-13).
-    Here(Option<SessionKey>),
+    Here(Option<Held>),
     /// To a further relay, under a URI of ours (FNS-07).
     Onward,
     Refused(Refusal),
     Foreign,
 }
 
-/// An AUTH whose digest is right, while another shard looks at its nonce.
+/// A request for us that waits for what another shard knows.
 pub(super) struct PendingAuth {
-    connection: ConnectionKey,
-    head: Head,
-    proof: Box<Proof>,
-    refresh: Option<SessionKey>,
-    began: Instant,
+    pub connection: ConnectionKey,
+    pub head: Head,
+    pub began: Instant,
+    pub step: AuthStep,
+}
+
+/// What it waits for.
+pub(super) enum AuthStep {
+    /// Does that relay hold the session that it wants prolonged?
+    Hold(Held),
+    /// Its digest is right: may the nonce be used with this count?
+    Claim {
+        proof: Box<Proof>,
+        refresh: Option<Held>,
+    },
+    /// All is right: does its session get more time?
+    Prolong { proof: Box<Proof>, expires: u32 },
+    /// No AUTH, a SEND that ends here (FWD-14).
+    Keepalive,
 }
 
 impl Relay {
@@ -52,8 +67,8 @@ impl Relay {
             Naming::Foreign => AuthTarget::Foreign,
             Naming::Misspelt => AuthTarget::Refused(Refusal::NO_SESSION),
             Naming::Ours => match uris.get(1).map(|uri| Uri::parse(uri)) {
-                None => match self.held_session(now, key, head, &first) {
-                    Some(session) => AuthTarget::Here(Some(session)),
+                None => match self.held(now, key, head, &first) {
+                    Some(held) => AuthTarget::Here(Some(held)),
                     None => AuthTarget::Refused(Refusal::NO_SESSION),
                 },
                 Some(Ok(next))
@@ -67,41 +82,13 @@ impl Relay {
         }
     }
 
-    /// The live session of this token URI, if the sender holds it.
-    fn held_session(
-        &self,
-        now: Instant,
-        key: ConnectionKey,
-        head: &Head,
-        uri: &Uri<'_>,
-    ) -> Option<SessionKey> {
-        let token = Token::parse(uri.session_id()?, self.workers)?;
-        if token.shard != self.shard {
-            return None;
-        }
-        let session_key = self.sessions.live(now, token, uri)?;
-        let held = match &self.sessions.get(session_key)?.holder {
-            Holder::Client(holder) => *holder == key,
-            Holder::Relay(name) => self.relay_name(key, head).as_ref() == Some(name),
-        };
-        held.then_some(session_key)
-    }
-
-    /// Whether the only To-Path URI is a live token of the sender's (FWD-14).
-    pub(super) fn holds_token(&self, now: Instant, key: ConnectionKey, head: &Head) -> bool {
-        head.to_path()
-            .first()
-            .and_then(|uri| Uri::parse(uri).ok())
-            .is_some_and(|uri| self.held_session(now, key, head, &uri).is_some())
-    }
-
     /// An AUTH for us.
     pub(super) fn auth_request(
         &mut self,
         now: Instant,
         key: ConnectionKey,
         head: Head,
-        refresh: Option<SessionKey>,
+        refresh: Option<Held>,
     ) {
         let Some(connection) = self.connections.get(key) else {
             return;
@@ -123,6 +110,28 @@ impl Relay {
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
             return;
         }
+        match refresh {
+            Some(held @ Held::Elsewhere(keeper)) => {
+                let pending = PendingAuth {
+                    connection: key,
+                    head,
+                    began: now,
+                    step: AuthStep::Hold(held),
+                };
+                self.ask_keeper(keeper, pending, None);
+            }
+            _ => self.judge_auth(now, key, head, refresh),
+        }
+    }
+
+    /// Its credentials; whom it names as its own is known to be.
+    pub(super) fn judge_auth(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: Head,
+        refresh: Option<Held>,
+    ) {
         let uri = head.to_path().last().unwrap_or_default();
         let host = addressed_host(uri);
         let Some(authorization) = head.authorization() else {
@@ -155,7 +164,7 @@ impl Relay {
         now: Instant,
         key: ConnectionKey,
         head: Head,
-        refresh: Option<SessionKey>,
+        refresh: Option<Held>,
         proof: Proof,
     ) {
         let keeper = ShardId((proof.nonce_id % u128::from(self.workers)) as u16);
@@ -170,9 +179,11 @@ impl Relay {
         let pending = self.pending_auths.insert(PendingAuth {
             connection: key,
             head,
-            proof: proof.clone(),
-            refresh,
             began: now,
+            step: AuthStep::Claim {
+                proof: proof.clone(),
+                refresh,
+            },
         });
         self.hand(
             keeper,
@@ -191,10 +202,12 @@ impl Relay {
         let PendingAuth {
             connection,
             head,
-            proof,
-            refresh,
             began,
+            step,
         } = pending;
+        let AuthStep::Claim { proof, refresh } = step else {
+            return;
+        };
         self.judged(now, connection, &head, refresh, &proof, fresh, began);
     }
 
@@ -204,7 +217,7 @@ impl Relay {
         now: Instant,
         key: ConnectionKey,
         head: &Head,
-        refresh: Option<SessionKey>,
+        refresh: Option<Held>,
         proof: &Proof,
         fresh: bool,
         began: Instant,
@@ -231,7 +244,7 @@ impl Relay {
         now: Instant,
         key: ConnectionKey,
         head: &Head,
-        refresh: Option<SessionKey>,
+        refresh: Option<Held>,
         proof: &Proof,
     ) {
         let settings = self.settings.clone();
@@ -256,26 +269,52 @@ impl Relay {
         }
         let until = now + Duration::from_secs(u64::from(expires));
         let session = match refresh {
-            Some(session) => self.refresh(now, session, until, proof),
+            Some(Held::Here(session)) => {
+                self.prolong(now, session, &proof.user, &proof.realm, until)
+            }
+            Some(Held::Elsewhere(keeper)) => {
+                let pending = PendingAuth {
+                    connection: key,
+                    head: head.clone(),
+                    began: now,
+                    step: AuthStep::Prolong {
+                        proof: Box::new(proof.clone()),
+                        expires,
+                    },
+                };
+                return self.ask_keeper(keeper, pending, Some(prolong_of(proof, until)));
+            }
             None => self.new_session(key, head, until, proof),
         };
         let session = match session {
             Ok(session) => session,
             Err(refusal) => return self.refuse_request(now, key, head, &refusal),
         };
-        self.timers.set(until, Timer::Session(session));
         let use_path = self
             .sessions
             .get(session)
             .expect("just made or found")
             .use_path
             .clone();
+        self.granted(now, key, head, &use_path, expires, proof);
+    }
+
+    /// The URI is theirs for so many seconds (AUT-14, UPT-06).
+    pub(super) fn granted(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: &Head,
+        use_path: &[u8],
+        expires: u32,
+        proof: &Proof,
+    ) {
         let info = self
             .auth
             .authentication_info(now, self.random.octets(), proof);
         let expires = expires.to_string();
         let headers: [(&str, &[u8]); 3] = [
-            ("Use-Path", &use_path),
+            ("Use-Path", use_path),
             ("Authentication-Info", info.as_bytes()),
             ("Expires", expires.as_bytes()),
         ];
@@ -284,23 +323,6 @@ impl Relay {
             connection.failed_auths = 0;
         }
         self.request_succeeded(key);
-    }
-
-    /// UPT-13: the same URI lives on, for the same user only.
-    fn refresh(
-        &mut self,
-        now: Instant,
-        key: SessionKey,
-        until: Instant,
-        proof: &Proof,
-    ) -> Result<SessionKey, Refusal> {
-        let session = self.sessions.get_mut(key).ok_or(Refusal::NO_SESSION)?;
-        let same = *session.user == *proof.user && *session.realm == *proof.realm;
-        if !same || session.expires <= now {
-            return Err(Refusal::NO_SESSION);
-        }
-        session.expires = until;
-        Ok(key)
     }
 
     fn new_session(
@@ -335,6 +357,7 @@ impl Relay {
             port,
         };
         let session = self.sessions.insert(session);
+        self.timers.set(until, Timer::Session(session));
         self.metrics.sessions = self.sessions.len() as u64;
         match relay {
             None => self.became_client(key, session),

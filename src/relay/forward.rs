@@ -115,7 +115,10 @@ impl Relay {
     pub(super) fn hop_of(&self, key: ConnectionKey, head: &Head, is_relay: bool) -> Option<Hop> {
         let connection = self.connections.get(key)?;
         let first = Uri::parse(head.from_path().first()?).ok()?;
-        if !connection.sessions.is_empty() || connection.dialled.is_some() || first.port().is_none()
+        // Whom we dialled is known by that, but a relay may have more than one port.
+        if !connection.sessions.is_empty()
+            || (connection.dialled.is_some() && !is_relay)
+            || first.port().is_none()
         {
             return None;
         }
@@ -401,6 +404,7 @@ impl Relay {
         let mut connection = Connection::new(now, transport, &self.settings.limits);
         connection.dialled = Some(authority.clone());
         connection.to_relay = verify == Verify::Relay;
+        connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());
         let key = self.connections.insert(connection);
         self.next_hops.dialled(

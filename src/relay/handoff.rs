@@ -13,6 +13,7 @@ use super::command::Refusal;
 use super::keys::{
     ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId,
 };
+use super::refresh::Question;
 use super::route::Down;
 
 /// One message to another shard's machine.
@@ -67,6 +68,13 @@ pub enum Handoff {
     Claimed {
         pending: PendingAuthKey,
         fresh: bool,
+    },
+    /// Does this relay hold that session, and may it have more time (UPT-13)?
+    Ask(Box<Question>),
+    /// The Use-Path of the session, if so.
+    Answer {
+        pending: PendingAuthKey,
+        use_path: Option<Box<[u8]>>,
     },
 }
 

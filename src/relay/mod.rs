@@ -35,6 +35,7 @@ mod pausing;
 mod planted;
 mod random;
 mod receive;
+mod refresh;
 mod response;
 mod route;
 mod route_side;
@@ -61,6 +62,7 @@ pub use limits::Limits;
 pub use links::Reached;
 #[cfg(feature = "planted-faults")]
 pub use planted::{Fault, plant};
+pub use refresh::Question;
 pub use route::{Down, Request};
 pub use settings::{Settings, Start, VerifiedNames};
 
@@ -409,6 +411,8 @@ impl Relay {
                 self.hand(from, Handoff::Claimed { pending, fresh });
             }
             Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),
+            Handoff::Ask(question) => self.asked(now, *question),
+            Handoff::Answer { pending, use_path } => self.answered(now, pending, use_path),
         }
         self.deliver_ups(now);
     }

@@ -154,7 +154,7 @@ impl Relay {
                 sequence,
                 head,
             } => self.send_end(now, key, route, sequence, head, flag),
-            Incoming::Keepalive(head) => self.keepalive_end(key, &head),
+            Incoming::Keepalive(head) => self.keepalive_end(now, key, head),
             Incoming::Whole {
                 head,
                 body,

@@ -114,17 +114,11 @@ impl Relay {
 
     /// FWD-14: a bodiless SEND to one's own token alone is a keepalive.
     fn send_to_us(&mut self, now: Instant, key: ConnectionKey, head: Head) -> Incoming {
-        if !head.has_blank_line() && self.holds_token(now, key, &head) {
+        if !head.has_blank_line() && self.held_by_sender(now, key, &head).is_some() {
             return Incoming::Keepalive(head);
         }
         self.refuse_send(now, key, &head, &Refusal::NO_SESSION);
         Incoming::PastIt
-    }
-
-    pub(super) fn keepalive_end(&mut self, key: ConnectionKey, head: &Head) {
-        if head.failure_report() == FailureReport::Yes {
-            self.answer_send(key, head, 200, comment_of(200));
-        }
     }
 
     /// Sends the head into its route.

@@ -18,6 +18,9 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// Ports that may stand in a URI of ours: those we listen on and those advertised.
     pub ports: Vec<u16>,
+    /// Port of Use-Path URIs handed out on connections that we opened: the first TLS listener's,
+    /// as advertised.
+    pub use_path_port: u16,
     /// Answer unknown methods with 501 instead of forwarding them (FNS-05).
     pub block_unknown_methods: bool,
     /// Refuse bodies other than multipart/signed with 415 (SEC-12).

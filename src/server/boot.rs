@@ -150,7 +150,7 @@ pub fn shard_settings(
     ports.dedup();
     let own = bound.iter().copied().chain(admin).collect();
     shard::Settings {
-        relay: Arc::new(config.relay_settings(ports, workers)),
+        relay: Arc::new(config.relay_settings(ports, use_path_port(config, bound, 0), workers)),
         auth: Arc::new(config.auth_settings()),
         users: prepared.users.clone(),
         nonce_keys: Arc::new(nonce_keys.in_farm(&prepared.farm_keys)),

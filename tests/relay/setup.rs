@@ -28,6 +28,7 @@ pub fn settings() -> Settings {
         hosts: vec![HOST.into()],
         domains: vec!["example.com".into()],
         ports: vec![2855],
+        use_path_port: 2855,
         block_unknown_methods: false,
         signed_content_only: false,
         last_hop_tcp: true,

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use msrpd::relay::{
-    Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Relay, Settings, ShardId, Start,
-    Transport, VerifiedNames, Verify,
+    Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Reached, Relay, Settings,
+    ShardId, Start, Transport, VerifiedNames, Verify,
 };
 use msrpload::codec::{CodecError, Message, Parser};
 
@@ -322,6 +322,11 @@ impl World {
         let dialling = self.dialling.remove(index);
         assert_eq!(self.add_socket(dialling.shard, dialling.key), dialled);
         self.sockets[dialled].partner = Some(accepted);
+        let reached = Reached {
+            target: None,
+            port: 2855,
+        };
+        self.shards[dialling.shard].reached(dialling.key, reached);
         self.establish(dialled, names(target));
         dialled
     }
@@ -332,7 +337,8 @@ impl World {
         while let Some(index) =
             (0..self.dialling.len()).find(|index| self.dial_target(*index).is_some())
         {
-            self.dial_connects(index, index);
+            // On one shard after the other.
+            self.dial_connects(index, self.sockets.len() / 2);
             any = true;
         }
         any
@@ -743,11 +749,13 @@ impl World {
         for peer in 0..self.sockets.len() {
             self.reset(peer);
         }
-        while !self.dialling.is_empty() {
-            self.dial_fails(0);
-        }
         self.connects_relays = false;
         self.run();
+        // REPORTs may look for another link to the relay that their SEND came from (RPT-11).
+        while !self.dialling.is_empty() {
+            self.dial_fails(0);
+            self.run();
+        }
         self.advance(Duration::from_secs(1));
         if self.relays.len() > 1 {
             // A session that a relay holds outlives its connections (UPT-09).

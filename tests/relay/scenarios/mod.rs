@@ -7,4 +7,5 @@ mod forwarding;
 mod links;
 mod pacing;
 mod pausing;
+mod refresh;
 mod refusals;
