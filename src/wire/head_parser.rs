@@ -300,8 +300,9 @@ impl HeadParser {
         let mut error = None;
         for uri in value.split(|&octet| octet == b' ') {
             count += 1;
-            if count > limits.uris_per_path_max {
-                return self.fault(HeadFault::TooManyUris);
+            // Read on: the refusal needs the paths, and the head is bounded anyway.
+            if count == limits.uris_per_path_max.saturating_add(1) {
+                self.fault(HeadFault::TooManyUris);
             }
             if let Err(wrong) = Uri::parse(uri) {
                 if uri.is_empty() || !is_printable_ascii(uri) {

@@ -318,7 +318,7 @@ fn header_lines_and_uris_have_a_limit() {
     };
     assert_eq!(fault(uris(16)), (None, true));
     assert_eq!(fault(uris(32)), (None, true));
-    assert_eq!(fault(uris(33)), only(HeadFault::TooManyUris, false));
+    assert_eq!(fault(uris(33)), only(HeadFault::TooManyUris, true));
 }
 
 /// The first thing in reading order is the one named.
