@@ -13,6 +13,7 @@ mod err;
 mod fns;
 mod fwd;
 mod harness;
+mod open_relay;
 mod rel_auth;
 mod rel_fwd;
 mod rel_tls;
@@ -52,6 +53,7 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         tls::rows,
         err::rows,
         sec::rows,
+        open_relay::rows,
         rel_tls::rows,
         rel_fwd::rows,
         rel_auth::rows,

@@ -113,6 +113,10 @@ impl Relay {
         (user, password)
     }
 
+    pub fn admin_port(&self) -> u16 {
+        self.admin.port()
+    }
+
     /// The port that Use-Path URIs carry.
     pub fn port(&self) -> u16 {
         self.tls.port()
@@ -361,6 +365,11 @@ impl Setup {
     pub fn set_list(self, key: &str, values: &[&str]) -> Self {
         let values: Vec<toml::Value> = values.iter().map(|&value| value.into()).collect();
         self.set(key, values)
+    }
+
+    /// Starts it without any range that may be dialled although it is special.
+    pub fn start_denying(self) -> Relay {
+        self.set_list("dial.allow", &[]).start()
     }
 
     /// Replaces the relay's certificate.
