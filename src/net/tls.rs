@@ -123,7 +123,7 @@ fn context(
     let always = Arc::new(SingleCertAndKey::from(default));
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(Arc::new(verify::AnyClient::new(&provider)))
+        .with_client_cert_verifier(Arc::new(verify::AnyCertificate::new(&provider)))
         .with_cert_resolver(by_name);
     // Tickets instead of the default cache, which is small and behind a lock.
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
@@ -147,7 +147,7 @@ fn context(
         Ok::<_, rustls::Error>(Arc::new(config))
     };
     let client_full = client(verifier)?;
-    let unverified = client(Arc::new(verify::AnyServer::new(&provider)))?;
+    let unverified = client(Arc::new(verify::AnyCertificate::new(&provider)))?;
     Ok(TlsContext(Arc::new(Inner {
         server: Arc::new(server),
         client: client_full,

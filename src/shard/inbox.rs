@@ -1,9 +1,11 @@
 //! What other shards and the control thread want.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::mesh::{ShardMessage, Status};
-use super::{Shard, accept};
+use super::socket::Socket;
+use super::{Settings, Shard, accept};
 
 /// Messages taken in one go: the sockets must have their turn too.
 const AT_ONCE: usize = 4096;
@@ -45,19 +47,7 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
                 held: relay.metrics().ledger.held,
             });
         }
-        ShardMessage::Reload(settings) => {
-            shard.relay.borrow_mut().reconfigure(
-                now,
-                settings.relay.clone(),
-                settings.auth.clone(),
-                settings.users.clone(),
-            );
-            shard
-                .relay
-                .borrow_mut()
-                .set_nonce_keys(settings.nonce_keys.clone());
-            *shard.settings.borrow_mut() = settings;
-        }
+        ShardMessage::Reload(settings) => reload(shard, settings),
         ShardMessage::Drain { deadline } => {
             shard.draining.set(true);
             shard.drain.notify_waiters();
@@ -65,5 +55,26 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
         }
         ShardMessage::CloseAll => shard.relay.borrow_mut().close_all(now),
         ShardMessage::Stop => shard.stop.notify_one(),
+    }
+}
+
+/// Other settings from now on. Whoever is believed by its certificate has to be believed under the new authorities and
+/// lists of relays, too; the certificate is the one that it showed.
+fn reload(shard: &Rc<Shard>, settings: Arc<Settings>) {
+    let now = shard.now();
+    let mut relay = shard.relay.borrow_mut();
+    relay.reconfigure(
+        now,
+        settings.relay.clone(),
+        settings.auth.clone(),
+        settings.users.clone(),
+    );
+    relay.set_nonce_keys(settings.nonce_keys.clone());
+    *shard.settings.borrow_mut() = settings;
+    let sockets: Vec<Rc<Socket>> = shard.sockets.borrow().iter().flatten().cloned().collect();
+    for socket in sockets {
+        if let Some(key) = socket.key.get().filter(|_| socket.established.get()) {
+            relay.rejudged(now, key, shard.verified(&socket));
+        }
     }
 }

@@ -30,7 +30,9 @@ use crate::net::address::DialPolicy;
 use crate::net::dial::Resolver;
 use crate::net::tls::TlsContext;
 use crate::net::uring::Buffers;
-use crate::relay::{self, AuthSettings, ConnectionKey, NonceKeys, Relay, ShardId, Users};
+use crate::relay::{
+    self, AuthSettings, ConnectionKey, NonceKeys, Relay, ShardId, Users, VerifiedNames,
+};
 
 use mesh::{Mailbox, Outbox};
 use socket::Socket;
@@ -117,6 +119,16 @@ impl Shard {
             sockets.resize_with(key.slot() + 1, || None);
         }
         sockets[key.slot()] = Some(socket);
+    }
+
+    /// The names that the certificate of an established connection proves now, by the settings in force.
+    fn verified(&self, socket: &Socket) -> Option<Arc<VerifiedNames>> {
+        let settings = self.settings.borrow();
+        let names = match (&socket.tls, &settings.tls) {
+            (Some(tls), Some(context)) if socket.judged => tls.borrow().verified_names(context),
+            _ => None,
+        };
+        names.map(|names| Arc::new(VerifiedNames { names }))
     }
 
     /// The machine has let go of the key.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 
 use crate::net::uring::{self, Buffer};
-use crate::relay::{ConnectionKey, Loss, VerifiedNames};
+use crate::relay::{ConnectionKey, Loss};
 
 use super::socket::Socket;
 use super::{Shard, flush};
@@ -128,12 +128,7 @@ impl Batch {
 /// The handshake is done: the machine may speak.
 fn established(shard: &Shard, socket: &Socket, key: ConnectionKey) {
     socket.established.set(true);
-    let settings = shard.settings.borrow().clone();
-    let names = match (&socket.tls, &settings.tls) {
-        (Some(tls), Some(context)) if socket.judged => tls.borrow().verified_names(context),
-        _ => None,
-    };
-    let verified = names.map(|names| std::sync::Arc::new(VerifiedNames { names }));
+    let verified = shard.verified(socket);
     let now = shard.now();
     let mut relay = shard.relay.borrow_mut();
     relay
