@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::metrics::{RoleLabel, TransportLabel};
 use crate::wire::{Authority, Decoder, DecoderLimits, Head};
 
 use super::command::CloseReason;
@@ -26,6 +27,17 @@ pub enum Transport {
     Tcp,
     Wss,
     Ws,
+}
+
+impl Transport {
+    pub(super) fn label(self) -> TransportLabel {
+        match self {
+            Self::Tls => TransportLabel::Tls,
+            Self::Tcp => TransportLabel::Tcp,
+            Self::Wss => TransportLabel::Wss,
+            Self::Ws => TransportLabel::Ws,
+        }
+    }
 }
 
 /// What the shard knows of a socket that it accepted.
@@ -142,6 +154,17 @@ impl Connection {
             paused_since: None,
             unread: Duration::ZERO,
             chats: [None; 2],
+        }
+    }
+
+    /// What it is to us now, for the gauges.
+    pub fn role(&self) -> RoleLabel {
+        let leads_to_a_relay = self.dialled.is_none() || self.to_relay;
+        match self.verified {
+            Some(_) if leads_to_a_relay => RoleLabel::Relay,
+            _ if !self.sessions.is_empty() => RoleLabel::Client,
+            _ if self.proven || self.dialled.is_some() => RoleLabel::Foreign,
+            _ => RoleLabel::Probation,
         }
     }
 

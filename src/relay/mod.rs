@@ -461,22 +461,14 @@ impl Relay {
         self.on_probation
     }
 
-    /// The role that a connection has now, for the shard's gauges.
-    pub fn role(&self, key: ConnectionKey) -> crate::metrics::RoleLabel {
-        use crate::metrics::RoleLabel;
-        match self.connections.get(key) {
-            Some(connection) if connection.verified.is_some() => RoleLabel::Relay,
-            Some(connection) if !connection.sessions.is_empty() => RoleLabel::Client,
-            Some(connection) if connection.proven || connection.dialled.is_some() => {
-                RoleLabel::Foreign
-            }
-            _ => RoleLabel::Probation,
-        }
-    }
-
     /// Brings the gauges of a copy of the metrics up to date.
     pub fn fill_gauges(&self, numbers: &mut ShardMetrics) {
         numbers.sessions = self.sessions.len() as u64;
+        numbers.connections = Default::default();
+        for (_, connection) in self.connections.iter() {
+            let (transport, role) = (connection.transport.label(), connection.role());
+            numbers.connections[transport as usize][role as usize] += 1;
+        }
     }
 
     fn hand(&mut self, to: ShardId, handoff: Handoff) {
