@@ -275,6 +275,7 @@ pub fn check_shared() {
 /// A relay to be started: the default configuration of the suite and what a test changes in it.
 pub struct Setup {
     dir: tempfile::TempDir,
+    host: String,
     config: toml::Table,
     tls: SocketAddr,
     tcp: SocketAddr,
@@ -331,11 +332,20 @@ impl Setup {
         let config = config.parse().expect("the suite's configuration is TOML");
         Self {
             dir,
+            host: HOST.to_owned(),
             config,
             tls,
             tcp,
             admin,
         }
+    }
+
+    /// A relay with another name, which serves this domain too; its certificate has both.
+    pub fn named(mut self, host: &str, domain: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self.identity(&TRUSTED.leaf(&[host, domain]))
+            .set_list("relay.hosts", &[host])
+            .set_list("relay.domains", &[domain])
     }
 
     /// Sets `section.key`.
@@ -416,7 +426,7 @@ impl Setup {
             .stderr(log);
         let child = spawn(command);
         let relay = Relay {
-            host: HOST.to_owned(),
+            host: self.host,
             tls: self.tls,
             tcp: self.tcp,
             users: USERS
