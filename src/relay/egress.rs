@@ -59,7 +59,8 @@ pub(super) enum Carried {
 pub(super) struct Egress {
     responses: VecDeque<Bytes>,
     requests: VecDeque<Whole>,
-    /// Octets in the two queues above.
+    /// Octets in the two queues above that requests of this connection made: responses, and
+    /// REPORTs of ours. What others send here counts with them.
     pub control_octets: usize,
     turns: Turns,
     /// The flow whose SEND stands open on the wire.
@@ -97,7 +98,9 @@ impl Egress {
     }
 
     pub fn push_request(&mut self, request: Whole) {
-        self.control_octets += request.octets.len();
+        if request.back.is_none() {
+            self.control_octets += request.octets.len();
+        }
         self.requests.push_back(request);
     }
 
@@ -193,14 +196,14 @@ impl Egress {
                 break;
             } else if let Some(request) = self.requests.pop_front() {
                 written += request.octets.len();
-                self.control_octets -= request.octets.len();
                 out.extend_from_slice(&request.octets);
-                if let Some((back, octets)) = request.back {
-                    self.carried.push(Carried::Credit {
+                match request.back {
+                    Some((back, octets)) => self.carried.push(Carried::Credit {
                         back,
                         flow: None,
                         octets,
-                    });
+                    }),
+                    None => self.control_octets -= request.octets.len(),
                 }
                 if let Some(key) = request.transaction
                     && let Some(transaction) = pen.books.transactions.get_mut(key)
