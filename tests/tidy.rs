@@ -36,7 +36,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("core_affinity", &["shard/start.rs"]),
     ("hickory_resolver", &["net/names.rs"]),
     ("axum", &["admin/"]),
-    ("rcgen", &["server/dev.rs", "net/tls/tests.rs"]),
+    (
+        "rcgen",
+        &["server/dev.rs", "net/tls/tests.rs", "net/tls/tests/"],
+    ),
     ("rpassword", &["server/passwd.rs"]),
     ("clap", &["main.rs"]),
     ("mimalloc", &["main.rs"]),
