@@ -2,5 +2,6 @@
 
 mod checking;
 mod commands;
+mod documents;
 mod place;
 mod running;
