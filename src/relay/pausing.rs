@@ -44,7 +44,7 @@ impl Relay {
         }
         let route = self.routes.get_mut(key).expect("looked up above");
         let left = route.pause_left(now, self.settings.limits.shared_pause);
-        if left.is_zero() {
+        if route.stuck || left.is_zero() {
             self.stop_arriving(now, key);
             return;
         }
@@ -67,9 +67,12 @@ impl Relay {
     pub(super) fn judge_resume(&mut self, now: Instant, key: RouteKey) {
         let private = self.settings.limits.queued_octets_per_session;
         let shared = self.shared_bound();
-        let Some(route) = self.routes.get(key) else {
+        let Some(route) = self.routes.get_mut(key) else {
             return;
         };
+        if route.stuck && route.queued() <= shared / 2 {
+            route.stuck = false;
+        }
         let bound = match route.pause {
             None => return,
             Some(Pause::Alone) => private,
@@ -107,6 +110,7 @@ impl Relay {
             return;
         }
         let source = route.source;
+        route.stuck = true;
         self.end_pause(now, key);
         self.unpause(source);
         self.stop_arriving(now, key);
@@ -124,7 +128,7 @@ impl Relay {
         }
     }
 
-    /// Whether a new chunk on this route would be beyond its bound with no pause left.
+    /// Whether a new chunk on this route would be beyond its bound, and a pause of no use.
     pub(super) fn must_stop(&mut self, now: Instant, key: RouteKey) -> bool {
         let bound = self.shared_bound();
         let allowed = self.settings.limits.shared_pause;

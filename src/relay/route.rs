@@ -132,6 +132,9 @@ pub(super) struct Route {
     /// must not keep its own source paused.
     pub head_cost: usize,
     pub pause: Option<Pause>,
+    /// A shared pause ended without its queue having halved: until it has, what is too much is
+    /// refused at once.
+    pub stuck: bool,
     /// Is the message that flows a film?
     pub film: bool,
     pub used: Instant,
@@ -157,6 +160,7 @@ impl Route {
             outstanding: 0,
             head_cost: 0,
             pause: None,
+            stuck: false,
             film: false,
             used: now,
             pauses: VecDeque::new(),
