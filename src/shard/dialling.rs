@@ -20,6 +20,9 @@ use super::{Settings, Shard, flush, reader};
 /// An address that has said nothing for so long gets company (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 
+/// Of `connect_timeout`, what a silent handshake gets while there are other places to try.
+const HANDSHAKE_SHARE: u32 = 3;
+
 /// Opens a connection for the machine's key.
 pub(super) async fn dial(shard: Rc<Shard>, key: ConnectionKey, target: Authority, verify: Verify) {
     let settings = shard.settings.borrow().clone();
@@ -53,50 +56,86 @@ async fn attempt(
     target: &Authority,
     verify: Verify,
 ) -> Result<(), Loss> {
-    let places = resolve(shard, target).await?;
-    let (stream, place, begun) = connect(settings, places).await?;
-    // The ring waits by itself; a non-blocking socket would make it say EAGAIN.
-    if stream.set_nonblocking(false).is_err() {
-        return Err(Loss::DialFailed("socket unusable".into()));
+    let mut places = resolve(shard, target).await?;
+    loop {
+        let (stream, place, begun) = connect(settings, &mut places).await?;
+        // The ring waits by itself; a non-blocking socket would make it say EAGAIN.
+        if stream.set_nonblocking(false).is_err() {
+            return Err(Loss::DialFailed("socket unusable".into()));
+        }
+        let reached = Reached {
+            target: place.name.clone(),
+            port: place.port,
+        };
+        shard.relay.borrow_mut().reached(key, reached);
+        let secured = secure(shard, settings, key, stream, target, &place, verify, begun);
+        if places.is_empty() {
+            return secured.await;
+        }
+        // A kernel accepts for a process that stands still. Only silence leads on to the next place: who answers and does
+        // not prove who he is ends the dial.
+        let share = settings.connect_timeout / HANDSHAKE_SHARE;
+        match tokio::time::timeout(share, secured).await {
+            Ok(ended) => return ended,
+            Err(_) if give_up(shard, key) => {}
+            // The machine has let go of it meanwhile.
+            Err(_) => return Ok(()),
+        }
     }
-    let reached = Reached {
-        target: place.name.clone(),
-        port: place.port,
+}
+
+/// The machine keeps the connection, for another socket; false if it does not know it any more.
+fn give_up(shard: &Shard, key: ConnectionKey) -> bool {
+    let Some(socket) = shard.take(key) else {
+        return false;
     };
-    shard.relay.borrow_mut().reached(key, reached);
-    secure(shard, settings, key, stream, target, &place, verify, begun).await
+    // Its reader counts it out, so the next one has to be counted in.
+    socket.kill();
+    shard.mailbox.mesh().placed(shard.id);
+    true
 }
 
 /// The first address that answers (DNS-06). The next one is tried as soon as those before have failed, and beside them
-/// when they have said nothing for a while: a dead first address must not use up the whole `connect_timeout`.
+/// when they have said nothing for a while: a dead first address must not use up the whole `connect_timeout`. Leaves in
+/// `places` those that have not been found wanting.
 async fn connect(
     settings: &Settings,
-    places: Vec<Resolved>,
+    places: &mut Vec<Resolved>,
 ) -> Result<(TcpStream, Resolved, Instant), Loss> {
-    let mut places = places.into_iter();
-    let mut attempts = JoinSet::new();
     let mut last = Loss::DialFailed("the name has no address".into());
+    places.retain(|place| {
+        let permits = settings.dial.permits(place.socket_address());
+        permits
+            .map_err(|denied| last = Loss::DialDenied(denied.to_string()))
+            .is_ok()
+    });
+    let mut attempts = JoinSet::new();
+    let mut begun = 0;
     loop {
-        let permitted = places.by_ref().find(|place| {
-            let permits = settings.dial.permits(place.socket_address());
-            permits
-                .map_err(|denied| last = Loss::DialDenied(denied.to_string()))
-                .is_ok()
-        });
-        let more = permitted.is_some();
-        if let Some(place) = permitted {
+        let next = places.get(begun).cloned();
+        let more = next.is_some();
+        if let Some(place) = next {
+            begun += 1;
             attempts.spawn_local(async move {
                 let begun = Instant::now();
                 let stream = tokio::net::TcpStream::connect(place.socket_address()).await;
                 let stream = stream.and_then(tokio::net::TcpStream::into_std);
-                stream.map(|stream| (stream, place, begun))
+                (stream.map(|stream| (stream, begun)), place)
             });
         }
         tokio::select! {
             ended = attempts.join_next() => match ended {
                 None => return Err(last),
-                Some(Ok(Ok(connected))) => return Ok(connected),
-                Some(Ok(Err(error))) => last = Loss::DialFailed(error.to_string()),
+                Some(Ok((connected, place))) => {
+                    if let Some(at) = places.iter().position(|untried| *untried == place) {
+                        places.remove(at);
+                        begun -= 1;
+                    }
+                    match connected {
+                        Ok((stream, begun)) => return Ok((stream, place, begun)),
+                        Err(error) => last = Loss::DialFailed(error.to_string()),
+                    }
+                }
                 Some(Err(_)) => last = Loss::DialFailed("the attempt was given up".into()),
             },
             () = tokio::time::sleep(STAGGER), if more => {}
@@ -140,6 +179,7 @@ async fn secure(
         != Verify::LastHop {
             unverified_ok: true,
         };
+    socket.must_prove = socket.judged && verify != Verify::Plain;
     let socket = Rc::new(socket);
     if !shard.relay.borrow().has(key) {
         return Err(Loss::Closed);

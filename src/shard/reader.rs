@@ -127,8 +127,12 @@ impl Batch {
 
 /// The handshake is done: the machine may speak.
 fn established(shard: &Shard, socket: &Socket, key: ConnectionKey) {
-    socket.established.set(true);
     let verified = shard.verified(socket);
+    // The handshake was judged by the settings of its beginning; a reload may have come between (TLS-08).
+    if socket.must_prove && verified.is_none() {
+        return lost(shard, socket, Loss::Tls("its authority was removed".into()));
+    }
+    socket.established.set(true);
     let now = shard.now();
     let mut relay = shard.relay.borrow_mut();
     relay

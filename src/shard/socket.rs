@@ -32,6 +32,8 @@ pub(super) struct Socket {
     pub reader_gone: Cell<bool>,
     /// Whether its certificate may speak for a relay: not where we dialled without verifying.
     pub judged: bool,
+    /// We dialled it and want its certificate to be believed when the handshake is done, by the settings of that moment.
+    pub must_prove: bool,
     /// Nothing more is read or written.
     pub dead: Cell<bool>,
     /// Wakes its reader (room again, or the end) and who waits for its handshake.
@@ -58,6 +60,7 @@ impl Socket {
             half_closed: Cell::new(false),
             reader_gone: Cell::new(false),
             judged: true,
+            must_prove: false,
             dead: Cell::new(false),
             changed: Notify::new(),
         }

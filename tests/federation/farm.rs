@@ -108,3 +108,24 @@ fn dns_08_each_member_names_itself_and_when_one_dies_clients_go_on_at_another() 
     let to_alice = format!("{use_path} {} {}", alice.token, alice.uri);
     chat(&mut bob, &to_alice, &mut alice, "found again");
 }
+
+/// The kernel goes on accepting for a member that stands still.
+#[test]
+fn dns_06_a_member_that_stands_still_is_passed_over() {
+    let domain = own_name("farm");
+    let (one, two) = (member(&domain, OLD), member(&domain, OLD));
+    one.announce(&[&one, &two]);
+    let outside = Node::with(|setup| setup.set("dial.connect_timeout", "3s"));
+    let mut bob = Client::authenticated(&outside.relay, "bob");
+    one.relay.signal(libc::SIGSTOP);
+    let use_path = join(&mut bob, &one.uri());
+    assert!(
+        use_path.contains(&format!("//{}:", two.relay.host)),
+        "{use_path}"
+    );
+    // One connection, counted once.
+    outside.has_links(1.0);
+    let all = outside.relay.metric("msrpd_connections", &[]);
+    assert_eq!(all, 2.0, "bob's and the link");
+    one.relay.signal(libc::SIGCONT);
+}

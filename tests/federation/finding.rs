@@ -116,6 +116,38 @@ fn full_listener(address: SocketAddr) -> (Socket, Vec<Socket>) {
 }
 
 #[test]
+fn dns_02_an_ipv6_literal_leads_where_it_says_with_a_certificate_for_the_address() {
+    let host = own_name("relay");
+    let b = Node::unannounced(&own_name("domain"), |setup| {
+        setup.named(&host, &host).at_ipv6(&host)
+    });
+    let a = Node::with(|setup| setup.set_list("dial.allow", &["127.0.0.0/8", "::1/128"]));
+    let mut alice = Client::authenticated(&a.relay, "alice");
+    let uri = format!("msrps://[::1]:{};tcp", b.relay.port());
+    let use_path = join(&mut alice, &uri);
+    assert!(
+        use_path.contains(&format!(" msrps://{host}:")),
+        "{use_path}"
+    );
+}
+
+/// The token names a host whose only address is an IPv6 one.
+#[test]
+fn dns_06_an_aaaa_record_alone_will_do() {
+    let host = own_name("relay");
+    Names::get().set(&host, &[Record::Aaaa(std::net::Ipv6Addr::LOCALHOST)]);
+    let b = Node::unannounced(&own_name("domain"), |setup| {
+        setup.named(&host, &host).at_ipv6(&host)
+    });
+    let a = Node::with(|setup| setup.set_list("dial.allow", &["127.0.0.0/8", "::1/128"]));
+    let mut alice = Client::authenticated(&a.relay, "alice");
+    let uri = format!("msrps://{host}:{};tcp", b.relay.port());
+    join(&mut alice, &uri);
+    assert!(Names::get().questions(&host).contains(&Kind::Aaaa));
+    assert!(!Names::get().was_asked(&format!("_msrps._tcp.{host}")));
+}
+
+#[test]
 fn dns_05_a_domain_that_offers_no_service_is_not_dialled() {
     let a = Node::new();
     let domain = own_name("none");

@@ -349,6 +349,15 @@ impl Setup {
             .set_list("relay.domains", &[domain])
     }
 
+    /// Its TLS listener is at IPv6's loopback address, by which it may be called too.
+    #[allow(dead_code, reason = "for relays that find one another")]
+    pub fn at_ipv6(mut self, host: &str) -> Self {
+        self.tls.set_ip(std::net::Ipv6Addr::LOCALHOST.into());
+        self.config["listen"][0]["address"] = self.tls.to_string().into();
+        self.identity(&TRUSTED.leaf(&[host, "::1"]))
+            .set_list("relay.hosts", &[host, "::1"])
+    }
+
     /// Sets `section.key`.
     pub fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
         let (section, key) = key.split_once('.').expect("section.key");
