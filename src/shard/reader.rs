@@ -65,10 +65,11 @@ fn octets(shard: &Shard, socket: &Socket, buffer: &mut Buffer) {
     let Some(key) = socket.key.get() else { return };
     let now = shard.now();
     let Some(tls) = &socket.tls else {
-        let octets = Bytes::copy_from_slice(buffer.octets_mut());
         let mut relay = shard.relay.borrow_mut();
-        relay.metrics_mut().octets_in += octets.len() as u64;
-        relay.receive(now, key, octets);
+        for octets in buffer.octets_mut().chunks(Batch::OCTETS_MAX) {
+            relay.metrics_mut().octets_in += octets.len() as u64;
+            relay.receive(now, key, Bytes::copy_from_slice(octets));
+        }
         return;
     };
     let mut batch = Batch::default();
@@ -109,6 +110,7 @@ struct Batch {
 }
 
 impl Batch {
+    /// Of one allocation, where no TLS makes records too.
     const OCTETS_MAX: usize = 16_384;
 
     fn record(&mut self, record: &[u8]) {

@@ -447,3 +447,43 @@ fn too_many_open_transactions_refuse_a_chunk_or_forget_the_oldest() {
     let report = last(&mut world, a.peer);
     assert_eq!(report.message_id(), Some("m21"), "the oldest is forgotten");
 }
+
+/// Design, *Pausing*: films beside films only wait for one another, and all arrive whole.
+#[test]
+fn a_slow_film_beside_films_only_is_never_refused() {
+    const CHUNKS: usize = 30;
+    let mut world = World::new(Options::default());
+    world.checks = false;
+    let mut relayed = Relayed::new(&mut world, 3);
+    let slow = relayed.receivers[0].peer;
+    world.sockets[slow].reading = false;
+    for number in 0..CHUNKS {
+        for to in 0..3 {
+            let start = number * 65_536 + 1;
+            let range = format!("{start}-*/{}", CHUNKS * 65_536);
+            relayed.send(
+                &mut world,
+                to,
+                &format!("film{to}"),
+                &range,
+                &[b'f'; 65_536],
+            );
+        }
+    }
+    let mut octets = [0; 3];
+    // A mebibyte a second, and the film is of two.
+    for _ in 0..250 {
+        world.advance(Duration::from_millis(10));
+        world.fetch(slow, 10_486);
+        for (receiver, octets) in relayed.receivers.iter().zip(&mut octets) {
+            for message in world.messages(receiver.peer) {
+                *octets += message.body().len();
+                respond(&mut world, receiver.peer, &message, 200);
+            }
+        }
+    }
+    assert_eq!(octets, [CHUNKS * 65_536; 3]);
+    let told = world.messages(relayed.link);
+    assert_eq!(told.len(), 3 * CHUNKS);
+    assert!(told.iter().all(|message| message.code() == Some(200)));
+}
