@@ -89,7 +89,11 @@ impl Relay {
                 return;
             }
         };
-        if self.must_stop(now, route) {
+        let stops = match method {
+            Method::Report => self.must_stop_report(now, route),
+            _ => self.must_stop(now, route),
+        };
+        if stops {
             return self.refuse_request(now, key, &head, &Refusal::STOP);
         }
         if let Some(route) = self.routes.get_mut(route) {

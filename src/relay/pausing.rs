@@ -2,9 +2,9 @@
 //! FWD-15, FWD-16, D-35).
 //!
 //! At a bound the source waits. Where nothing else lives on it, or only films, it waits until
-//! the queue has halved: a slower receiver slows its film and loses nothing. A source that
-//! carries chats too waits for `shared_pause` at most; then the message is refused with 413
-//! and the rest flows.
+//! the queue has halved: a slower receiver slows its film and loses nothing. A link to a relay
+//! waits not so long that the other side takes it for dead. A source that carries chats too waits
+//! for `shared_pause` at most. Then the message is refused with 413 and the rest flows.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,12 @@ impl Relay {
             return;
         }
         if !connection.carries_other_chats(now, key) {
-            route.pause = Some(Pause::Alone);
+            let is_link = connection.verified.is_some();
+            route.pause = Some(Pause::Alone { since: now });
+            if is_link {
+                self.timers
+                    .set(now + self.link_pause(), Timer::LinkPause(key));
+            }
             self.pause(source);
             return;
         }
@@ -75,7 +80,7 @@ impl Relay {
         }
         let bound = match route.pause {
             None => return,
-            Some(Pause::Alone) => private,
+            Some(Pause::Alone { .. }) => private,
             Some(Pause::Shared { .. }) => shared,
         };
         if route.queued() <= bound / 2 {
@@ -116,6 +121,30 @@ impl Relay {
         self.stop_arriving(now, key);
     }
 
+    /// A link that is not read stalls for the relay at its other end, which gives it up after
+    /// `stall_timeout` with all that is under way; its transactions expire as soon.
+    fn link_pause(&self) -> Duration {
+        self.settings.limits.stall_timeout / 3
+    }
+
+    /// A session alone on a link has held it for so long: its receiver is too slow for it.
+    pub(super) fn link_pause_over(&mut self, now: Instant, key: RouteKey) {
+        let Some(route) = self.routes.get(key) else {
+            return;
+        };
+        let Some(Pause::Alone { since }) = route.pause else {
+            return;
+        };
+        if since + self.link_pause() > now {
+            // The timer of an earlier pause.
+            return;
+        }
+        let source = route.source;
+        self.end_pause(now, key);
+        self.unpause(source);
+        self.stop_arriving(now, key);
+    }
+
     /// Refuses the message that is coming in by this route: what is queued of this chunk ends
     /// `#`, later chunks of it are refused at once.
     fn stop_arriving(&mut self, now: Instant, key: RouteKey) {
@@ -128,9 +157,18 @@ impl Relay {
         }
     }
 
+    /// Whether a REPORT on this route would be beyond what its bound leaves to them. Nobody hears
+    /// of one that is not forwarded: a film on the same way must not cost it (RPT-12).
+    pub(super) fn must_stop_report(&mut self, now: Instant, key: RouteKey) -> bool {
+        self.is_beyond(now, key, self.shared_bound() + FLUSH_OCTETS)
+    }
+
     /// Whether a new chunk on this route would be beyond its bound, and a pause of no use.
     pub(super) fn must_stop(&mut self, now: Instant, key: RouteKey) -> bool {
-        let bound = self.shared_bound();
+        self.is_beyond(now, key, self.shared_bound())
+    }
+
+    fn is_beyond(&mut self, now: Instant, key: RouteKey, bound: usize) -> bool {
         let allowed = self.settings.limits.shared_pause;
         let Some(route) = self.routes.get_mut(key) else {
             return false;

@@ -27,8 +27,9 @@ pub(super) enum Target {
 /// Why a route holds its connection paused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Pause {
-    /// Nothing else lives on the connection: until the queue has halved.
-    Alone,
+    /// Nothing else lives on the connection: until the queue has halved, on a link to a relay for
+    /// a third of `stall_timeout` at most.
+    Alone { since: Instant },
     /// Others wait too: for `shared_pause` at most.
     Shared { since: Instant },
 }

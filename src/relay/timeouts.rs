@@ -36,6 +36,7 @@ impl Relay {
             Timer::Idle(key) => self.idle_due(now, key),
             Timer::Session(key) => self.session_due(now, key),
             Timer::SharedPause(key) => self.shared_pause_over(now, key),
+            Timer::LinkPause(key) => self.link_pause_over(now, key),
             Timer::Transaction(key) => {
                 let waits = self
                     .transactions

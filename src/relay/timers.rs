@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Session(SessionKey),
     /// A shared source was paused long enough for one session (FWD-16).
     SharedPause(RouteKey),
+    /// A link was paused long enough for a session that is alone on it.
+    LinkPause(RouteKey),
     /// A transaction whose timer stood still.
     Transaction(TransactionKey),
     /// Chunks that were begun must end now: half of the drain time is over.

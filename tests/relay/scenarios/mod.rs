@@ -9,3 +9,4 @@ mod pacing;
 mod pausing;
 mod refresh;
 mod refusals;
+mod slow_receivers;
