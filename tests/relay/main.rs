@@ -2,7 +2,8 @@
 //! simulation of clients, shards and faults.
 //!
 //! `cargo test --test relay` runs all; `MSRPD_SEEDS=n` sets how many seeds, and
-//! `MSRPD_SEED=n cargo test --test relay simulation_one_seed` runs one again.
+//! `MSRPD_SEED=n cargo test --test relay simulation_one_seed` runs one again, one of several
+//! relays with `simulation_one_chain`; `MSRPD_TRACE=1` shows every message of it.
 
 // The world offers what any scenario may want; not each is wanted by one today.
 #![allow(dead_code)]
@@ -26,6 +27,15 @@ const SEEDS: u64 = 10_000;
 
 #[test]
 fn simulation_of_many_seeds() {
+    many_seeds("simulation_one_seed", Simulation::run_seed);
+}
+
+#[test]
+fn simulation_of_many_chains() {
+    many_seeds("simulation_one_chain", Simulation::run_chain);
+}
+
+fn many_seeds(one: &str, run: fn(u64)) {
     let seeds = std::env::var("MSRPD_SEEDS")
         .map_or(SEEDS, |text| text.parse().expect("MSRPD_SEEDS is a number"));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -39,10 +49,7 @@ fn simulation_of_many_seeds() {
                     if seed > seeds {
                         return;
                     }
-                    if std::env::var_os("MSRPD_TRACE").is_some() {
-                        eprintln!("seed {seed}");
-                    }
-                    if catch_unwind(AssertUnwindSafe(|| Simulation::run_seed(seed))).is_err() {
+                    if catch_unwind(AssertUnwindSafe(|| run(seed))).is_err() {
                         failed.store(seed, Ordering::Relaxed);
                     }
                 }
@@ -52,7 +59,7 @@ fn simulation_of_many_seeds() {
     let seed = failed.load(Ordering::Relaxed);
     assert_eq!(
         seed, 0,
-        "seed {seed} fails; run it again: MSRPD_SEED={seed} cargo test --test relay simulation_one_seed"
+        "seed {seed} fails; run it again: MSRPD_SEED={seed} cargo test --test relay {one}"
     );
 }
 
@@ -61,4 +68,11 @@ fn simulation_one_seed() {
     let seed =
         std::env::var("MSRPD_SEED").map_or(1, |text| text.parse().expect("MSRPD_SEED is a number"));
     Simulation::run_seed(seed);
+}
+
+#[test]
+fn simulation_one_chain() {
+    let seed =
+        std::env::var("MSRPD_SEED").map_or(1, |text| text.parse().expect("MSRPD_SEED is a number"));
+    Simulation::run_chain(seed);
 }

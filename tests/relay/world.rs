@@ -161,6 +161,25 @@ pub struct World {
     pub read_max: usize,
     /// Whether in [`World::run`] dials to relays of this world connect.
     pub connects_relays: bool,
+    /// Says what every far end reads: for one seed that fails (`MSRPD_TRACE=1`).
+    pub traces: bool,
+}
+
+/// One line for a message that has arrived whole.
+fn trace(at: Duration, peer: Peer, shard: usize, partner: Option<Peer>, message: &Message) {
+    let what = message.code().map_or_else(
+        || message.method().unwrap_or_default().to_owned(),
+        |code| code.to_string(),
+    );
+    let range = message.header("Byte-Range").unwrap_or_default();
+    let status = message.header("Status").unwrap_or_default();
+    eprintln!(
+        "{at:?} shard {shard} to {peer} ({partner:?}): {} {what} {} {range} {} octets {status} {}",
+        message.tid,
+        message.message_id().unwrap_or_default(),
+        message.body().len(),
+        char::from(message.flag)
+    );
 }
 
 impl World {
@@ -203,6 +222,7 @@ impl World {
             handoffs: 0,
             read_max: usize::MAX,
             connects_relays: true,
+            traces: std::env::var_os("MSRPD_TRACE").is_some(),
         }
     }
 
@@ -383,6 +403,9 @@ impl World {
     }
 
     fn void(&mut self, peer: Peer, ended: Ended) {
+        if self.traces {
+            eprintln!("{:?} socket {peer} {ended:?}", self.now - self.began);
+        }
         if let Some(partner) = self.sockets[peer].partner
             && !matches!(ended, Ended::Closed(_))
         {
@@ -606,8 +629,16 @@ impl World {
         socket.parser.feed(&read);
         loop {
             match socket.parser.next() {
-                Ok(Some(message)) if socket.partner.is_none() => socket.arrived.push_back(message),
-                Ok(Some(_)) => {}
+                Ok(Some(message)) => {
+                    if self.traces {
+                        let from = socket.shard;
+                        let to = socket.partner;
+                        trace(self.now - self.began, peer, from, to, &message);
+                    }
+                    if socket.partner.is_none() {
+                        socket.arrived.push_back(message);
+                    }
+                }
                 Ok(None) => break,
                 // SYN-19: a 400 names the broken URI that it was asked under.
                 Err(CodecError::Uri { .. }) if socket.sends_broken_uris => {

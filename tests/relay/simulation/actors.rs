@@ -11,7 +11,9 @@ impl Simulation {
         let client = if foreign {
             setup::foreign(&mut self.world, shard, &name)
         } else {
-            setup::client(&mut self.world, shard, &name)
+            let mut client = setup::client(&mut self.world, shard, &name);
+            self.authenticate_outwards(&mut client);
+            client
         };
         let peer = client.peer;
         self.world.sockets[peer].reading = false;
@@ -42,41 +44,66 @@ impl Simulation {
         }
     }
 
-    /// Sessions over two URIs of ours, or one where the sender is no client of ours.
+    /// From inside to outside (RFC 4976 §5.1), at up to two further relays.
+    fn authenticate_outwards(&mut self, client: &mut Client) {
+        if !self.chain {
+            return;
+        }
+        let own = self.world.relay_of(self.world.sockets[client.peer].shard);
+        let mut others: Vec<usize> = (0..self.world.relays.len()).collect();
+        others.retain(|relay| *relay != own);
+        for _ in 0..self.dice.roll(3).min(others.len()) {
+            let relay = others.remove(self.dice.roll(others.len()));
+            let uri = setup::auth_uri(relay);
+            if !setup::authenticate_at(&mut self.world, client, &uri, None) {
+                // Behind a film whose receiver stands still it may take a while.
+                assert!(!self.is_gentle(), "AUT-19: no URI of relay {relay}");
+                return;
+            }
+        }
+    }
+
+    pub(super) fn relay_of(&self, uri: &str) -> Option<usize> {
+        (0..self.world.relays.len()).find(|relay| uri.contains(&setup::host(*relay)))
+    }
+
+    /// How many relays a path of their URIs visits; two URIs of one in a row are one visit.
+    pub(super) fn stops(&self, path: &[String]) -> usize {
+        let relays: Vec<_> = path.iter().map(|uri| self.relay_of(uri)).collect();
+        1 + relays.windows(2).filter(|pair| pair[0] != pair[1]).count()
+    }
+
+    /// Sessions over the URIs of both, or of one where the sender is no client of ours.
     pub(super) fn link(&mut self, from: usize, to: usize) {
         let (sender, receiver) = (&self.actors[from], &self.actors[to]);
         if receiver.foreign || sender.hostile || receiver.hostile {
             return;
         }
-        let (a, b) = (&sender.client, &receiver.client);
-        let stream = if sender.foreign {
-            Stream {
-                to: vec![b.token.clone(), b.uri.clone()],
-                from_at_receiver: vec![b.token.clone(), a.uri.clone()],
-                receiver: to,
-            }
-        } else {
-            Stream {
-                to: vec![a.token.clone(), b.token.clone(), b.uri.clone()],
-                from_at_receiver: vec![b.token.clone(), a.token.clone(), a.uri.clone()],
-                receiver: to,
-            }
-        };
-        self.actors[from].streams.push(stream);
+        let path = sender.client.path_to(&receiver.client);
+        let connected = self.world.sockets[sender.client.peer].shard;
+        if self.relay_of(&path[0]) == Some(self.world.relay_of(connected)) {
+            self.add_stream(from, to, path);
+        }
     }
 
     /// The foreign client has been heard of: it can be reached by its URI (D-34).
     pub(super) fn link_back(&mut self, foreign: usize, to: usize) {
-        let (p, a) = (&self.actors[foreign].client, &self.actors[to].client);
-        let stream = Stream {
-            to: vec![a.token.clone(), p.uri.clone()],
-            from_at_receiver: vec![a.token.clone(), a.uri.clone()],
-            receiver: foreign,
-        };
-        let streams = &mut self.actors[to].streams;
+        let streams = &self.actors[to].streams;
         if !streams.iter().any(|known| known.receiver == foreign) {
-            streams.push(stream);
+            let path = (self.actors[to].client).path_to(&self.actors[foreign].client);
+            self.add_stream(to, foreign, path);
         }
+    }
+
+    fn add_stream(&mut self, from: usize, receiver: usize, to: Vec<String>) {
+        let mut from_at_receiver: Vec<String> = to[..to.len() - 1].to_vec();
+        from_at_receiver.reverse();
+        from_at_receiver.push(self.actors[from].client.uri.clone());
+        self.actors[from].streams.push(Stream {
+            to,
+            from_at_receiver,
+            receiver,
+        });
     }
 
     pub(super) fn is_alive(&self, actor: usize) -> bool {

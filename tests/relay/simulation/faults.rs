@@ -4,6 +4,9 @@ use super::*;
 
 impl Simulation {
     pub(super) fn fault(&mut self, actor: usize) {
+        if self.trouble && self.dice.chance(40) {
+            return self.link_fault();
+        }
         match self.dice.roll(10) {
             0..2 => {
                 self.world.reset(self.actors[actor].client.peer);
@@ -16,7 +19,7 @@ impl Simulation {
                 self.actors[actor].stalled_until = Some(self.world.now + Duration::from_secs(time));
             }
             7 => self.shut(actor),
-            8 if self.dice.chance(20) && !self.draining => {
+            8 if self.dice.chance(20) && !self.draining && !self.chain => {
                 self.draining = true;
                 let deadline = self.world.now + Duration::from_secs(20);
                 for shard in &mut self.world.shards {
@@ -47,7 +50,6 @@ impl Simulation {
         let shard = self.dice.roll(self.world.shards.len());
         let client = setup::foreign(&mut self.world, shard, &format!("evil{index}"));
         let peer = client.peer;
-        self.world.sockets[peer].reading = true;
         self.world.sockets[peer].sends_broken_uris = true;
         let to = self.actors[victim].client.clone();
         let mut octets = Vec::new();

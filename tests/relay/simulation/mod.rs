@@ -8,18 +8,19 @@
 mod actors;
 mod checks;
 mod faults;
+mod links;
 mod receiving;
 mod sending;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use msrpd::relay::Settings;
+use msrpd::relay::{Limits, Settings};
 use msrpload::codec::{Builder, Message};
 
 use crate::dice::Dice;
 use crate::setup::{self, Client};
-use crate::world::{Options, Peer, World};
+use crate::world::{Ended, Options, Peer, World};
 
 /// What happens in one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,8 @@ struct Piece {
 }
 
 struct Report {
+    /// The relay on the way that says so, counted from the sender's.
+    stop: usize,
     start: u64,
     end: u64,
     code: u16,
@@ -150,6 +153,12 @@ pub struct Simulation {
     draining: bool,
     /// The bounds are so low that messages may be refused for them.
     tight: bool,
+    /// Several relays.
+    chain: bool,
+    /// Links between relays may die, stall and be late.
+    trouble: bool,
+    /// That happened to so many.
+    troubled: usize,
 }
 
 /// Whom no client of ours sends to: the relay must never connect there (SEC-01).
@@ -178,17 +187,24 @@ fn noise() -> &'static [u8] {
 impl Simulation {
     /// Runs one seed to its end; panics on the first thing that is wrong.
     pub fn run_seed(seed: u64) {
-        Self::run(Dice::seeded(seed), seed);
+        Self::run(Dice::seeded(seed), seed, false);
+    }
+
+    /// The same with up to four relays in a row.
+    pub fn run_chain(seed: u64) {
+        Self::run(Dice::seeded(seed), seed, true);
     }
 
     /// What the fuzzer calls.
     #[allow(dead_code, reason = "used by the fuzz target")]
     pub fn run_octets(octets: &[u8]) {
-        Self::run(Dice::of(octets), 1);
+        let mut dice = Dice::of(octets);
+        let chain = dice.chance(50);
+        Self::run(dice, 1, chain);
     }
 
-    fn run(dice: Dice, seed: u64) {
-        let mut simulation = Self::new(dice, seed);
+    fn run(dice: Dice, seed: u64, chain: bool) {
+        let mut simulation = Self::new(dice, seed, chain);
         let steps = 150 + simulation.dice.roll(500);
         for _ in 0..steps {
             if simulation.dice.is_spent() {
@@ -200,19 +216,32 @@ impl Simulation {
         simulation.finish();
     }
 
-    fn new(mut dice: Dice, seed: u64) -> Self {
+    fn new(mut dice: Dice, seed: u64, chain: bool) -> Self {
         let weather = if dice.chance(30) {
             Weather::Gentle
         } else {
             Weather::Rough
         };
         let workers = dice.pick(&[1, 1, 2, 2, 3, 4]);
+        let more_relays = if chain {
+            let more = 1 + dice.roll(3);
+            (0..more).map(|_| dice.pick(&[1, 1, 2, 4])).collect()
+        } else {
+            Vec::new()
+        };
+        let trouble = chain && weather == Weather::Rough && dice.chance(50);
         let large = dice.chance(15);
         let tight = dice.chance(50);
-        let settings = settings(&mut dice, tight);
+        let mut settings = settings(&mut dice, tight);
+        if chain {
+            // Two relays each of which has more answers to send than it may, and more under way
+            // than the sockets between them hold, would wait for one another: this bound must be
+            // far above what one read can cause.
+            settings.limits.control_octets = Limits::default().control_octets;
+        }
         let world = World::new(Options {
             workers,
-            more_relays: Vec::new(),
+            more_relays,
             seed,
             settings,
             handoff_delay: Duration::ZERO,
@@ -230,6 +259,9 @@ impl Simulation {
             large,
             draining: false,
             tight,
+            chain,
+            trouble,
+            troubled: 0,
         };
         for _ in 0..2 + simulation.dice.roll(3) {
             simulation.join(false);
@@ -245,6 +277,9 @@ impl Simulation {
     }
 
     fn step(&mut self) {
+        if self.chain && self.dice.chance(30) {
+            return self.link_step();
+        }
         let actor = self.dice.roll(self.actors.len());
         let peer = self.actors[actor].client.peer;
         match self.dice.roll(100) {
@@ -259,11 +294,11 @@ impl Simulation {
             }
             64..74 => {
                 let amount = self.dice.amount();
-                self.take_somewhere(actor, amount);
+                self.with_any(peer, |world, peer| world.take(peer, amount));
             }
             74..84 => self.fetch(actor),
             84..90 => self.deliver(),
-            90 if !self.world.dialling.is_empty() => self.world.dial_fails(0),
+            90 if !self.world.dialling.is_empty() => self.dial_ends(),
             90..94 => self.answer(actor, false),
             94..97 => self.time_passes(),
             97..99 if !self.is_gentle() => self.fault(actor),
@@ -284,15 +319,6 @@ impl Simulation {
         self.actors[actor]
             .stalled_until
             .is_some_and(|until| until > self.world.now)
-    }
-
-    fn take_somewhere(&mut self, first: usize, amount: usize) {
-        for step in 0..self.actors.len() {
-            let actor = (first + step) % self.actors.len();
-            if self.world.take(self.actors[actor].client.peer, amount) {
-                return;
-            }
-        }
     }
 
     fn fetch(&mut self, first: usize) {
@@ -333,6 +359,10 @@ impl Simulation {
 
     /// Time passes without anything else.
     fn pass(&mut self, time: Duration) {
+        let quick = self.chain && !self.trouble;
+        if quick {
+            self.settle_links();
+        }
         let until = self.world.now + time;
         let mut rounds = 0;
         while let Some(next) = self
@@ -347,6 +377,9 @@ impl Simulation {
             assert!(rounds < 100_000, "timers that are due are not taken");
             self.world.now = next.max(self.world.now);
             self.world.time_out();
+            if quick {
+                self.settle_links();
+            }
         }
         self.world.now = until;
         self.world.time_out();
@@ -375,8 +408,13 @@ impl Simulation {
                 self.world.sockets[peer].reading = true;
                 self.world.sockets[peer].kernel_max = 1 << 20;
             }
-            while !self.world.dialling.is_empty() {
-                self.world.dial_fails(0);
+            for socket in &mut self.world.sockets {
+                socket.stalled_until = None;
+            }
+            while let Some(stranger) = (0..self.world.dialling.len())
+                .find(|index| self.world.dial_target(*index).is_none())
+            {
+                self.world.dial_fails(stranger);
             }
             self.world.run();
             self.note_answers();

@@ -32,6 +32,10 @@ impl Simulation {
             );
             return;
         }
+        if !self.is_gentle() && message.tid.starts_with("auth") {
+            // The answer to an AUTH that was given up.
+            return;
+        }
         let Some(&(index, chunk)) = self.actors[actor].tids.get(&message.tid) else {
             panic!("a response to nothing: {message:?}");
         };
@@ -71,6 +75,7 @@ impl Simulation {
         let (namespace, code, _) = message.status().expect("RPT-08: a Status");
         assert_eq!(namespace, 0);
         let uri = self.actors[actor].client.uri.clone();
+        let stop = self.stops(&message.from_path) - 1;
         let text = &mut self.texts[index];
         assert_eq!(text.sender, actor, "RPT-11: {message:?}");
         assert!(text.wish != Wish::No, "RPT-01: {message:?}");
@@ -86,6 +91,7 @@ impl Simulation {
             "reported in gentle weather: {message:?}"
         );
         text.reports.push(Report {
+            stop,
             start: range.start,
             end,
             code,
