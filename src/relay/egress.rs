@@ -14,7 +14,7 @@ use crate::metrics::{Direction, MethodLabel, ShardMetrics};
 use crate::wire::{self, EndLineGuard, FailureReport, Flag, TransactId};
 
 use super::custody::{Covered, Custodies};
-use super::flow::{Flow, Flows, OpenPiece, OutChunk};
+use super::flow::{Flow, Flows, OpenPiece, OutChunk, Turn};
 use super::keys::{ConnectionKey, FlowKey, ReturnAddress, TransactionKey};
 use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUANTUM_OCTETS};
 use super::planted::{Fault, planted};
@@ -62,7 +62,7 @@ pub(super) struct Egress {
     /// Octets in the two queues above that requests of this connection made: responses, and
     /// REPORTs of ours. What others send here counts with them.
     pub control_octets: usize,
-    turns: Turns,
+    pub turns: Turns,
     /// The flow whose SEND stands open on the wire.
     open: Option<FlowKey>,
     /// Flows that lead here.
@@ -118,10 +118,21 @@ impl Egress {
         }
     }
 
+    fn is_ready(&self, key: FlowKey, flows: &Flows) -> bool {
+        flows
+            .get(key)
+            .is_some_and(|flow| flow.is_ready(self.turns.unread))
+    }
+
+    /// Whether the flow has its place: in line, as the open one, or with nothing to write.
+    pub fn is_in_place(&self, key: FlowKey, flow: &Flow) -> bool {
+        flow.turn != Turn::None || self.open == Some(key) || !flow.is_ready(self.turns.unread)
+    }
+
     /// A flow that was just taken out of `flows`.
     pub fn forget_flow(&mut self, key: FlowKey, flow: &Flow, flows: &Flows) {
         self.flows.remove(&key);
-        self.turns.forget(flow, flows);
+        self.turns.forget(key, flow, flows);
         if self.open == Some(key) {
             self.open = None;
         }
@@ -134,9 +145,7 @@ impl Egress {
     /// Whether `transmit` would write something.
     pub fn has_output(&mut self, flows: &mut Flows) -> bool {
         self.has_control()
-            || self
-                .open
-                .is_some_and(|key| flows.get(key).is_some_and(Flow::is_ready))
+            || self.open.is_some_and(|key| self.is_ready(key, flows))
             || self.turns.is_waited_for(flows)
     }
 
@@ -226,7 +235,7 @@ impl Egress {
     /// Whose turn it is: the open one's, else as the line stands.
     fn next_turn(&mut self, flows: &mut Flows) -> Option<FlowKey> {
         match self.open {
-            Some(open) => flows.get(open).is_some_and(Flow::is_ready).then_some(open),
+            Some(open) => self.is_ready(open, flows).then_some(open),
             None => self.turns.next(flows),
         }
     }
@@ -267,7 +276,7 @@ impl Egress {
             if alone {
                 flow.deficit = QUANTUM_OCTETS as isize;
             }
-            if flow.deficit <= 0 || out.len() >= budget || !flow.is_ready() {
+            if flow.deficit <= 0 || out.len() >= budget || !flow.is_ready(self.turns.unread) {
                 // The turn is over, or the source stalls. Alone, the chunk stays open.
                 match (flow.has_open_piece(), alone) {
                     (true, true) => self.open = Some(key),

@@ -330,11 +330,17 @@ impl Flow {
         }
     }
 
-    /// Whether there is something to write, and it may be written.
-    pub fn is_ready(&self) -> bool {
+    /// Whether there is something to write, and it may be written; to a connection that is not
+    /// read without regard to answers.
+    pub fn is_ready(&self, unread: bool) -> bool {
         self.queue
             .front()
-            .is_some_and(|chunk| chunk.is_ready() && self.may_write(chunk))
+            .is_some_and(|chunk| chunk.is_ready() && (unread || self.may_write(chunk)))
+    }
+
+    /// Whether there would be something to write if more of it were answered.
+    pub fn waits_for_answers(&self) -> bool {
+        self.is_ready(true) && !self.is_ready(false)
     }
 
     /// A piece once begun is written to its end; another one waits until enough is answered.

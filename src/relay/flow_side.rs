@@ -279,15 +279,16 @@ impl Relay {
         let Some(flow) = self.flows.get_mut(key) else {
             return;
         };
-        if !flow.is_ready() {
-            return;
-        }
         let connection_key = flow.connection;
         let Some(connection) = self.connections.get_mut(connection_key) else {
             return;
         };
-        connection.egress.schedule(key, flow);
-        self.announce(connection_key);
+        if flow.is_ready(connection.egress.turns.unread) {
+            connection.egress.schedule(key, flow);
+            self.announce(connection_key);
+        } else if flow.waits_for_answers() {
+            connection.egress.turns.wait(key);
+        }
     }
 
     /// A piece needs no answer any more; the flow may have waited for that.
@@ -300,11 +301,11 @@ impl Relay {
             // Until its end-line is written the octets count with the open piece.
             flow.unanswered -= (piece.end - piece.start) as usize;
         }
-        if flow.pace.is_none() || !flow.is_ready() {
-            return;
-        }
         let connection_key = flow.connection;
-        if let Some(connection) = self.connections.get_mut(connection_key) {
+        if let Some(connection) = self.connections.get_mut(connection_key)
+            && flow.pace.is_some()
+            && flow.is_ready(connection.egress.turns.unread)
+        {
             connection.egress.schedule_last(piece.flow, flow);
             self.announce(connection_key);
         }

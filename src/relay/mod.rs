@@ -540,9 +540,18 @@ impl Relay {
                 connection.pauses,
                 "pausing routes of {key:?}"
             );
-            for flow in &connection.egress.flows {
-                let flow = self.flows.get(*flow).expect("a connection's flows exist");
+            let egress = &connection.egress;
+            assert_eq!(egress.turns.unread, connection.paused_since.is_some());
+            for flow_key in &egress.flows {
+                let flow = self
+                    .flows
+                    .get(*flow_key)
+                    .expect("a connection's flows exist");
                 assert_eq!(flow.connection, key);
+                assert!(
+                    egress.is_in_place(*flow_key, flow),
+                    "{flow_key:?} is forgotten"
+                );
             }
         }
         for (_, flow) in self.flows.iter() {

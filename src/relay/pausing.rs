@@ -212,13 +212,18 @@ impl Relay {
             || (connection.verified.is_none()
                 && connection.outstanding >= limits.queued_octets_per_connection);
         let paused = (connection.pauses > 0 || full) && !planted(Fault::UnpausedSource);
-        if paused {
-            connection.paused_since.get_or_insert(now);
-        } else if let Some(since) = connection.paused_since.take() {
-            connection.unread += now.saturating_duration_since(since);
-            if !planted(Fault::LostResume) {
-                self.commands.push_back(Command::Resume(key));
-            }
+        if paused == connection.paused_since.is_some() {
+            return;
+        }
+        connection.egress.turns.set_unread(paused, &mut self.flows);
+        let Some(since) = connection.paused_since.take() else {
+            connection.paused_since = Some(now);
+            self.announce(key);
+            return;
+        };
+        connection.unread += now.saturating_duration_since(since);
+        if !planted(Fault::LostResume) {
+            self.commands.push_back(Command::Resume(key));
         }
     }
 

@@ -4,7 +4,7 @@
 //! line, with or without something to send, until the line has come to him: so nobody gains by
 //! leaving and coming back. Nothing here looks at more flows than it passes by.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::flow::{Flow, Flows, Turn};
 use super::keys::FlowKey;
@@ -19,6 +19,11 @@ pub(super) struct Turns {
     old: VecDeque<FlowKey>,
     /// Keys in line whose flows have ended.
     stale: usize,
+    /// Flows that had to leave the line to wait for answers, and may be in it again.
+    waiting: BTreeSet<FlowKey>,
+    /// The connection is not read, and so no answer comes by it: nobody waits for one. Two
+    /// connections whose films wait for answers by one another would do so for ever.
+    pub unread: bool,
 }
 
 impl Turns {
@@ -38,8 +43,30 @@ impl Turns {
         }
     }
 
+    /// The flow stands aside until there are answers.
+    pub fn wait(&mut self, key: FlowKey) {
+        self.waiting.insert(key);
+    }
+
+    /// The connection is read from now on, or no more. Then nobody waits for answers: they come
+    /// last.
+    pub fn set_unread(&mut self, unread: bool, flows: &mut Flows) {
+        self.unread = unread;
+        if !unread {
+            return;
+        }
+        for key in std::mem::take(&mut self.waiting) {
+            if let Some(flow) = flows.get_mut(key)
+                && flow.is_ready(true)
+            {
+                self.come_last(key, flow);
+            }
+        }
+    }
+
     /// A flow that was just taken out of `flows`.
-    pub fn forget(&mut self, flow: &Flow, flows: &Flows) {
+    pub fn forget(&mut self, key: FlowKey, flow: &Flow, flows: &Flows) {
+        self.waiting.remove(&key);
         if flow.turn == Turn::None {
             return;
         }
@@ -59,8 +86,13 @@ impl Turns {
                 return false;
             };
             match flows.get_mut(*key) {
-                Some(flow) if flow.is_ready() => return true,
-                Some(flow) => flow.turn = Turn::None,
+                Some(flow) if flow.is_ready(self.unread) => return true,
+                Some(flow) => {
+                    flow.turn = Turn::None;
+                    if flow.waits_for_answers() {
+                        self.waiting.insert(*key);
+                    }
+                }
                 None => self.stale = self.stale.saturating_sub(1),
             }
             self.pop();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use msrpload::codec::{Builder, Message};
 
-use crate::setup::{Client, client, last, respond};
+use crate::setup::{Client, auth_uri, authenticate_at, client, last, respond, settings};
 use crate::world::{Options, Peer, World};
 
 const RELAY_B: &str = "msrps://relay-b.example.net:2855/tok;tcp";
@@ -116,15 +116,25 @@ fn without_failure_report_yes_a_film_is_cut_and_waits_for_nobody() {
 
 /// Films each way between two clients of two relays, over what links there are; the clients
 /// read so many octets every 10 ms.
-fn films_both_ways(workers: u16, pace: usize, wish: &str) {
+fn films_both_ways(relays: usize, workers: u16, pace: usize, wish: &str) {
+    let mut settings = settings();
+    // Less than the kernel holds, as the defaults are less than large buffers hold.
+    settings.limits.link_piece_octets = 16_384;
+    settings.limits.link_unanswered_octets = 65_536;
     let mut world = World::new(Options {
+        settings,
         workers,
-        more_relays: vec![workers],
+        more_relays: vec![workers; relays - 1],
+        kernel_octets: 262_144,
         ..Options::default()
     });
     world.checks = false;
-    let far = world.relays[1].start;
-    let clients = [client(&mut world, 0, "a"), client(&mut world, far, "b")];
+    let far = world.relays[relays - 1].start;
+    let mut a = client(&mut world, 0, "a");
+    for relay in 1..relays - 1 {
+        assert!(authenticate_at(&mut world, &mut a, &auth_uri(relay), None));
+    }
+    let clients = [a, client(&mut world, far, "b")];
     let film: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
     for (from, to) in [(0, 1), (1, 0)] {
         let path = clients[from].path_to(&clients[to]);
@@ -176,12 +186,12 @@ fn films_both_ways(workers: u16, pace: usize, wish: &str) {
 
 /// FWD-12, FWD-15: neither side waits for the other for ever.
 #[test]
-fn films_both_ways_over_two_relays_arrive_whole() {
-    for workers in [1, 2] {
-        films_both_ways(workers, 1 << 20, "yes");
-        films_both_ways(workers, 16_384, "yes");
+fn films_both_ways_over_several_relays_arrive_whole() {
+    for (relays, workers) in [(2, 1), (2, 2), (3, 1), (4, 1)] {
+        films_both_ways(relays, workers, 1 << 20, "yes");
+        films_both_ways(relays, workers, 16_384, "yes");
     }
-    films_both_ways(1, 16_384, "no");
+    films_both_ways(3, 1, 16_384, "no");
 }
 
 /// TMR-08, FWD-16: a receiver behind another relay stands still. Its film's link is not read

@@ -487,6 +487,8 @@ fn settings(dice: &mut Dice, tight: bool) -> Settings {
         limits.queued_octets_shared = dice.pick(&[32_768, 131_072, 1 << 20]);
         limits.control_octets = dice.pick(&[2000, 20_000, 1 << 20]);
         limits.transactions_per_session = dice.pick(&[4, 64, 16_384]);
+        limits.link_piece_octets = dice.pick(&[4096, 65_536, 262_144]);
+        limits.link_unanswered_octets = dice.pick(&[8192, 131_072, 1 << 20]);
         if dice.chance(20) {
             limits.queued_octets_total = 65_536;
         }
