@@ -22,7 +22,7 @@ use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfi
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
@@ -34,6 +34,9 @@ use service::Service;
 const WAITING_MAX: usize = 1024;
 /// Names being resolved at the same time. A name server that hangs must not make this grow.
 const UNDER_WAY_MAX: usize = 256;
+/// Questions put at the same time, those for the targets of a service included. Each takes up to four sockets: two types of
+/// address, two servers.
+const QUESTIONS_MAX: usize = 128;
 /// One next hop, all servers and retries together; shorter than any sensible `dial.connect_timeout`. Where a service
 /// record has to be found first, each of the two steps has half of it.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -69,6 +72,7 @@ struct Lookup {
     /// Absent where the system names no server; the reason is in the error.
     resolver: Result<TokioResolver, String>,
     failures: RefCell<HashMap<String, (Instant, Failure)>>,
+    questions: Semaphore,
     random: RefCell<Random>,
 }
 
@@ -88,6 +92,7 @@ impl Names {
         let lookup = Lookup {
             resolver: resolver(nameservers),
             failures: RefCell::default(),
+            questions: Semaphore::new(QUESTIONS_MAX),
             random: RefCell::new(random),
         };
         (
@@ -245,9 +250,14 @@ impl Lookup {
         }
         let failure = match &self.resolver {
             Err(problem) => Failure::Unknown(problem.clone()),
-            // With its dot: search domains are for people at a prompt.
             Ok(resolver) => {
-                match timeout(within, question(resolver.clone(), format!("{name}."))).await {
+                // With its dot: search domains are for people at a prompt.
+                let question = question(resolver.clone(), format!("{name}."));
+                let in_turn = async {
+                    let _turn = self.questions.acquire().await;
+                    question.await
+                };
+                match timeout(within, in_turn).await {
                     Ok(Ok(found)) => return Ok(found),
                     Ok(Err(error)) if error.is_no_records_found() => Failure::NoRecord,
                     Ok(Err(error)) => Failure::Unknown(error.to_string()),

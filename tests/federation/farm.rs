@@ -109,6 +109,25 @@ fn dns_08_each_member_names_itself_and_when_one_dies_clients_go_on_at_another() 
     chat(&mut bob, &to_alice, &mut alice, "found again");
 }
 
+/// Members are relays to one another: a session of each in one path.
+#[test]
+fn dns_08_clients_of_two_members_reach_each_other() {
+    let domain = own_name("farm");
+    let (one, two) = (member(&domain, OLD), member(&domain, OLD));
+    let mut alice = Client::authenticated(&one.relay, "alice");
+    let mut bob = Client::authenticated(&two.relay, "bob");
+    let to_bob = format!("{} {} {}", alice.token, bob.token, bob.uri);
+    let to_alice = format!("{} {} {}", bob.token, alice.token, alice.uri);
+    chat(&mut alice, &to_bob, &mut bob, "to the other member");
+    chat(
+        &mut bob,
+        &to_alice,
+        &mut alice,
+        "and back over the same link",
+    );
+    assert_eq!((one.links(), two.links()), (1.0, 1.0));
+}
+
 /// The kernel goes on accepting for a member that stands still.
 #[test]
 fn dns_06_a_member_that_stands_still_is_passed_over() {

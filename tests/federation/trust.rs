@@ -48,10 +48,17 @@ fn aut_24_a_reload_of_the_list_of_relays_ends_the_link_of_one_that_is_blocked() 
     b.has_links(0.0);
     assert_eq!(ask_code(&mut alice, &through, &b.uri()), Some(403));
 
-    b.reload("msrpd.toml", |text| {
-        let (before, _) = text.split_once("\n[peers]").expect("a list of relays");
-        before.to_owned()
-    });
+    // Those who may, in place of those who may not.
+    let list = |list: &str| {
+        let list = format!("\n[peers]\nallow = {list}\n");
+        move |text: String| {
+            let (before, _) = text.split_once("\n[peers]").expect("a list of relays");
+            format!("{before}{list}")
+        }
+    };
+    b.reload("msrpd.toml", list("[\"elsewhere.example\"]"));
+    assert_eq!(ask_code(&mut alice, &through, &b.uri()), Some(403));
+    b.reload("msrpd.toml", list(&format!("{names:?}")));
     let granted = ask_to_join(&mut alice, &through, &b.uri());
     assert_eq!(granted.code(), Some(200), "{granted:?}");
 }

@@ -8,11 +8,11 @@ use tokio::sync::oneshot;
 use super::*;
 
 /// Answers from a table, and remembers what it was asked.
-#[derive(Default)]
 struct Zone {
     records: Vec<(&'static str, Record)>,
     /// Names for which no answer comes.
     silent: Vec<&'static str>,
+    ttl: u8,
     asked: RefCell<Vec<(String, u16)>>,
 }
 
@@ -58,7 +58,9 @@ impl Zone {
     fn new(records: Vec<(&'static str, Record)>) -> Self {
         Self {
             records,
-            ..Self::default()
+            silent: Vec::new(),
+            ttl: 60,
+            asked: RefCell::default(),
         }
     }
 
@@ -99,7 +101,7 @@ impl Zone {
             let data = record.data();
             out.extend([0xc0, 12]);
             out.extend(kind.to_be_bytes());
-            out.extend([0, 1, 0, 0, 0, 60]);
+            out.extend([0, 1, 0, 0, 0, self.ttl]);
             out.extend((data.len() as u16).to_be_bytes());
             out.extend(data);
         }
@@ -157,7 +159,7 @@ fn run<F: Future<Output = ()>>(zone: &Zone, test: impl FnOnce(Resolver) -> F) {
 
 #[test]
 fn dns_02_literals_and_loopback_names_are_not_asked_for() {
-    let zone = Zone::default();
+    let zone = Zone::new(Vec::new());
     run(&zone, |resolver| async move {
         assert_eq!(
             found(&resolver, "192.0.2.7", Some(7)).await,
@@ -357,5 +359,51 @@ fn dns_07_what_one_name_may_bring_is_bounded() {
             found(&resolver, "many.example", None).await.len(),
             PLACES_MAX
         );
+    });
+}
+
+#[test]
+fn dns_07_an_answer_counts_for_its_ttl() {
+    let zone = Zone {
+        ttl: 1,
+        ..Zone::new(vec![
+            (
+                "_msrps._tcp.short.example",
+                Record::Srv(1, 1, 7, "short.example"),
+            ),
+            ("short.example", Record::A("192.0.2.8")),
+        ])
+    };
+    run(&zone, |resolver| async move {
+        for _ in 0..3 {
+            found(&resolver, "short.example", None).await;
+        }
+        tokio::time::sleep(Duration::from_millis(2100)).await;
+        found(&resolver, "short.example", None).await;
+    });
+    assert_eq!(zone.asked("_msrps._tcp.short.example", SRV), 2);
+    assert_eq!(zone.asked("short.example", 1), 2);
+}
+
+/// A hundred names that nobody answers for wait beside the one that is answered, not before it.
+#[test]
+fn dns_07_names_that_hang_do_not_hold_up_others() {
+    let hanging: Vec<&'static str> = (0..100).map(|n| &*format!("h{n}.example").leak()).collect();
+    let zone = Zone {
+        silent: hanging.clone(),
+        ..Zone::new(vec![("b.example", Record::A("192.0.2.6"))])
+    };
+    run(&zone, |resolver| async move {
+        let mut all = JoinSet::new();
+        for name in hanging {
+            let resolver = resolver.clone();
+            all.spawn(async move { ask(&resolver, name, Some(1)).await.is_ok() });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        found(&resolver, "b.example", Some(1)).await;
+        assert!(all.try_join_next().is_none(), "all of them hang still");
+        while let Some(answered) = all.join_next().await {
+            assert!(!answered.expect("an answer"));
+        }
     });
 }
