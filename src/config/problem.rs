@@ -62,6 +62,12 @@ pub struct Problem {
     pub help: String,
 }
 
+impl Problem {
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -180,7 +186,7 @@ impl Problems {
     pub fn errors(&self) -> usize {
         self.found
             .iter()
-            .filter(|problem| problem.severity == Severity::Error)
+            .filter(|problem| problem.is_error())
             .count()
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted; the kernel caps it (net.core.somaxconn).
 const BACKLOG: i32 = 4096;
@@ -55,6 +55,23 @@ pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<TcpListener>, Bind
         SockRef::from(listener).listen(BACKLOG).map_err(problem)?;
     }
     Ok(listeners)
+}
+
+/// Drops who wants to connect from now on (they try again, and are refused once the listener is closed), and still lets in
+/// whose handshake is under way. A listener that is emptied first and closed then resets who came between the two.
+pub fn let_nobody_in(listener: &TcpListener) -> io::Result<()> {
+    let op = |code: u32, jt, jf, k| SockFilter::new(code as u16, jt, jf, k);
+    // The 14th octet of a TCP header holds the flags; only a first segment has SYN without ACK.
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    SockRef::from(listener).attach_filter(&[
+        op(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS),
+        op(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN | ACK),
+        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ])
 }
 
 /// Whether the address could be bound, by nobody else.
@@ -165,6 +182,25 @@ mod tests {
         assert!(problem.to_string().contains("no interface"));
         assert!(!is_local(foreign.ip()));
         assert!(is_local(loopback().ip()));
+    }
+
+    #[test]
+    fn who_comes_last_waits_and_who_is_in_stays() {
+        let listeners = bind(loopback(), 1).expect("a free port");
+        let address = address(&listeners);
+        let in_time = TcpStream::connect(address).expect("it listens");
+        let_nobody_in(&listeners[0]).expect("a filter");
+        let brief = Duration::from_millis(300);
+        let late = TcpStream::connect_timeout(&address, brief).expect_err("nobody is let in");
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        // Octets of who is in still come through.
+        use std::io::{Read, Write};
+        (&in_time).write_all(b"here").expect("connected");
+        let (mut accepted, _) = listeners[0].accept().expect("it waits");
+        accepted.set_nonblocking(false).expect("a socket");
+        let mut octets = [0; 4];
+        accepted.read_exact(&mut octets).expect("its octets");
+        assert_eq!(&octets, b"here");
     }
 
     #[test]

@@ -8,12 +8,12 @@ use std::time::Instant;
 use crate::auth::{Authenticator, NonceKeys};
 use crate::config::{self, AdminAddress, Config, Loaded, Problems, Transport};
 use crate::net::dial::Resolver;
-use crate::net::listener;
 use crate::net::names::{Names, Random};
 use crate::relay::{self, ShardId};
 use crate::shard::{self, Listening, ShardStart, Shards};
 
 use super::check::{self, Prepared, unix_now};
+use super::sockets::{Given, Listeners};
 use super::{descriptors, log};
 
 /// A relay that serves.
@@ -44,6 +44,7 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
     descriptors::raise();
     let level = log::start(&config.log);
     let workers = workers(&config);
+    let mut given = Given::of_process().map_err(|problem| with(&problems, problem))?;
     let mut refuse = |key: &str, problem: String| {
         let (what, help) = problem.split_once("; ").unwrap_or((&problem, ""));
         problems.error(places.of(key), format!("{key}: {what}"), help);
@@ -51,21 +52,28 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
     // All bound before the first accept.
     let mut listeners = Vec::new();
     for (index, listen) in config.listen.iter().enumerate() {
-        match listener::bind(listen.address, workers) {
+        match given.listen(listen.address, workers) {
             Ok(bound) => listeners.push(bound),
-            Err(problem) => refuse(&format!("listen[{index}].address"), problem.to_string()),
+            Err(problem) => refuse(&format!("listen[{index}].address"), problem),
         }
     }
     let admin = match config.admin.address {
         AdminAddress::Off => None,
-        AdminAddress::At(address) => match listener::bind(address, 1) {
-            Ok(mut bound) => bound.pop(),
+        AdminAddress::At(address) => match given.listen(address, 1) {
+            Ok(mut bound) => bound.sockets.pop(),
             Err(problem) => {
-                refuse("admin.address", problem.to_string());
+                refuse("admin.address", problem);
                 None
             }
         },
     };
+    for address in given.left() {
+        let what = format!("systemd handed over a socket for {address}, which is no address here");
+        refuse(
+            "listen",
+            format!("{what}; add a [[listen]] with it, or take it out of the .socket unit"),
+        );
+    }
     if problems.has_errors() {
         problems.sort();
         return Err(problems);
@@ -76,7 +84,7 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
     let bound: Vec<SocketAddr> = listeners
         .iter()
         .zip(&config.listen)
-        .map(|(bound, listen)| address_of(&bound[0], listen.address))
+        .map(|(bound, listen)| address_of(&bound.sockets[0], listen.address))
         .collect();
     let admin_address = admin
         .as_ref()
@@ -166,7 +174,7 @@ fn start_shards(
     config: &Config,
     settings: &Arc<shard::Settings>,
     resolver: Resolver,
-    listeners: Vec<Vec<TcpListener>>,
+    listeners: Vec<Listeners>,
     bound: &[SocketAddr],
 ) -> Result<Shards, String> {
     let workers = workers(config);
@@ -192,10 +200,12 @@ fn start_shards(
     }
     for (index, of_one_address) in listeners.into_iter().enumerate() {
         let use_path_port = use_path_port(config, bound, index);
-        for (start, listener) in starts.iter_mut().zip(of_one_address) {
+        let Listeners { sockets, inherited } = of_one_address;
+        for (shard, listener) in sockets.into_iter().enumerate() {
             let transport = transport(config.listen[index].transport);
-            start.listeners.push(Listening {
+            starts[shard % workers].listeners.push(Listening {
                 listener,
+                inherited,
                 transport,
                 use_path_port,
             });

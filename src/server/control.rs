@@ -9,7 +9,13 @@ use crate::net::names::Names;
 
 use super::boot::{self, Booted};
 use super::scrape::Scraper;
+use super::systemd::Systemd;
 use super::{CUT_SHORT, OK, WRONG, drain, reload, watched};
+
+/// What `systemctl status` shows.
+const SERVING: &str = "Serving";
+const SERVING_AS_BEFORE: &str =
+    "Serving with the settings before the last reload, which found errors in the file";
 
 /// Serves until a signal ends it; returns the process's exit code.
 pub fn serve(booted: Booted) -> u8 {
@@ -56,20 +62,29 @@ pub fn serve(booted: Booted) -> u8 {
             watched: watched::Watched::new(&config),
             settings,
         };
+        let systemd = Systemd::of_environment();
+        tokio::task::spawn(systemd.clone().feed_watchdog(mesh.clone()));
         let work = async {
             announce(&config, &bound, admin_address, boot::workers(&config));
+            systemd.ready(SERVING);
             loop {
                 tokio::select! {
                     wish = signals.next() => match wish {
-                        Wish::Reload => reloader.reload(&mesh).await,
+                        Wish::Reload => {
+                            systemd.reloading();
+                            let taken = reloader.reload(&mesh).await;
+                            systemd.ready(if taken { SERVING } else { SERVING_AS_BEFORE });
+                        }
                         Wish::End(name) => break tracing::info!(signal = name, "draining"),
                     },
                     () = tokio::time::sleep(watched::LOOK) => reloader.look(&mesh).await,
                 }
             }
             let _ = readiness.send(false);
+            let drain_timeout = reloader.config.relay.drain_timeout;
+            systemd.stopping(drain_timeout + drain::AFTER);
             tokio::select! {
-                () = drain::drain(&mesh, reloader.config.relay.drain_timeout) => OK,
+                () = drain::drain(&mesh, drain_timeout) => OK,
                 () = signals.end() => {
                     tracing::warn!("a second signal: ending now, what was held is lost");
                     CUT_SHORT

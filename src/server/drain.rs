@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 
 use crate::relay::ShardId;
 use crate::shard::{Mesh, ShardMessage, Shards, Status};
@@ -17,6 +17,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// After the half-close a connection is read on for at most 1 s: an early close resets data under way.
 const CLOSING: Duration = Duration::from_millis(1200);
 
+/// What may come after `drain_timeout`: closing, and the end of the threads.
+pub const AFTER: Duration = Duration::from_secs(3);
+
 /// Drains all shards and ends their threads.
 pub async fn drain(mesh: &Mesh, drain_timeout: Duration) {
     let begun = Instant::now();
@@ -26,13 +29,13 @@ pub async fn drain(mesh: &Mesh, drain_timeout: Duration) {
     let mut quiet_looks = 0;
     while quiet_looks < 2 && begun.elapsed() < drain_timeout {
         sleep(LOOK).await;
-        let quiet = status(mesh)
+        let quiet = status(mesh, ANSWER)
             .await
             .iter()
             .all(|status| status.is_some_and(|status| status.drained));
         quiet_looks = if quiet { quiet_looks + 1 } else { 0 };
     }
-    let held: u64 = status(mesh)
+    let held: u64 = status(mesh, ANSWER)
         .await
         .iter()
         .flatten()
@@ -53,7 +56,7 @@ pub async fn drain(mesh: &Mesh, drain_timeout: Duration) {
         let open = |status: &Option<Status>| {
             status.is_none_or(|status| status.connections + status.closing > 0)
         };
-        let closed = !status(mesh).await.iter().any(open);
+        let closed = !status(mesh, ANSWER).await.iter().any(open);
         closed_looks = if closed { closed_looks + 1 } else { 0 };
     }
     tell_all(mesh, || ShardMessage::Stop).await;
@@ -72,16 +75,18 @@ pub fn join(shards: Shards) {
     }
 }
 
-async fn status(mesh: &Mesh) -> Vec<Option<Status>> {
+/// How far each shard is; nothing of one that has not answered after `patience`.
+pub async fn status(mesh: &Mesh, patience: Duration) -> Vec<Option<Status>> {
     let mut answers = Vec::new();
     for shard in shards(mesh) {
         let (reply, answer) = oneshot::channel();
         let _ = mesh.send(shard, ShardMessage::Status(reply));
         answers.push(answer);
     }
+    let deadline = tokio::time::Instant::now() + patience;
     let mut found = Vec::new();
     for answer in answers {
-        found.push(timeout(ANSWER, answer).await.ok().and_then(Result::ok));
+        found.push(timeout_at(deadline, answer).await.ok().and_then(Result::ok));
     }
     found
 }

@@ -15,6 +15,8 @@ mod mint;
 mod passwd;
 mod reload;
 mod scrape;
+mod sockets;
+mod systemd;
 mod watched;
 
 use std::path::Path;
@@ -45,6 +47,9 @@ pub fn run(path: &Path, with_parent: bool) -> ExitCode {
         Err(problems) => {
             eprintln!("{problems}");
             eprintln!("{}", verdict(&problems));
+            let first = problems.iter().find(|problem| problem.is_error());
+            let first = first.map_or(String::new(), |problem| problem.what.clone());
+            systemd::Systemd::of_environment().status(&format!("Not started: {first}"));
             ExitCode::from(WRONG)
         }
     }

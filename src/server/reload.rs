@@ -48,13 +48,13 @@ fn expiries(settings: &shard::Settings) -> Vec<(String, SystemTime)> {
 }
 
 impl Reloader {
-    /// Reads the file again and gives every shard what is new.
-    pub async fn reload(&mut self, mesh: &Mesh) {
+    /// Reads the file again and gives every shard what is new. False: it has errors, and nothing has changed.
+    pub async fn reload(&mut self, mesh: &Mesh) -> bool {
         let Some((new, prepared, watched)) = self.read() else {
             tracing::error!(file = %self.path.display(), "not reloaded: the file has errors, the old settings stay");
             self.facts
                 .send_modify(|facts| facts.reload_successful = false);
-            return;
+            return false;
         };
         let workers = usize::from(mesh.shards());
         let settings = Arc::new(boot::shard_settings(
@@ -72,6 +72,7 @@ impl Reloader {
         self.watched = watched;
         self.config = new;
         tracing::info!(file = %self.path.display(), "reloaded");
+        true
     }
 
     /// The file as a whole, with the old values where a restart is needed. `None` if anything is wrong; it is logged.

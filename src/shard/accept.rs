@@ -1,7 +1,7 @@
 //! New sockets: each goes, unread, to the shard with the fewest connections.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use super::{Shard, flush, reader};
 /// A listener of this shard.
 pub struct Listening {
     pub listener: TcpListener,
+    /// Somebody else opened it and keeps it open: it outlives us.
+    pub inherited: bool,
     pub transport: Transport,
     /// Port for Use-Path URIs handed out on what it accepts.
     pub use_path_port: u16,
@@ -24,69 +26,103 @@ pub struct Listening {
 
 /// While there is no descriptor to accept with: look again so often.
 const RETRY: Duration = Duration::from_millis(100);
+/// A TCP handshake that was under way when the drain began takes no longer.
+const HANDSHAKE: Duration = Duration::from_millis(100);
 /// Accepted in one go, so that a flood of connects leaves room for the others.
 const AT_ONCE: usize = 64;
 
-/// Accepts until the drain; then empties the queue, and only then stops listening, for the
-/// other way round would reset what waits.
+/// Accepts until the drain.
 pub(super) async fn run(shard: Rc<Shard>, listening: Listening) {
+    shard.accepting.set(shard.accepting.get() + 1);
+    accept(&shard, listening).await;
+    shard.accepting.set(shard.accepting.get() - 1);
+    shard.ask_flush();
+}
+
+async fn accept(shard: &Rc<Shard>, listening: Listening) {
     let Listening {
         listener,
+        inherited,
         transport,
         use_path_port,
     } = listening;
     let Ok(listener) = uring::watch(listener) else {
         return;
     };
-    loop {
-        let ready = if shard.draining.get() {
-            None
-        } else {
-            tokio::select! {
-                biased;
-                () = shard.drain.notified() => None,
-                ready = listener.readable() => ready.ok(),
-            }
+    let accepted = |remote| Accepted {
+        transport,
+        remote,
+        use_path_port,
+    };
+    while !shard.draining.get() {
+        let ready = tokio::select! {
+            biased;
+            () = shard.drain.notified() => break,
+            ready = listener.readable() => ready,
         };
-        let draining = shard.draining.get();
-        let mut more = true;
-        for _ in 0..if draining { usize::MAX } else { AT_ONCE } {
-            match listener.get_ref().accept() {
-                Ok((stream, remote)) => place(
-                    &shard,
-                    stream,
-                    Accepted {
-                        transport,
-                        remote,
-                        use_path_port,
-                    },
-                ),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    more = false;
-                    break;
-                }
-                Err(error) if is_shortage(&error) => {
-                    // The connection waits in the queue; nobody spins.
-                    tokio::time::sleep(RETRY).await;
-                    if !draining {
-                        break;
-                    }
-                }
-                Err(_) => {}
-            }
+        let queue = take(shard, listener.get_ref(), AT_ONCE, &accepted);
+        if queue == Queue::Stuck {
+            // The connection waits in the queue; nobody spins.
+            tokio::time::sleep(RETRY).await;
         }
-        if draining {
-            return;
-        }
-        if let Some(mut ready) = ready {
-            if more {
-                ready.retain_ready()
-            } else {
+        if let Ok(mut ready) = ready {
+            if queue == Queue::Empty {
                 ready.clear_ready()
+            } else {
+                ready.retain_ready()
             }
         }
         shard.ask_flush();
     }
+    // What waits in the queue of a socket that is not ours is for whoever starts next.
+    if !inherited {
+        let _ = listener::let_nobody_in(listener.get_ref());
+        empty(shard, listener.get_ref(), &accepted).await;
+        // Whose handshake was under way is through by then.
+        tokio::time::sleep(HANDSHAKE).await;
+        empty(shard, listener.get_ref(), &accepted).await;
+    }
+}
+
+/// Takes all that waits. Closing a listener resets what is in its queue.
+async fn empty(
+    shard: &Rc<Shard>,
+    listener: &TcpListener,
+    accepted: &dyn Fn(SocketAddr) -> Accepted,
+) {
+    loop {
+        match take(shard, listener, AT_ONCE, accepted) {
+            Queue::Empty => return,
+            Queue::Stuck => tokio::time::sleep(RETRY).await,
+            Queue::More => tokio::task::yield_now().await,
+        }
+    }
+}
+
+/// How a queue was left.
+#[derive(PartialEq, Eq)]
+enum Queue {
+    Empty,
+    More,
+    /// There is nothing to accept with.
+    Stuck,
+}
+
+fn take(
+    shard: &Rc<Shard>,
+    listener: &TcpListener,
+    at_once: usize,
+    accepted: &dyn Fn(SocketAddr) -> Accepted,
+) -> Queue {
+    for _ in 0..at_once {
+        match listener.accept() {
+            Ok((stream, remote)) => place(shard, stream, accepted(remote)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Queue::Empty,
+            Err(error) if is_shortage(&error) => return Queue::Stuck,
+            Err(_) => {}
+        }
+    }
+    Queue::More
 }
 
 fn is_shortage(error: &io::Error) -> bool {

@@ -41,7 +41,9 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
         ShardMessage::Status(reply) => {
             let relay = shard.relay.borrow();
             let _ = reply.send(Status {
-                drained: relay.is_drained() && shard.outbox.borrow().is_empty(),
+                drained: relay.is_drained()
+                    && shard.accepting.get() == 0
+                    && shard.outbox.borrow().is_empty(),
                 connections: relay.connections(),
                 closing: shard.closing.get(),
                 held: relay.metrics().ledger.held,

@@ -84,6 +84,8 @@ struct Shard {
     /// A task is trying the outbox again.
     retrying: Cell<bool>,
     draining: Cell<bool>,
+    /// Listeners that still accept.
+    accepting: Cell<usize>,
     drain: Notify,
     stop: Notify,
 }

@@ -120,6 +120,7 @@ fn run(
         closing: Cell::new(0),
         retrying: Cell::new(false),
         draining: Cell::new(false),
+        accepting: Cell::new(0),
         drain: Notify::new(),
         stop: Notify::new(),
     });

@@ -5,3 +5,4 @@ mod commands;
 mod documents;
 mod place;
 mod running;
+mod systemd;

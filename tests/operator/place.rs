@@ -186,6 +186,10 @@ impl Running {
         fs::read_to_string(&self.log).expect("the log")
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id())
             .ok()

@@ -58,6 +58,61 @@ fn a_port_in_use_ends_start_up_with_one_clear_message() {
 }
 
 #[test]
+fn io_uring_that_is_not_allowed_ends_start_up_with_what_to_do() {
+    use std::os::unix::process::CommandExt;
+    let place = Place::new();
+    let op = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    // As a container's seccomp profile: EPERM for io_uring_setup, all else as ever.
+    let mut filter = [
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        op(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            libc::SYS_io_uring_setup as u32,
+        ),
+        op(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
+        ),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let mut command = place.msrpd(&["run", "--config", "msrpd.toml"]);
+    // SAFETY: prctl is async-signal-safe; the program is the closure's own and outlives the calls.
+    unsafe {
+        command.pre_exec(move || {
+            let program = libc::sock_fprog {
+                len: filter.len() as u16,
+                filter: filter.as_mut_ptr(),
+            };
+            let allowed = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            let mode = libc::SECCOMP_MODE_FILTER;
+            match allowed + libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let (code, text) = said(&command.output().expect("msrpd runs"));
+    assert_eq!(code, Some(1), "{text}");
+    for words in [
+        "error: msrpd.toml: io_uring is not allowed here: ",
+        "help: Set `sysctl kernel.io_uring_disabled=0`",
+        "seccomp profile that permits io_uring_setup, io_uring_enter and io_uring_register",
+        "msrpd.toml: 1 error",
+    ] {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+}
+
+#[test]
 fn two_relays_do_not_share_a_port_without_a_word() {
     let place = Place::new();
     let running = place.run();
