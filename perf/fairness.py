@@ -34,7 +34,6 @@ PORTS = {"2855": "39155", "2856": "39156", "9855": "39855", "9856": "39856"}
 # name: links per next hop, what the chats are, what is beside them
 CHATS = ["--pairs", "100", "--rate", "1000"]
 MANY = ["--pairs", "1000", "--rate", "1000"]
-FAST = ["--films", "1", "--film-size", "1GiB"]
 # A film as fast as it goes takes all cores that there are, and chats would wait for the kernel's
 # scheduler whatever the relays do. So its sender gets a wire of its own, of a gigabit per second.
 WIRE_OCTETS = 110_000_000
@@ -47,7 +46,7 @@ CASES = {
     "three slow films": (2, CHATS, ["--films", "3", *SLOW]),
     "three slow films on one link": (1, CHATS, ["--films", "3", *SLOW]),
     "standing chat": (1, MANY, ["--films", "0", "--standing", "chat"]),
-    "standing film": (1, MANY, [*FAST, "--standing", "film"]),
+    "standing film": (1, MANY, ["--films", "1", "--film-size", "1GiB", "--film-count", "1", "--standing", "film"]),
 }
 
 
@@ -169,7 +168,7 @@ def case(folder, name, rounds, duration):
             pair[way] = result
             p99 = result["measured"]["delivery_us"]["p99"]
             print(
-                f"  {name}, round {number + 1} {way}: p99 {p99:.0f} us, chats {counted_chats(result)}, "
+                f"  {name}, round {number + 1} {way}: p99 {p99:.0f} us, max {result['measured']['delivery_us']['max']:.0f} us, chats {counted_chats(result)}, "
                 f"films {counted(result, 'films')}, {((result.get('films') or {}).get('megabytes_per_second') or 0):.0f} MB/s, "
                 f"standing {counted(result, 'standing')}, "
                 f"own lateness p99 {result['own']['lateness_us']['p99']:.0f} us",
