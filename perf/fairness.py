@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Chats beside films over two relays, with and without the films, in turn within one run.
 
-    cargo build --release && perf/fairness.py [--rounds N] [--only NAME] [--cpu ...]
+    cargo build --release && perf/fairness.py [--rounds N] [--only NAME] [--duration 5s] [--warmup 1s]
 
 Each case runs `msrpd` twice (relay A and relay B, of `msrpd dev --two`, on ports of their own)
 and `msrpload mixed --via`: 100 chats at a fixed rate through both, by an open loop, and films
@@ -157,9 +157,9 @@ def counted(result, what):
     return {name: counts.get(name, 0) for name in ["sent", "delivered", "reported", "lost"]}
 
 
-def case(folder, name, rounds, duration):
+def case(folder, name, rounds, duration, warmup):
     links, chats, beside = CASES[name]
-    arguments = [*chats, "--duration", duration, "--chunk-size", "256KiB"]
+    arguments = [*chats, "--duration", duration, "--warmup", warmup, "--chunk-size", "256KiB"]
     lines = []
     for number in range(rounds):
         pair = {}
@@ -208,7 +208,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", action="append", choices=list(CASES))
-    parser.add_argument("--duration", default="8s")
+    parser.add_argument("--duration", default="5s", help="of the measured stretch, whole seconds")
+    parser.add_argument("--warmup", default="1s", help="0s: the pause that a slow film costs is measured, too")
     parser.add_argument("--keep", help="a folder for configurations and logs")
     options = parser.parse_args()
     folder = pathlib.Path(options.keep or tempfile.mkdtemp(prefix="fairness-"))
@@ -218,7 +219,7 @@ def main():
     print("| beside 100 (1,000) chats | links | rounds | p99 without | p99 with | ratio | chats reported, lost | films | standing |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in options.only or CASES:
-        print(case(folder, name, options.rounds, options.duration), flush=True)
+        print(case(folder, name, options.rounds, options.duration, options.warmup), flush=True)
     if not options.keep:
         shutil.rmtree(folder)
 
