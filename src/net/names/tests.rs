@@ -13,6 +13,8 @@ struct Zone {
     /// Names for which no answer comes.
     silent: Vec<&'static str>,
     ttl: u8,
+    /// Whether "there is none" says for how long.
+    with_soa: bool,
     asked: RefCell<Vec<(String, u16)>>,
 }
 
@@ -60,6 +62,7 @@ impl Zone {
             records,
             silent: Vec::new(),
             ttl: 60,
+            with_soa: false,
             asked: RefCell::default(),
         }
     }
@@ -95,7 +98,19 @@ impl Zone {
             .collect();
         let code = if of_name().count() == 0 { 0x83 } else { 0x80 };
         let mut out = question[..2].to_vec();
-        out.extend([0x85, code, 0, 1, 0, found.len() as u8, 0, 0, 0, 0]);
+        let soa = self.with_soa && found.is_empty();
+        out.extend([
+            0x85,
+            code,
+            0,
+            1,
+            0,
+            found.len() as u8,
+            0,
+            u8::from(soa),
+            0,
+            0,
+        ]);
         out.extend(&question[12..at + 5]);
         for record in found {
             let data = record.data();
@@ -104,6 +119,15 @@ impl Zone {
             out.extend([0, 1, 0, 0, 0, self.ttl]);
             out.extend((data.len() as u16).to_be_bytes());
             out.extend(data);
+        }
+        if soa {
+            // Its two names are the root; the last of the five numbers counts (RFC 2308 §5).
+            out.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, self.ttl, 0, 22, 0, 0]);
+            out.extend(
+                [1_u32, 1, 1, 1, self.ttl.into()]
+                    .iter()
+                    .flat_map(|n| n.to_be_bytes()),
+            );
         }
         Some(out)
     }
@@ -383,6 +407,25 @@ fn dns_07_an_answer_counts_for_its_ttl() {
     });
     assert_eq!(zone.asked("_msrps._tcp.short.example", SRV), 2);
     assert_eq!(zone.asked("short.example", 1), 2);
+}
+
+/// Longer than failures that say nothing about it.
+#[test]
+fn dns_07_that_there_is_none_counts_for_the_ttl_of_its_soa() {
+    let zone = Zone {
+        with_soa: true,
+        ..Zone::new(vec![("plain.example", Record::A("192.0.2.3"))])
+    };
+    run(&zone, |resolver| async move {
+        for _ in 0..2 {
+            found(&resolver, "plain.example", None).await;
+            let none = ask(&resolver, "none.example", Some(1)).await;
+            none.expect_err("no such name");
+            tokio::time::sleep(FAILURE_TTL + Duration::from_millis(200)).await;
+        }
+    });
+    assert_eq!(zone.asked("_msrps._tcp.plain.example", SRV), 1);
+    assert_eq!(zone.asked("none.example", 1), 1);
 }
 
 /// A hundred names that nobody answers for wait beside the one that is answered, not before it.
