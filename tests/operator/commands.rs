@@ -200,6 +200,22 @@ fn dev_two_runs_two_relays_and_ends_both() {
     }
 }
 
+#[test]
+fn dev_two_ends_the_one_when_the_other_cannot_start() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("dev")).expect("a folder");
+    let config = "[relay]\nhosts = [\"relay-a.localhost\"]\nworkers = 1\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
+        [tls]\ncertificate = \"relay-a.pem\"\nkey = \"relay-a.key\"\npeer_ca = \"ca.pem\"\n\
+        [auth]\nhtdigest = \"users.htdigest\"\n[admin]\naddress = \"127.0.0.1:0\"\n";
+    place.write("dev/relay-a.toml", config);
+    place.write("dev/relay-b.toml", "[relay]\nhosts = 7\n");
+    let (code, text) = said(&place.output(&["dev", "--two", "--dir", "dev"]));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("relay-b.toml:2:"), "{text}");
+    let pid = place.read("dev/relay-a.pid");
+    assert!(!lives(&pid), "it has ended with the other");
+}
+
 /// Whether the process runs; one that nobody has waited for yet does not.
 fn lives(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
