@@ -13,9 +13,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A shard that says nothing for so long is not done yet.
 const ANSWER: Duration = Duration::from_millis(500);
 /// Of `drain_timeout`, kept for the last REPORTs to cross between shards and reach the kernel.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_WORDS: Duration = Duration::from_millis(400);
+/// Of `drain_timeout`, kept for closing, so that all is over within a second after it.
+const FOR_CLOSING: Duration = Duration::from_millis(200);
 /// After the half-close a connection is read on for at most 1 s: an early close resets data under way.
-const CLOSING: Duration = Duration::from_millis(1200);
+const CLOSING: Duration = Duration::from_millis(1100);
 
 /// What may come after `drain_timeout`: closing, and the end of the threads.
 pub const AFTER: Duration = Duration::from_secs(3);
@@ -27,7 +29,7 @@ pub async fn drain(mesh: &Mesh, drain_timeout: Duration) {
     tell_all(mesh, || ShardMessage::Drain { deadline }).await;
     // One look may fall between two shards' handoffs, so two in a row have to agree.
     let mut quiet_looks = 0;
-    while quiet_looks < 2 && begun.elapsed() < drain_timeout {
+    while quiet_looks < 2 && begun.elapsed() < drain_timeout.saturating_sub(FOR_CLOSING) {
         sleep(LOOK).await;
         let quiet = status(mesh, ANSWER)
             .await

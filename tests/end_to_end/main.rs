@@ -5,6 +5,7 @@
 
 mod crossing;
 mod draining;
+mod draining_under_load;
 mod isolation;
 mod pair;
 mod reloading;
