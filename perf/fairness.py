@@ -110,7 +110,7 @@ def wire(port, target):
 
 def load(folder, workload, out, arguments):
     out.unlink(missing_ok=True)
-    command = [LOAD, workload, "--dev", folder, "--via", "--quiet", "--json", out, *arguments]
+    command = [LOAD, workload, "--dev", folder, "--via", "--quiet", "--scrape", "--json", out, *arguments]
     return subprocess.Popen(
         [str(part) for part in command],
         stdout=subprocess.DEVNULL,
@@ -171,12 +171,18 @@ def case(folder, name, rounds, duration, warmup):
                 f"  {name}, round {number + 1} {way}: p99 {p99:.0f} us, max {result['measured']['delivery_us']['max']:.0f} us, chats {counted_chats(result)}, "
                 f"films {counted(result, 'films')}, {((result.get('films') or {}).get('megabytes_per_second') or 0):.0f} MB/s, "
                 f"standing {counted(result, 'standing')}, "
-                f"own lateness p99 {result['own']['lateness_us']['p99']:.0f} us",
+                f"own lateness p99 {result['own']['lateness_us']['p99']:.0f} us, the relays' own {scraped(result)}",
                 file=sys.stderr,
                 flush=True,
             )
         lines.append(pair)
     return row(name, links, lines)
+
+
+def scraped(result):
+    """What the relays themselves measured from the last octet in to the last octet out, the film's chunks too."""
+    own = [times for name, times in result["scraped_us"].items() if "forward" in name]
+    return ", ".join(f"p50 {times['p50']:.0f} p99 {times['p99']:.0f} us" for times in own)
 
 
 def counted_chats(result):
