@@ -166,3 +166,36 @@ fn main() -> ExitCode {
         } => server::mint(&secret_file, lifetime, &user),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_manual_page_has_every_command_and_option() {
+        let page = include_str!("../docs/man/msrpd.1").replace("\\-", "-");
+        let commands = Arguments::command();
+        let mut seen = 0;
+        for command in commands.get_subcommands().filter(|c| !c.is_hide_set()) {
+            let name = command.get_name();
+            assert!(page.contains(&format!("\n.B {name}\n")), "no {name}");
+            for option in command.get_arguments().filter(|a| !a.is_hide_set()) {
+                seen += 1;
+                match option.get_long() {
+                    Some(long) => {
+                        let described = format!("\n.TP\n\\fB--{long}\\fR");
+                        assert!(page.contains(&described), "no --{long} of {name}");
+                    }
+                    None => {
+                        let value = option.get_id().as_str().to_uppercase();
+                        let shown = format!("\\fI{value}\\fR");
+                        assert!(page.contains(&shown), "no {value} of {name}");
+                    }
+                }
+            }
+        }
+        assert!(seen > 5, "the options were found");
+    }
+}

@@ -242,6 +242,21 @@ fn promtool_accepts_the_exposition() {
 }
 
 #[test]
+fn every_metric_that_the_operators_guide_names_exists() {
+    let text = shown(&[busy(0)]);
+    let guide = include_str!("../../docs/operating.md");
+    let is_part = |character: char| character.is_ascii_lowercase() || character == '_';
+    let named: BTreeSet<&str> = guide
+        .split(|character| !is_part(character))
+        .filter(|word| word.starts_with("msrpd_"))
+        .collect();
+    assert!(named.len() > 8, "{named:?}");
+    for name in named {
+        assert!(text.contains(name), "{name}");
+    }
+}
+
+#[test]
 fn histograms_are_json_that_any_reader_of_v2_decodes() {
     let json: serde_json::Value =
         serde_json::from_str(&histograms_json(&[busy(1), busy(2)])).unwrap();
