@@ -461,10 +461,10 @@ impl Relay {
                     .rest_resolved(*custody, fate, &mut self.metrics.ledger);
             }
         }
-        if open {
-            // The open piece still gets its end-line.
-            self.flow_has_output(key);
-        } else {
+        // An open piece still gets its end-line; and what stood behind the chunk may be able to
+        // go where that one waited for answers.
+        self.flow_has_output(key);
+        if !open {
             self.drop_flow_if_done(key);
         }
     }
