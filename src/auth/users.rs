@@ -23,6 +23,17 @@ impl Ha1 {
         Self("00000000000000000000000000000000".into())
     }
 
+    /// Of hex digits as a users' file or table has them, blanks around them left away.
+    pub fn from_hex(algorithm: Algorithm, digits: &str) -> Option<Self> {
+        let digits = digits.trim();
+        let length = match algorithm {
+            Algorithm::Md5 => 32,
+            Algorithm::Sha256 => 64,
+        };
+        (digits.len() == length && digits.bytes().all(|octet| octet.is_ascii_hexdigit()))
+            .then(|| Self(digits.to_ascii_lowercase().into()))
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.0
     }
@@ -184,6 +195,13 @@ impl Users {
         let hashes = self.realms.entry(realm.into()).or_default();
         *hashes.entry(user.into()).or_default().of_mut(algorithm) = Some(ha1);
         Ok(())
+    }
+
+    /// Forgets a user's hashes of both kinds.
+    pub fn remove(&mut self, user: &str, realm: &str) {
+        if let Some(users) = self.realms.get_mut(realm) {
+            users.remove(user);
+        }
     }
 
     /// Users; one with hashes of both kinds counts once.

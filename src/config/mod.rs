@@ -24,11 +24,11 @@ use toml::de::DeTable;
 pub use limits::Limits;
 pub use model::{
     Admin, AdminAddress, Algorithm, Auth, Config, Dial, Dns, Listen, Log, LogFormat, LogLevel,
-    Peers, Relay, Tls, TlsExtra, Transport,
+    Peers, Postgres, Relay, Tls, TlsExtra, Transport, User,
 };
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reader::Places;
-pub use setting::{DnsName, Nameserver, RelayHost, Setting, TextSetting, Word};
+pub use setting::{DnsName, Nameserver, RelayHost, Secret, Setting, TextSetting, Word};
 pub use units::{format_duration, parse_duration};
 pub use visit::Visitor;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::limits::Limits;
-use super::setting::{DnsName, Nameserver, RelayHost, TextSetting, Word};
+use super::setting::{DnsName, Nameserver, RelayHost, Secret, TextSetting, Word};
 use super::visit::Visitor;
 
 /// Everything that the operator decides.
@@ -100,6 +100,54 @@ pub struct Auth {
     pub algorithms: Vec<Algorithm>,
     pub nonce_lifetime: Duration,
     pub farm_key_file: Option<PathBuf>,
+    pub users: Vec<User>,
+    pub postgres: Postgres,
+}
+
+/// `[[auth.users]]`
+#[derive(Clone, Debug, Default)]
+pub struct User {
+    pub name: Option<Word>,
+    pub realm: Option<Word>,
+    pub password: Option<Secret>,
+    pub password_file: Option<PathBuf>,
+    pub ha1: Option<Secret>,
+    pub ha1_sha256: Option<Secret>,
+}
+
+/// `[auth.postgres]`
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    pub url: Option<Secret>,
+    pub url_file: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
+    pub query: String,
+    pub connections: u16,
+    pub timeout: Duration,
+    pub cache: Duration,
+    pub negative_cache: Duration,
+}
+
+impl Postgres {
+    /// Whether users are looked up in a database.
+    pub fn is_used(&self) -> bool {
+        self.url.is_some() || self.url_file.is_some()
+    }
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Postgres {
+            url: None,
+            url_file: None,
+            ca: None,
+            query: "SELECT * FROM subscriber WHERE username = $1 AND domain = $2".to_owned(),
+            connections: 4,
+            timeout: Duration::from_secs(2),
+            cache: Duration::from_secs(30),
+            negative_cache: Duration::from_secs(10),
+        }
+    }
 }
 
 /// A digest algorithm that challenges offer.
@@ -192,6 +240,8 @@ impl Default for Config {
                 algorithms: vec![Algorithm::Md5],
                 nonce_lifetime: Duration::from_secs(300),
                 farm_key_file: None,
+                users: Vec::new(),
+                postgres: Postgres::default(),
             },
             dns: Dns::default(),
             dial: Dial {
@@ -335,6 +385,63 @@ impl Config {
                 "keys that all relays behind one SRV name share: one or two lines of 64 hex digits, the newest first",
                 &mut auth.farm_key_file,
             );
+        v.sections(
+            "users",
+            "Single users, who come before those of the file.",
+            &mut auth.users,
+            |v, user| {
+                v.required("name", "the user's name", &mut user.name);
+                v.key(
+                    "realm",
+                    "absent: `auth.realm`, else the first of `relay.hosts`",
+                    &mut user.realm,
+                );
+                v.key(
+                    "password",
+                    "the password itself; one of the four below [[auth.users]] is needed",
+                    &mut user.password,
+                );
+                v.key(
+                    "password_file",
+                    "a file that holds the password on one line",
+                    &mut user.password_file,
+                );
+                v.key(
+                    "ha1",
+                    "MD5(name:realm:password), 32 hex digits",
+                    &mut user.ha1,
+                );
+                v.key(
+                    "ha1_sha256",
+                    "SHA-256(name:realm:password), 64 hex digits; may stand beside ha1",
+                    &mut user.ha1_sha256,
+                );
+            },
+        );
+        let postgres = &mut auth.postgres;
+        v.section(
+            "postgres",
+            "Users in a PostgreSQL database, asked for those whom nothing above knows. In use once it has a URL.",
+            |v| {
+                v.key("url", "postgresql://USER:PASSWORD@HOST/DATABASE, or key=value words; sslmode=require for TLS", &mut postgres.url);
+                v.key("url_file", "a file that holds the URL on one line", &mut postgres.url_file);
+                v.key("ca", "PEM file with the authorities for the server's certificate; absent: the system's roots", &mut postgres.ca);
+                v.key(
+                    "query",
+                    "gives the row of user $1 in realm $2; its columns ha1 (MD5) and ha1_sha256 are read, one may be missing",
+                    &mut postgres.query,
+                );
+                v.bounded("connections", "connections to the database", &mut postgres.connections, 1..=64);
+                v.bounded(
+                    "timeout",
+                    "how long a look-up may take, connecting included; then the AUTH is answered with 408",
+                    &mut postgres.timeout,
+                    second / 10..=second * 20,
+                );
+                v.bounded("cache", "how long a user's hashes are remembered; SIGHUP forgets them", &mut postgres.cache, Duration::ZERO..=second * 3600);
+                v.bounded("negative_cache", "how long it is remembered that there is no such user", &mut postgres.negative_cache, Duration::ZERO..=second * 3600);
+            },
+        );
         });
         let dns = &mut self.dns;
         v.section("dns", "How names of next hops are resolved.", |v| {

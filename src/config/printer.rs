@@ -31,6 +31,10 @@ impl Printer {
 
 impl Visitor for Printer {
     fn section(&mut self, name: &'static str, about: &'static str, keys: impl FnOnce(&mut Self)) {
+        if !self.section.is_empty() {
+            self.heading(&format!("[{}.{name}]", self.section), about);
+            return keys(self);
+        }
         self.heading(&format!("[{name}]"), about);
         self.section = name;
         keys(self);
@@ -88,9 +92,13 @@ impl Names {
 
 impl Visitor for Names {
     fn section(&mut self, name: &'static str, _about: &'static str, keys: impl FnOnce(&mut Self)) {
-        self.section = name.to_owned();
+        let outer = self.section.clone();
+        self.section = match outer.as_str() {
+            "" => name.to_owned(),
+            section => format!("{section}.{name}"),
+        };
         keys(self);
-        self.section.clear();
+        self.section = outer;
     }
 
     fn sections<T: Default>(

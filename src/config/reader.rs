@@ -282,22 +282,28 @@ impl<'r> Reader<'r> {
 
 impl Visitor for Reader<'_> {
     fn section(&mut self, name: &'static str, _about: &'static str, keys: impl FnOnce(&mut Self)) {
-        self.sections.push(name);
+        if self.scope.prefix.is_empty() {
+            self.sections.push(name);
+            self.scope.table = Some(self.root);
+        }
+        self.scope.known.push(name);
+        let full = self.full(name);
+        let entry = self.scope.table.and_then(|table| {
+            let mut entries = table.iter();
+            entries.find(|(key, _)| key.get_ref() == name)
+        });
         let mut table = None;
-        if let Some((key, value)) = self.root.iter().find(|(key, _)| key.get_ref() == name) {
+        if let Some((key, value)) = entry {
             let place = Place::of(self.text, key.span().start);
-            self.places.0.insert(name.to_owned(), place);
+            self.places.0.insert(full.clone(), place);
             table = value.get_ref().as_table();
             if table.is_none() {
-                let what = format!("{name}: this is a section");
-                self.problems.error(
-                    Some(place),
-                    what,
-                    format!("write [{name}] on a line of its own"),
-                );
+                let what = format!("{full}: this is a section");
+                let help = format!("write [{full}] on a line of its own");
+                self.problems.error(Some(place), what, help);
             }
         }
-        let outer = self.enter(table, name.to_owned());
+        let outer = self.enter(table, full);
         keys(self);
         self.leave(outer);
     }

@@ -58,6 +58,10 @@ impl Reference {
 
 impl Visitor for Reference {
     fn section(&mut self, name: &'static str, about: &'static str, keys: impl FnOnce(&mut Self)) {
+        if !self.section.is_empty() {
+            self.heading(&format!("[{}.{name}]", self.section), about);
+            return keys(self);
+        }
         self.heading(&format!("[{name}]"), about);
         self.section = name;
         keys(self);

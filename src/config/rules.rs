@@ -255,13 +255,80 @@ fn auth(config: &Config, places: &Places, problems: &mut Problems) {
         );
         problems.error(places.of("auth.shared_secret_files"), what, "remove one");
     }
-    if auth.htdigest.is_none() && auth.shared_secret_files.is_empty() {
+    users(config, places, problems);
+    postgres(config, places, problems);
+    if auth.htdigest.is_none()
+        && auth.shared_secret_files.is_empty()
+        && auth.users.is_empty()
+        && !auth.postgres.is_used()
+    {
         let help = "add htdigest = \"users.htdigest\" below [auth]; `msrpd passwd FILE REALM USER` writes it";
         problems.warning(
             places.of("auth"),
             "auth.htdigest: no users' file, so nobody can AUTH",
             help,
         );
+    }
+}
+
+fn users(config: &Config, places: &Places, problems: &mut Problems) {
+    for (index, user) in config.auth.users.iter().enumerate() {
+        let at = format!("auth.users[{index}]");
+        let place = places.of(&at);
+        let plain = [user.password.is_some(), user.password_file.is_some()];
+        let hashed = user.ha1.is_some() || user.ha1_sha256.is_some();
+        match (plain, hashed) {
+            ([false, false], false) => problems.error(
+                place,
+                format!("{at}: a user without a password"),
+                "add password_file = \"...\", or ha1 = \"...\" as `msrpd passwd` writes it",
+            ),
+            ([true, true], _) | ([true, _], true) | ([_, true], true) => problems.error(
+                place,
+                format!("{at}: more than one password"),
+                "keep one of password, password_file and ha1 (with or without ha1_sha256)",
+            ),
+            _ => {}
+        }
+        let same = |other: &super::model::User| {
+            other.name.is_some() && other.name == user.name && other.realm == user.realm
+        };
+        if config.auth.users[..index].iter().any(same) {
+            problems.error(
+                place,
+                format!("{at}: this user stands there twice"),
+                "remove one",
+            );
+        }
+    }
+}
+
+fn postgres(config: &Config, places: &Places, problems: &mut Problems) {
+    let postgres = &config.auth.postgres;
+    let place = |key: &str| places.of(&format!("auth.postgres.{key}"));
+    if postgres.url.is_some() && postgres.url_file.is_some() {
+        problems.error(
+            place("url"),
+            "auth.postgres.url: there is a url_file too",
+            "keep one of the two",
+        );
+    }
+    let default = super::model::Postgres::default();
+    if !postgres.is_used() && (postgres.ca.is_some() || postgres.query != default.query) {
+        problems.error(
+            places.of("auth.postgres"),
+            "auth.postgres: no URL, so no database is asked",
+            "add url_file = \"...\" below [auth.postgres], or remove the section",
+        );
+    }
+    for parameter in ["$1", "$2"] {
+        if !postgres.query.contains(parameter) {
+            problems.error(
+                place("query"),
+                format!("auth.postgres.query: {parameter} does not stand in it"),
+                "$1 is the user's name and $2 the realm; without either it finds anybody",
+            );
+        }
     }
 }
 

@@ -316,6 +316,51 @@ impl TextSetting for Word {
     }
 }
 
+/// A password, or a URL that may hold one. `msrpd config` does not show it, and `msrpd check` accepts what stands there
+/// instead.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    Known(String),
+    /// Read from the output of `msrpd config`.
+    Hidden,
+}
+
+/// What is written in the place of a secret.
+const HIDDEN: &str = "(hidden)";
+
+impl Secret {
+    /// The secret, unless it is hidden.
+    pub fn known(&self) -> Option<&str> {
+        match self {
+            Secret::Known(text) => Some(text),
+            Secret::Hidden => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl TextSetting for Secret {
+    const EXPECTED: &'static str = "a string in quotes; better, name a file with it";
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            HIDDEN => Ok(Secret::Hidden),
+            "" => Err("it is empty".into()),
+            _ if text.chars().any(char::is_control) => {
+                Err("a control character does not belong here".into())
+            }
+            _ => Ok(Secret::Known(text.to_owned())),
+        }
+    }
+    fn text(&self) -> String {
+        HIDDEN.to_owned()
+    }
+}
+
 impl Setting for PathBuf {
     const EXPECTED: &'static str =
         "a path in quotes; a relative one counts from the folder of this file";

@@ -11,7 +11,7 @@ use super::setting::Setting;
 
 /// What is done with every section and key.
 pub trait Visitor: Sized {
-    /// A table `[name]`.
+    /// A table `[name]`, or `[section.name]` if it comes last in a section.
     fn section(&mut self, name: &'static str, about: &'static str, keys: impl FnOnce(&mut Self));
 
     /// An array of tables `[[name]]`, or `[[section.name]]` if it comes last in a section; each item starts as

@@ -15,7 +15,7 @@ use crate::config::{
 use crate::net::listener;
 use crate::net::tls::{CertificateFiles, TlsContext, TlsProblem};
 
-use super::descriptors;
+use super::{descriptors, users};
 
 /// What the file names, read and found good.
 pub struct Prepared {
@@ -158,6 +158,7 @@ fn users(config: &Config, places: &Places, problems: &mut Problems) -> Option<Ar
     let listed = listed_users(config, places, problems);
     let secrets = shared_secrets(config, places, problems);
     let mut users = listed?;
+    users::inline(config, places, problems, &mut users)?;
     users.set_secrets(secrets?);
     Some(Arc::new(users))
 }

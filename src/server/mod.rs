@@ -17,6 +17,7 @@ mod reload;
 mod scrape;
 mod sockets;
 mod systemd;
+mod users;
 mod watched;
 
 use std::path::Path;

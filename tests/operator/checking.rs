@@ -33,6 +33,28 @@ fn a_good_file_passes_and_so_does_what_config_prints() {
     assert_eq!(String::from_utf8(again.stdout).expect("text"), printed);
 }
 
+/// What `config` prints says no secret, and passes although it says none.
+#[test]
+fn config_hides_secrets_and_still_passes() {
+    let place = Place::new();
+    let users = "[[auth.users]]\nname = \"carol\"\npassword = \"looking-glass\"\n[log]";
+    place.write(
+        "msrpd.toml",
+        &place.read("msrpd.toml").replace("[log]", users),
+    );
+    assert_eq!(place.check().0, Some(0));
+    let printed = place.output(&["config", "--config", "msrpd.toml"]);
+    let printed = String::from_utf8(printed.stdout).expect("text");
+    assert!(
+        printed.contains("carol") && !printed.contains("looking-glass"),
+        "{printed}"
+    );
+    place.write("printed.toml", &printed);
+    let (code, text) = said(&place.output(&["check", "--config", "printed.toml"]));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the password is hidden"), "{text}");
+}
+
 #[test]
 fn mistakes_in_the_file_are_found() {
     let cases: &[(&str, &str, &[&str])] = &[
@@ -159,6 +181,39 @@ fn mistakes_in_the_file_are_found() {
                 "stands there twice",
                 "cannot read it",
                 "openssl rand",
+            ],
+        ),
+        (
+            "[log]",
+            "[[auth.users]]\nname = \"carol\"\n[log]",
+            &["auth.users[0]: a user without a password", "password_file"],
+        ),
+        (
+            "[log]",
+            "[[auth.users]]\nname = \"carol\"\npassword = \"x\"\nha1 = \"00\"\n[log]",
+            &["auth.users[0]: more than one password"],
+        ),
+        (
+            "[log]",
+            "[[auth.users]]\nname = \"carol\"\nha1 = \"secret\"\n[log]",
+            &["auth.users[0]: ha1 is no such hash", "32 hex digits"],
+        ),
+        (
+            "[log]",
+            "[[auth.users]]\nnme = \"carol\"\npassword_file = \"none\"\n[log]",
+            &[
+                "auth.users[0].nme: unknown key",
+                "auth.users[0].name: missing",
+                "cannot read",
+            ],
+        ),
+        (
+            "[log]",
+            "[auth.postgres]\nquery = \"SELECT 1\"\n[log]",
+            &[
+                "auth.postgres: no URL, so no database is asked",
+                "auth.postgres.query: $1 does not stand in it",
+                "$2 does not stand in it",
             ],
         ),
         ("[log]", "[log]\nlevel = 3", &["log.level: found a number"]),
