@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -47,6 +47,16 @@ fn expiries(settings: &shard::Settings) -> Vec<(String, SystemTime)> {
         .collect()
 }
 
+/// A shard that says nothing for so long takes its settings later than the log says.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Gives every shard its settings and waits until each has taken them, so that what the log then says is true: an inbox is
+/// emptied in order, and the answer to a question behind the settings comes after them.
+async fn hand_out(mesh: &Mesh, settings: &Arc<shard::Settings>) {
+    drain::tell_all(mesh, || ShardMessage::Reload(settings.clone())).await;
+    drain::status(mesh, PATIENCE).await;
+}
+
 impl Reloader {
     /// Reads the file again and gives every shard what is new. False: it has errors, and nothing has changed.
     pub async fn reload(&mut self, mesh: &Mesh) -> bool {
@@ -65,7 +75,7 @@ impl Reloader {
             self.admin,
             workers,
         ));
-        drain::tell_all(mesh, || ShardMessage::Reload(settings.clone())).await;
+        hand_out(mesh, &settings).await;
         self.level.set(&new.log);
         self.facts.send_replace(facts(&settings));
         self.settings = settings;
@@ -110,7 +120,7 @@ impl Reloader {
             tls,
             ..(*self.settings).clone()
         });
-        drain::tell_all(mesh, || ShardMessage::Reload(settings.clone())).await;
+        hand_out(mesh, &settings).await;
         self.facts
             .send_modify(|facts| facts.certificates = expiries(&settings));
         self.settings = settings;

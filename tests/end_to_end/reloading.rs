@@ -50,7 +50,7 @@ fn logged(relay: &Relay, words: &str, times: usize) {
         assert!(Instant::now() < until, "no {words} in:\n{}", relay.log());
         sleep(Duration::from_millis(20));
     }
-    // Every shard has it in its inbox by then, and takes it before it reads what comes later.
+    // Every shard has taken it by then.
 }
 
 const RELOADED: &str = " reloaded file=";
