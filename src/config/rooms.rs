@@ -38,6 +38,7 @@ impl Config {
             expires_max: self.auth.expires_max,
             expires_default: self.auth.expires_default,
             idle_timeout: self.dial.idle_timeout,
+            links_per_next_hop: self.dial.links_per_next_hop,
             limits: self.relay_limits(workers),
         }
     }

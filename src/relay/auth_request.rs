@@ -284,7 +284,7 @@ impl Relay {
                 };
                 return self.ask_keeper(keeper, pending, Some(prolong_of(proof, until)));
             }
-            None => self.new_session(key, head, until, proof),
+            None => self.new_session(now, key, head, until, proof),
         };
         let session = match session {
             Ok(session) => session,
@@ -327,6 +327,7 @@ impl Relay {
 
     fn new_session(
         &mut self,
+        now: Instant,
         key: ConnectionKey,
         head: &Head,
         until: Instant,
@@ -360,11 +361,11 @@ impl Relay {
         self.timers.set(until, Timer::Session(session));
         self.metrics.sessions = self.sessions.len() as u64;
         match relay {
-            None => self.became_client(key, session),
+            None => self.became_client(now, key, session),
             // D-34: requests back find this connection by the URI that it gave.
             Some(_) => {
                 if let Some(hop) = self.hop_of(key, head, true) {
-                    self.reachable_by(key, hop);
+                    self.reachable_by(now, key, hop);
                 }
             }
         }
@@ -373,7 +374,7 @@ impl Relay {
 
     /// A connection that holds a session is reached by it alone: what it was reachable by
     /// before is given up (D-34, UPT-11).
-    fn became_client(&mut self, key: ConnectionKey, session: SessionKey) {
+    fn became_client(&mut self, now: Instant, key: ConnectionKey, session: SessionKey) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -384,7 +385,7 @@ impl Relay {
             connection: key,
         };
         for hop in hops {
-            self.unreachable_by(hop, place);
+            self.unreachable_by(now, hop, place, false);
         }
     }
 

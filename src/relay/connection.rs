@@ -17,6 +17,7 @@ use super::handoff::Hop;
 use super::keys::RouteKey;
 use super::limits::{ALIVE, Limits};
 use super::links::Reached;
+use super::route::Route;
 use super::session::SessionSet;
 use super::settings::VerifiedNames;
 
@@ -95,6 +96,8 @@ pub(super) struct Connection {
     pub incoming: Incoming,
     /// By the To-Path's text.
     pub routes: HashMap<Bytes, RouteKey>,
+    /// The same for films that have a link of their own: they wait in other queues.
+    pub film_routes: HashMap<Bytes, RouteKey>,
     /// Routes that gave up their To-Path and still have something on its way.
     pub retired: BTreeSet<RouteKey>,
     pub egress: Egress,
@@ -140,6 +143,7 @@ impl Connection {
             }),
             incoming: Incoming::Nothing,
             routes: HashMap::new(),
+            film_routes: HashMap::new(),
             retired: BTreeSet::new(),
             egress: Egress::default(),
             sessions: SessionSet::new(),
@@ -183,12 +187,29 @@ impl Connection {
         }
     }
 
-    /// Whether a chat other than this route lives here.
-    pub fn carries_other_chats(&self, now: Instant, route: RouteKey) -> bool {
-        self.chats
-            .iter()
-            .flatten()
-            .any(|(chat, moved)| *chat != route && now.saturating_duration_since(*moved) < ALIVE)
+    /// Whether a chat other than this route's session lives here.
+    pub fn carries_other_chats(&self, now: Instant, key: RouteKey, route: &Route) -> bool {
+        // A film's own session is no other one, although its chats have a route of their own.
+        let same = self.routes.get(&route.to_path).copied();
+        self.chats.iter().flatten().any(|(chat, moved)| {
+            *chat != key && Some(*chat) != same && now.saturating_duration_since(*moved) < ALIVE
+        })
+    }
+
+    /// The routes for films, or the others.
+    pub fn routes_for(&mut self, films: bool) -> &mut HashMap<Bytes, RouteKey> {
+        match films {
+            true => &mut self.film_routes,
+            false => &mut self.routes,
+        }
+    }
+
+    /// All of them.
+    pub fn all_routes(&self) -> impl Iterator<Item = RouteKey> + '_ {
+        self.routes
+            .values()
+            .chain(self.film_routes.values())
+            .copied()
     }
 
     /// It is not yet there.

@@ -13,6 +13,7 @@ use crate::wire::{Authority, Head, Path, Scheme, Uri};
 use super::Relay;
 use super::command::{Command, Refusal, Verify};
 use super::connection::{Connection, Transport};
+use super::film_links::FilmWay;
 use super::flow::{Flow, Pace};
 use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
 use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
@@ -25,6 +26,8 @@ use super::settings::Naming;
 /// What one stage of an opening comes to.
 enum Step {
     Again,
+    /// It waits for a link to this relay.
+    Parked(Authority),
     To(ShardId),
     Opened(FlowKey),
     Refused(Refusal),
@@ -38,6 +41,7 @@ impl Relay {
         key: ConnectionKey,
         head: &Head,
         purpose: Purpose,
+        film: bool,
     ) -> Result<RouteKey, Refusal> {
         let relay = self.relay_name(key, head);
         if relay
@@ -46,8 +50,9 @@ impl Relay {
         {
             return Err(Refusal::FORBIDDEN);
         }
-        let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
-        if let Some(known) = connection.routes.get(head.to_path().text()).copied() {
+        let connection = self.connections.get_mut(key).ok_or(Refusal::NO_SESSION)?;
+        let routes = connection.routes_for(film);
+        if let Some(known) = routes.get(head.to_path().text()).copied() {
             let route = self.routes.get(known).expect("a connection's routes exist");
             let expired = route.expires.is_some_and(|expires| expires <= now);
             let void = route
@@ -62,10 +67,12 @@ impl Relay {
         let to_path = Bytes::copy_from_slice(head.to_path().text());
         let mut route = Route::new(now, key, to_path.clone());
         route.relay = relay.clone();
+        route.for_films = film;
         route.gives = self.hop_of(key, head, relay.is_some());
         let route = self.routes.insert(route);
         let connection = self.connections.get_mut(key).expect("looked up above");
-        connection.routes.insert(to_path.clone(), route);
+        let routes = connection.routes_for(film);
+        routes.insert(to_path.clone(), route);
         self.advance(
             now,
             Box::new(Opening {
@@ -86,6 +93,8 @@ impl Relay {
                 stage: Stage::Token,
                 may_dial: false,
                 to_holder: false,
+                film,
+                with_chats: false,
                 retried: false,
                 expires: None,
             }),
@@ -134,11 +143,7 @@ impl Relay {
     }
 
     /// Makes the connection known at the hop's home. The first one keeps it as long as it lives.
-    pub(super) fn reachable_by(&mut self, key: ConnectionKey, hop: Hop) {
-        let place = Place {
-            shard: self.shard,
-            connection: key,
-        };
+    pub(super) fn reachable_by(&mut self, now: Instant, key: ConnectionKey, hop: Hop) {
         let bound = self.settings.limits.uris_per_connection;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -147,9 +152,18 @@ impl Relay {
             return;
         }
         connection.hops.push(hop.clone());
+        self.tell_home(now, hop, key);
+    }
+
+    /// Lets the hop's home know of this connection.
+    pub(super) fn tell_home(&mut self, now: Instant, hop: Hop, key: ConnectionKey) {
+        let place = Place {
+            shard: self.shard,
+            connection: key,
+        };
         let home = home(hop.authority(), self.workers);
         if home == self.shard {
-            self.next_hops.register(hop, place);
+            self.register(now, hop, place);
         } else {
             self.hand(home, Handoff::Register { hop, place });
         }
@@ -158,17 +172,16 @@ impl Relay {
     fn make_room_for_route(&mut self, now: Instant, key: ConnectionKey) -> Result<(), Refusal> {
         let bound = self.settings.limits.routes_per_connection;
         let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
-        if connection.routes.len() < bound {
+        if connection.routes.len() + connection.film_routes.len() < bound {
             return Ok(());
         }
         let mut idle: Vec<(Instant, RouteKey)> = connection
-            .routes
-            .values()
+            .all_routes()
             .filter_map(|key| {
                 self.routes
-                    .get(*key)
+                    .get(key)
                     .filter(|route| route.is_idle())
-                    .map(|route| (route.used, *key))
+                    .map(|route| (route.used, key))
             })
             .collect();
         idle.sort_unstable();
@@ -195,6 +208,10 @@ impl Relay {
             };
             match step {
                 Step::Again => {}
+                Step::Parked(relay) => {
+                    self.park(opening, &relay);
+                    return;
+                }
                 Step::To(shard) => {
                     self.hand(shard, Handoff::Open(opening));
                     return;
@@ -204,6 +221,7 @@ impl Relay {
                         shard: self.shard,
                         flow,
                         expires: opening.expires,
+                        with_chats: opening.with_chats,
                     };
                 }
                 Step::Refused(refusal) => break Up::NotOpened(refusal),
@@ -313,8 +331,15 @@ impl Relay {
             session_id: next.session_id().map(Into::into),
         });
         let unverified = to_client && self.settings.last_hop_unverified;
-        let known = whole
-            .and_then(|whole| self.known(&whole))
+        let by_uri = whole.and_then(|whole| self.known(&whole));
+        if opening.film && by_uri.is_none() {
+            match self.film_way(now, &authority, opening) {
+                FilmWay::By(place) => return self.deliver_at(place, opening),
+                FilmWay::Wait => return Step::Parked(authority),
+                FilmWay::WithChats => opening.with_chats = true,
+            }
+        }
+        let known = by_uri
             .or_else(|| self.known(&Hop::Authority(authority.clone())))
             .or_else(|| {
                 self.known(&Hop::Unverified(authority.clone()))
@@ -330,6 +355,11 @@ impl Relay {
                 Err(refusal) => return Step::Refused(refusal),
             },
         };
+        self.deliver_at(place, opening)
+    }
+
+    /// On to the connection that leads there.
+    fn deliver_at(&self, place: Place, opening: &mut Opening) -> Step {
         opening.stage = Stage::Deliver {
             connection: place.connection,
             session: None,
@@ -382,6 +412,23 @@ impl Relay {
         authority: Authority,
         verify: Verify,
     ) -> Result<ConnectionKey, Refusal> {
+        let hop = match verify {
+            Verify::LastHop {
+                unverified_ok: true,
+            } => Hop::Unverified(authority.clone()),
+            _ => Hop::Authority(authority.clone()),
+        };
+        self.dial_as(now, authority, verify, hop)
+    }
+
+    /// The same, for what the connection is to be known by.
+    pub(super) fn dial_as(
+        &mut self,
+        now: Instant,
+        authority: Authority,
+        verify: Verify,
+        hop: Hop,
+    ) -> Result<ConnectionKey, Refusal> {
         if self.draining.is_some() || &*authority.transport != "tcp" {
             return Err(Refusal::NO_SESSION);
         }
@@ -391,12 +438,6 @@ impl Relay {
         let transport = match verify {
             Verify::Plain => Transport::Tcp,
             Verify::Relay | Verify::LastHop { .. } => Transport::Tls,
-        };
-        let hop = match verify {
-            Verify::LastHop {
-                unverified_ok: true,
-            } => Hop::Unverified(authority.clone()),
-            _ => Hop::Authority(authority.clone()),
         };
         if self.next_hops.is_backing_off(now, &hop) {
             return Err(Refusal::NEXT_HOP_LOST);
@@ -469,9 +510,12 @@ impl Relay {
             return;
         };
         route.retired = true;
-        let (source, to_path) = (route.source, route.to_path.clone());
+        let (source, to_path, for_films) = (route.source, route.to_path.clone(), route.for_films);
         if let Some(connection) = self.connections.get_mut(source) {
-            connection.routes.remove(&to_path);
+            let routes = connection.routes_for(for_films);
+            if routes.get(&to_path) == Some(&key) {
+                routes.remove(&to_path);
+            }
             connection.retired.insert(key);
         }
         self.drop_if_retired(key);

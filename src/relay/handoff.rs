@@ -22,15 +22,9 @@ pub enum Handoff {
     /// Find a flow for a route (see `forward`).
     Open(Box<Opening>),
     /// Into a flow.
-    Down {
-        flow: FlowKey,
-        down: Down,
-    },
+    Down { flow: FlowKey, down: Down },
     /// Back to a route.
-    Up {
-        route: RouteKey,
-        up: Up,
-    },
+    Up { route: RouteKey, up: Up },
     /// A response on its way back to the connection its request came by.
     Response {
         to: ConnectionKey,
@@ -51,14 +45,15 @@ pub enum Handoff {
         code: u16,
     },
     /// A connection can be reached by this URI (D-34).
-    Register {
-        hop: Hop,
-        place: Place,
-    },
+    Register { hop: Hop, place: Place },
+    /// It no longer can; `failed` if it was dialled and never spoke.
     Unregister {
         hop: Hop,
         place: Place,
+        failed: bool,
     },
+    /// From the home: dial another link to this relay.
+    DialSecond { relay: Authority },
     /// May this nonce be used with this count (AUT-25)?
     Claim {
         from: ShardId,
@@ -87,6 +82,8 @@ pub enum Hop {
         session_id: Option<Box<[u8]>>,
     },
     Authority(Authority),
+    /// A verified relay's link for films.
+    Films(Authority),
     /// A last hop that we dialled without verifying it: never used for a verified name (CON-06).
     Unverified(Authority),
 }
@@ -94,13 +91,14 @@ pub enum Hop {
 impl Hop {
     /// Whether a certificate is what entitles a connection to it.
     pub(super) fn is_by_certificate(&self) -> bool {
-        matches!(self, Self::Authority(_))
+        matches!(self, Self::Authority(_) | Self::Films(_))
     }
 
     pub(super) fn authority(&self) -> &Authority {
         match self {
             Self::Uri { authority, .. }
             | Self::Authority(authority)
+            | Self::Films(authority)
             | Self::Unverified(authority) => authority,
         }
     }
@@ -114,6 +112,8 @@ pub enum Up {
         shard: ShardId,
         flow: FlowKey,
         expires: Option<Instant>,
+        /// A film that found no link of its own.
+        with_chats: bool,
     },
     /// There is none: whatever waits for it is refused.
     NotOpened(Refusal),
@@ -144,6 +144,10 @@ pub struct Opening {
     pub(super) may_dial: bool,
     /// It leads to the verified relay that holds the token, and to nobody else (UPT-09).
     pub(super) to_holder: bool,
+    /// It is for films, and they have a link of their own.
+    pub(super) film: bool,
+    /// That link could not be had.
+    pub(super) with_chats: bool,
     /// Its connection had gone when it came there, and it looked again.
     pub(super) retried: bool,
     pub(super) expires: Option<Instant>,

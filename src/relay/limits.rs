@@ -139,6 +139,9 @@ pub const STANDSTILL_LOOK: Duration = Duration::from_secs(1);
 pub const LINK_STALL_GRACE: Duration = Duration::from_millis(500);
 /// How long later chunks of a message refused with 413 are refused at once (D-35).
 pub const REFUSED_MEMORY: Duration = Duration::from_secs(30);
+/// Messages begun that one route remembers: whoever sends more of them at once may see one split
+/// over two links.
+pub const BEGUN_MESSAGES: usize = 64;
 /// Message-IDs refused with 413 that one route remembers.
 pub const REFUSED_MESSAGES: usize = 64;
 /// Bodies below this are copied out of the record they came in: a queued slice must not

@@ -75,7 +75,7 @@ impl Relay {
 
     /// A dialled connection that is up serves for every authority that it provably is: a relay's
     /// Use-Path URIs have a port also when the URI that led to it had none (UPT-01, DNS-08).
-    pub(super) fn came_up(&mut self, key: ConnectionKey) {
+    pub(super) fn came_up(&mut self, now: Instant, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -84,8 +84,12 @@ impl Relay {
                 flow.waits = false;
             }
         }
+        if let [films @ Hop::Films(_)] = &connection.hops[..] {
+            let films = films.clone();
+            return self.tell_home(now, films, key);
+        }
         for hop in also(connection) {
-            self.reachable_by(key, hop);
+            self.reachable_by(now, key, hop);
         }
     }
 
@@ -113,6 +117,10 @@ impl Relay {
         }
         let bound = self.settings.limits.back_offs;
         for hop in connection.hops.clone() {
+            if matches!(hop, Hop::Films(_)) || home(hop.authority(), self.workers) != self.shard {
+                // Its home hears of it with its end.
+                continue;
+            }
             let [jitter] = self.random.octets();
             self.next_hops.not_reached(now, hop, jitter, bound);
         }
@@ -225,11 +233,12 @@ impl Relay {
             self.deliver_ups(now);
             return;
         }
-        self.give_up_other_names(key);
+        self.give_up_other_names(now, key);
+        self.deliver_ups(now);
     }
 
     /// What it was reached by and its certificate no longer names.
-    fn give_up_other_names(&mut self, key: ConnectionKey) {
+    fn give_up_other_names(&mut self, now: Instant, key: ConnectionKey) {
         let place = Place {
             shard: self.shard,
             connection: key,
@@ -245,7 +254,7 @@ impl Relay {
             .partition(|hop| !hop.is_by_certificate() || names.vouch_for(&hop.authority().host));
         connection.hops = kept;
         for hop in given_up {
-            self.unreachable_by(hop, place);
+            self.unreachable_by(now, hop, place, false);
         }
     }
 }

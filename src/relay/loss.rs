@@ -108,7 +108,8 @@ impl Relay {
         let incoming = std::mem::replace(&mut connection.incoming, Incoming::Nothing);
         let hops = std::mem::take(&mut connection.hops);
         let sessions = std::mem::take(&mut connection.sessions);
-        let mut routes: Vec<RouteKey> = connection.routes.values().copied().collect();
+        let failed = connection.dialled.is_some() && !connection.heard && !wire_alive;
+        let mut routes: Vec<RouteKey> = connection.all_routes().collect();
         routes.extend(connection.retired.iter());
         routes.sort_unstable();
         let flows: Vec<_> = connection.egress.flows.iter().copied().collect();
@@ -117,7 +118,7 @@ impl Relay {
             connection: key,
         };
         for hop in hops {
-            self.unreachable_by(hop, place);
+            self.unreachable_by(now, hop, place, failed);
         }
         for session in sessions {
             self.sessions.remove(session);
@@ -238,12 +239,14 @@ impl Relay {
         }
     }
 
-    pub(super) fn unreachable_by(&mut self, hop: Hop, place: Place) {
+    /// Tells the hop's home; `failed` if the connection was dialled and never spoke.
+    pub(super) fn unreachable_by(&mut self, now: Instant, hop: Hop, place: Place, failed: bool) {
         let home = home(hop.authority(), self.workers);
         if home == self.shard {
-            self.next_hops.unregister(&hop, place);
+            self.unregister(now, hop, place, failed);
         } else {
-            self.hand(home, Handoff::Unregister { hop, place });
+            let gone = Handoff::Unregister { hop, place, failed };
+            self.hand(home, gone);
         }
     }
 

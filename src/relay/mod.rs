@@ -21,6 +21,7 @@ mod custody;
 mod drain;
 mod egress;
 mod few;
+mod film_links;
 mod flow;
 mod flow_side;
 mod forward;
@@ -78,6 +79,7 @@ use auth_request::PendingAuth;
 use connection::Connection;
 use custody::Custodies;
 use egress::{Books, Carried, Pen};
+use film_links::Parked;
 use flow::{Flows, Pace};
 use keys::{PendingAuthKey, ReturnAddress};
 use limits::FLUSH_OCTETS;
@@ -121,6 +123,8 @@ pub struct Relay {
     commands: VecDeque<Command>,
     /// Verdicts and credit not yet delivered; empty between calls.
     ups: VecDeque<(ReturnAddress, Up)>,
+    /// Openings that wait for a link for films.
+    parked: Parked,
     /// Links to other relays that have gone.
     gone_links: GoneLinks,
     /// REPORTs of ours whose connection has gone; none between calls.
@@ -156,6 +160,7 @@ impl Relay {
             timers: Timers::new(start.now),
             commands: VecDeque::new(),
             ups: VecDeque::new(),
+            parked: Parked::default(),
             gone_links: GoneLinks::default(),
             strays: Vec::new(),
             settling: Vec::new(),
@@ -211,8 +216,9 @@ impl Relay {
         self.pace_flows(key);
         self.timers
             .set(now + self.settings.idle_timeout, Timer::Idle(key));
-        self.came_up(key);
+        self.came_up(now, key);
         self.announce(key);
+        self.deliver_ups(now);
     }
 
     /// What has waited for a link to another relay is sent at its pace.
@@ -398,8 +404,9 @@ impl Relay {
                 octets,
                 code,
             } => self.report_by_relay(now, relay, octets, code),
-            Handoff::Register { hop, place } => self.next_hops.register(hop, place),
-            Handoff::Unregister { hop, place } => self.next_hops.unregister(&hop, place),
+            Handoff::Register { hop, place } => self.register(now, hop, place),
+            Handoff::Unregister { hop, place, failed } => self.unregister(now, hop, place, failed),
+            Handoff::DialSecond { relay } => self.dial_second(now, relay),
             Handoff::Claim {
                 from,
                 pending,
@@ -649,6 +656,7 @@ impl Relay {
         assert_eq!(self.transactions.len(), 0, "transactions");
         assert_eq!(self.pending_auths.len(), 0, "pending AUTHs");
         assert_eq!(self.next_hops.len(), 0, "next hops");
+        assert_eq!(self.parked.len(), 0, "openings that wait for a link");
         assert_eq!(self.on_probation, 0, "connections on probation");
         assert_eq!(self.outstanding, 0, "outstanding octets");
     }
@@ -659,6 +667,7 @@ impl Relay {
             && self.transactions.len() == 0
             && self.outstanding == 0
             && self.pending_auths.len() == 0
+            && self.parked.is_empty()
             && self.connections.iter().all(|(_, connection)| {
                 connection.egress.is_idle(&self.flows) && connection.pauses == 0
             })

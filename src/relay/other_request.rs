@@ -79,7 +79,7 @@ impl Relay {
             }
             _ => (RequestKind::Other, Purpose::Other),
         };
-        let route = match self.route_for(now, key, &head, purpose) {
+        let route = match self.route_for(now, key, &head, purpose, false) {
             Ok(route) => route,
             Err(refusal) => {
                 let told = refusal.code != 408 || method == Method::Auth;

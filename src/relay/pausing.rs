@@ -34,7 +34,7 @@ impl Relay {
         if route.pause.is_some() || route.queued() < limits.queued_octets_per_session {
             return;
         }
-        if !connection.carries_other_chats(now, key) {
+        if !connection.carries_other_chats(now, key, route) {
             let is_link = connection.verified.is_some();
             route.pause = Some(Pause::Alone { since: now });
             if is_link {

@@ -11,7 +11,9 @@ use crate::wire::{ByteRange, Flag, Head, Template};
 
 use super::handoff::Hop;
 use super::keys::{ConnectionKey, FlowKey, Place, RouteKey, SessionKey, ShardId};
-use super::limits::{PAUSE_WINDOW, PAUSES_REMEMBERED, REFUSED_MEMORY, REFUSED_MESSAGES};
+use super::limits::{
+    BEGUN_MESSAGES, PAUSE_WINDOW, PAUSES_REMEMBERED, REFUSED_MEMORY, REFUSED_MESSAGES,
+};
 use super::slots::Slots;
 use super::transaction::ForwardedAuth;
 
@@ -119,6 +121,12 @@ pub(super) struct Route {
     pub relay: Option<Arc<str>>,
     /// By what its source can be reached once the route is open (D-34).
     pub gives: Option<Hop>,
+    /// It is one of its connection's routes for films.
+    pub for_films: bool,
+    /// It is, and its link is the one of the chats.
+    pub with_chats: bool,
+    /// Messages of which a chunk has gone by it and more is to come, the latest last.
+    begun: VecDeque<Box<[u8]>>,
     /// Another route has taken its To-Path: it goes once it is idle.
     pub retired: bool,
     /// What came while the route was opening.
@@ -154,6 +162,9 @@ impl Route {
             target: Target::Opening,
             relay: None,
             gives: None,
+            for_films: false,
+            with_chats: false,
+            begun: VecDeque::new(),
             retired: false,
             pending: VecDeque::new(),
             unanswered: VecDeque::new(),
@@ -166,6 +177,28 @@ impl Route {
             used: now,
             pauses: VecDeque::new(),
             refused: VecDeque::new(),
+        }
+    }
+
+    /// A chunk of this message has gone by it and was not its last.
+    pub fn has_begun(&self, message_id: &[u8]) -> bool {
+        self.begun.iter().any(|begun| **begun == *message_id)
+    }
+
+    /// A chunk of this message has gone by it.
+    pub fn note_chunk(&mut self, message_id: &[u8], flag: Flag) {
+        let known = self.begun.iter().position(|begun| **begun == *message_id);
+        match (known, flag) {
+            (None, Flag::More) => {
+                if self.begun.len() >= BEGUN_MESSAGES {
+                    self.begun.pop_front();
+                }
+                self.begun.push_back(message_id.into());
+            }
+            (Some(known), Flag::Complete | Flag::Abort) => {
+                self.begun.remove(known);
+            }
+            _ => {}
         }
     }
 

@@ -96,7 +96,13 @@ impl Relay {
                 shard,
                 flow,
                 expires,
-            } => self.opened(now, key, shard, flow, expires),
+                with_chats,
+            } => {
+                if let Some(route) = self.routes.get_mut(key) {
+                    route.with_chats = with_chats;
+                }
+                self.opened(now, key, shard, flow, expires);
+            }
             Up::NotOpened(refusal) => self.not_opened(now, key, &refusal),
             Up::Taken { sequence } => self.taken(key, sequence),
             Up::Refused { sequence, refusal } => self.chunk_refused(now, key, sequence, &refusal),
@@ -121,7 +127,7 @@ impl Relay {
         let gives = route.gives.take();
         self.request_succeeded(source);
         if let Some(hop) = gives {
-            self.reachable_by(source, hop);
+            self.reachable_by(now, source, hop);
         }
         for down in pending {
             if shard == self.shard {
@@ -307,8 +313,9 @@ impl Relay {
             if connection.closing.is_some() {
                 self.settling.push(route.source);
             }
-            if connection.routes.get(&route.to_path) == Some(&key) {
-                connection.routes.remove(&route.to_path);
+            let routes = connection.routes_for(route.for_films);
+            if routes.get(&route.to_path) == Some(&key) {
+                routes.remove(&route.to_path);
             }
         }
         if route.pause.is_some() {

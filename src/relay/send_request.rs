@@ -54,7 +54,11 @@ impl Relay {
             self.refuse_send(now, key, &head, &Refusal::CONTENT);
             return Incoming::PastIt;
         }
-        let route = match self.route_for(now, key, &head, Purpose::Send) {
+        let film = self.is_film(key, &head, hops);
+        if film {
+            self.look_again(key, &head);
+        }
+        let route = match self.route_for(now, key, &head, Purpose::Send, film) {
             Ok(route) => route,
             Err(refusal) => {
                 self.refuse_send(now, key, &head, &refusal);
@@ -148,7 +152,8 @@ impl Relay {
         route.used = now;
         route.film = range
             .and_then(|range| range.total)
-            .is_some_and(|total| total > FILM_OCTETS);
+            .is_some_and(|total| total > FILM_OCTETS)
+            || route.for_films;
         let film = route.film;
         let sequence = route.next_sequence;
         route.next_sequence = route.next_sequence.wrapping_add(1);
@@ -200,6 +205,7 @@ impl Relay {
         if let Some(route) = self.routes.get_mut(key_of_route) {
             route.used = now;
             let film = route.film;
+            route.note_chunk(head.message_id().unwrap_or_default(), flag);
             if head.failure_report() != FailureReport::No {
                 route.unanswered.push_back(Unanswered { sequence, head });
             }

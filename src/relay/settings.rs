@@ -38,6 +38,8 @@ pub struct Settings {
     pub expires_default: u32,
     /// A connection without sessions that was not used for so long is closed (CON-04).
     pub idle_timeout: Duration,
+    /// Connections to one other relay; the second is for films only.
+    pub links_per_next_hop: u32,
     pub limits: Limits,
 }
 

@@ -39,6 +39,7 @@ pub fn settings() -> Settings {
         expires_max: 86_400,
         expires_default: 86_400,
         idle_timeout: Duration::from_secs(3600),
+        links_per_next_hop: 2,
         limits: Limits::default(),
     }
 }

@@ -3,6 +3,7 @@
 mod chains;
 mod chunks;
 mod fairness;
+mod film_links;
 mod forwarding;
 mod links;
 mod pacing;
