@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::metrics::{Direction, MethodLabel, ShardMetrics};
+use crate::metrics::{Direction, MethodLabel, ReportOrigin, ShardMetrics};
 use crate::wire::{self, EndLineGuard, FailureReport, Flag, TransactId};
 
 use super::custody::{Covered, Custodies};
@@ -29,6 +29,8 @@ pub(super) struct Whole {
     /// Whose route it counts on, and how much, until the kernel has it.
     pub back: Option<(ReturnAddress, usize)>,
     pub transaction: Option<TransactionKey>,
+    /// It is a REPORT of ours, with this code.
+    pub own_report: Option<u16>,
 }
 
 /// What the flush under way carries and what happens once the kernel has it.
@@ -102,6 +104,13 @@ impl Egress {
             self.control_octets += request.octets.len();
         }
         self.requests.push_back(request);
+    }
+
+    /// REPORTs of ours that were not written, with their codes: the connection has gone.
+    pub fn unwritten_reports(&mut self) -> impl Iterator<Item = (Bytes, u16)> {
+        std::mem::take(&mut self.requests)
+            .into_iter()
+            .filter_map(|request| Some((request.octets, request.own_report?)))
     }
 
     /// The flow has something to send.
@@ -213,6 +222,11 @@ impl Egress {
                         octets,
                     }),
                     None => self.control_octets -= request.octets.len(),
+                }
+                if let Some(code) = request.own_report {
+                    let metrics = &mut *pen.books.metrics;
+                    metrics.request(MethodLabel::Report, Direction::Out);
+                    metrics.report(code, ReportOrigin::Relay);
                 }
                 if let Some(key) = request.transaction
                     && let Some(transaction) = pen.books.transactions.get_mut(key)

@@ -90,12 +90,16 @@ impl Relay {
 
     fn remove(&mut self, now: Instant, key: ConnectionKey) {
         self.remember_gone(now, key);
-        if let Some(connection) = self.connections.remove(key)
-            && !connection.proven
-            && connection.dialled.is_none()
-        {
+        let Some(mut connection) = self.connections.remove(key) else {
+            return;
+        };
+        if !connection.proven && connection.dialled.is_none() {
             self.on_probation -= 1;
         }
+        // REPORTs that the kernel had nothing of may take another link (RPT-11).
+        let unwritten = connection.egress.unwritten_reports();
+        self.strays
+            .extend(unwritten.map(|(octets, code)| (key, octets, code)));
     }
 
     /// Everything that lives and dies with a connection. With `wire_alive` its responses,

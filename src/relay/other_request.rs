@@ -197,6 +197,7 @@ impl Relay {
             octets: octets.into(),
             back: Some((back, cost)),
             transaction,
+            own_report: None,
         });
         self.announce(connection_key);
     }

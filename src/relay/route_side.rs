@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::metrics::{Direction, MethodLabel};
 use crate::wire::FailureReport;
 
 use super::Relay;
@@ -282,14 +281,12 @@ impl Relay {
             self.strays.push((source, octets, code));
             return;
         };
-        self.metrics.request(MethodLabel::Report, Direction::Out);
-        self.metrics
-            .report(code, crate::metrics::ReportOrigin::Relay);
         for _ in 0..1 + u8::from(planted(Fault::ReportTwice)) {
             connection.egress.push_request(Whole {
                 octets: octets.clone(),
                 back: None,
                 transaction: None,
+                own_report: Some(code),
             });
         }
         self.announce(source);

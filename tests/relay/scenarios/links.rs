@@ -418,6 +418,34 @@ fn rpt_11_a_report_takes_another_connection_of_the_relay_that_sent() {
     }
 }
 
+/// RPT-11: a REPORT that waits for a link when that link dies takes the next one.
+#[test]
+fn rpt_11_a_report_that_was_not_written_takes_another_link() {
+    let mut world = World::new(Options::workers(1));
+    let clients = [client(&mut world, 0, "a"), client(&mut world, 0, "b")];
+    let link = link_in(&mut world, 0, &clients[0]);
+    for to in &clients {
+        send_near(&mut world, link, to, "near1");
+        assert_eq!(last(&mut world, link).code(), Some(200));
+        world.messages(to.peer);
+    }
+    let third = client(&mut world, 0, "c");
+    let other = link_in(&mut world, 0, &third);
+    world.sockets[link].reading = false;
+    world.sockets[link].kernel_max = 1;
+    // The clients are lost: the link stands still with the first REPORT, and the second waits.
+    for to in &clients {
+        world.reset(to.peer);
+        world.run();
+    }
+    world.reset(link);
+    world.run();
+    let report = last(&mut world, other);
+    assert_eq!(report.header("Status"), Some("000 481 No such session"));
+    assert_eq!(report.to_path, [R2_URI, FAR]);
+    world.end();
+}
+
 /// RPT-11: a client that has gone is not called.
 #[test]
 fn rpt_11_no_report_makes_us_dial_a_client() {
