@@ -458,6 +458,12 @@ impl Relay {
         self.connections.contains(key)
     }
 
+    /// Whether we have begun to end this connection: what it is owed may still be on its way.
+    pub fn is_closing(&self, key: ConnectionKey) -> bool {
+        let connection = self.connections.get(key);
+        connection.is_some_and(|connection| connection.closing.is_some())
+    }
+
     /// Live sessions.
     pub fn sessions(&self) -> usize {
         self.sessions.len()

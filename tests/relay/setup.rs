@@ -94,10 +94,15 @@ impl Client {
 /// Connects and AUTHs; its own URI has the name.
 pub fn client(world: &mut World, shard: usize, name: &str) -> Client {
     let mut client = foreign(world, shard, name);
-    client.uri = format!("msrps://{name}.invalid:2855/s{name};tcp");
+    client.uri = client_uri(name);
     let uri = auth_uri(world.relay_of(shard));
     assert!(authenticate_at(world, &mut client, &uri, None), "a 200");
     client
+}
+
+/// The own URI of a client that nobody connects to.
+pub fn client_uri(name: &str) -> String {
+    format!("msrps://{name}.invalid:2855/s{name};tcp")
 }
 
 /// Connects without AUTH.

@@ -8,34 +8,24 @@ impl Simulation {
         let index = self.actors.len();
         let shard = self.dice.roll(self.world.shards.len());
         let name = format!("c{index}");
-        let client = if foreign {
-            setup::foreign(&mut self.world, shard, &name)
-        } else {
-            let mut client = setup::client(&mut self.world, shard, &name);
+        let began = self.world.now;
+        let mut client = setup::foreign(&mut self.world, shard, &name);
+        if !foreign {
+            client.uri = setup::client_uri(&name);
+            let uri = setup::auth_uri(self.world.relay_of(shard));
+            let made = setup::authenticate_at(&mut self.world, &mut client, &uri, self.expires);
+            assert!(made, "AUT-02: no URI of its own relay");
             self.authenticate_outwards(&mut client);
-            client
-        };
+        }
         let peer = client.peer;
         self.world.sockets[peer].reading = false;
         let seen = self.world.sockets[peer].fetched;
         let produced = self.world.sockets[peer].written;
-        self.actors.push(Actor {
-            client,
-            foreign,
-            streams: Vec::new(),
-            out: VecDeque::new(),
-            produced,
-            open: None,
-            tids: BTreeMap::new(),
-            next_tid: 0,
-            owed: VecDeque::new(),
-            told: VecDeque::new(),
-            stalled_until: None,
-            seen,
-            shut: false,
-            hostile: false,
-            nicknames: BTreeMap::new(),
-        });
+        let mut actor = Actor::new(client, foreign);
+        (actor.seen, actor.produced) = (seen, produced);
+        let lives = Duration::from_secs(u64::from(self.expires.unwrap_or(86_400)));
+        actor.lives_until = vec![began + lives; actor.client.use_path.len()];
+        self.actors.push(actor);
         for other in 0..index {
             if self.is_alive(other) {
                 self.link(index, other);
@@ -55,7 +45,7 @@ impl Simulation {
         for _ in 0..self.dice.roll(3).min(others.len()) {
             let relay = others.remove(self.dice.roll(others.len()));
             let uri = setup::auth_uri(relay);
-            if !setup::authenticate_at(&mut self.world, client, &uri, None) {
+            if !setup::authenticate_at(&mut self.world, client, &uri, self.expires) {
                 // Behind a film whose receiver stands still it may take a while.
                 assert!(!self.is_gentle(), "AUT-19: no URI of relay {relay}");
                 return;
@@ -95,7 +85,7 @@ impl Simulation {
         }
     }
 
-    fn add_stream(&mut self, from: usize, receiver: usize, to: Vec<String>) {
+    pub(super) fn add_stream(&mut self, from: usize, receiver: usize, to: Vec<String>) {
         let mut from_at_receiver: Vec<String> = to[..to.len() - 1].to_vec();
         from_at_receiver.reverse();
         from_at_receiver.push(self.actors[from].client.uri.clone());

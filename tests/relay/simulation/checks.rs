@@ -5,15 +5,23 @@ use super::*;
 impl Simulation {
     pub(super) fn check(&self) {
         for text in &self.texts {
+            if Some(text.stream.receiver) == self.liar {
+                // About what a liar was given there is no truth to check.
+                continue;
+            }
             let sender = &self.actors[text.sender];
-            let heard = self.is_alive(text.sender) && !sender.shut;
+            // UPT-14: a REPORT that begins after the end of a URI on its way is not forwarded.
+            let over = self.may_be_dead(text.sender) || self.may_be_dead(text.stream.receiver);
+            let heard = self.is_alive(text.sender) && !sender.shut && !over;
             // A link that dies or stalls takes answers and REPORTs with it: what was delivered
             // may be reported too, and what another relay would have said is not heard.
             if self.troubled == 0 {
                 self.check_once_told(text);
                 self.check_not_early(text);
             }
-            if heard && (self.troubled == 0 || self.is_one_loss_at_most(text)) {
+            // A link may also end by stalling, with what the kernel has of a REPORT.
+            let whole = self.troubled == 0 && self.lost_ends() == 0;
+            if heard && (whole || self.is_one_loss_at_most(text)) {
                 self.check_nothing_lost(text);
             }
             // Overload refuses what asks for no answer in silence (FWD-04).
@@ -195,17 +203,22 @@ impl Simulation {
         assert_eq!(flag, sent, "CHK-05: the last flag of {}", text.id);
     }
 
+    /// Ends of links that did not close in order; a link has two.
+    fn lost_ends(&self) -> usize {
+        let lost = |socket: &&Socket| {
+            let in_order = matches!(socket.ended, None | Some(Ended::Closed(_)));
+            socket.partner.is_some() && !in_order
+        };
+        self.world.sockets.iter().filter(lost).count()
+    }
+
     /// At most one link was lost, the path crosses it once, and nobody beyond it had anything to
     /// report: no REPORT can have been lost with it.
     fn is_one_loss_at_most(&self, text: &Text) -> bool {
         let answered = |piece: &Piece| piece.answered.is_some() || text.wish == Wish::No;
-        let lost = self.world.sockets.iter().filter(|socket| {
-            let in_order = matches!(socket.ended, None | Some(Ended::Closed(_)));
-            socket.partner.is_some() && !in_order
-        });
         let path = &text.stream.to[..text.stream.to.len() - 1];
         let relays: BTreeSet<_> = path.iter().map(|uri| self.relay_of(uri)).collect();
-        lost.count() <= 2
+        self.lost_ends() <= 2
             && self.stops(path) == relays.len()
             && self.is_alive(text.stream.receiver)
             && !self.actors[text.stream.receiver].shut
@@ -213,7 +226,7 @@ impl Simulation {
     }
 
     /// What became of it, for the messages of failed checks.
-    fn story(&self, text: &Text) -> String {
+    pub(super) fn story(&self, text: &Text) -> String {
         let pieces: Vec<_> = text
             .pieces
             .iter()

@@ -92,22 +92,8 @@ impl Simulation {
             }
         }
         self.world.write(peer, &octets);
-        self.actors.push(Actor {
-            client,
-            foreign: true,
-            streams: Vec::new(),
-            out: VecDeque::new(),
-            produced: octets.len() as u64,
-            open: None,
-            tids: BTreeMap::new(),
-            next_tid: 0,
-            owed: VecDeque::new(),
-            told: VecDeque::new(),
-            stalled_until: None,
-            seen: 0,
-            shut: false,
-            hostile: true,
-            nicknames: BTreeMap::new(),
-        });
+        let mut actor = Actor::new(client, true);
+        (actor.produced, actor.hostile) = (octets.len() as u64, true);
+        self.actors.push(actor);
     }
 }

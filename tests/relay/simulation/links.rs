@@ -36,6 +36,9 @@ impl Simulation {
     /// What came of a dial.
     pub(super) fn dial_ends(&mut self) {
         let index = self.dice.roll(self.world.dialling.len());
+        if self.liar_is_dialled(index) {
+            return;
+        }
         if self.world.dial_target(index).is_none() || (self.trouble && self.dice.chance(15)) {
             if self.world.dial_target(index).is_some() {
                 self.troubled += 1;

@@ -8,9 +8,11 @@
 mod actors;
 mod checks;
 mod faults;
+mod liar;
 mod links;
 mod receiving;
 mod sending;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ use msrpload::codec::{Builder, Message};
 
 use crate::dice::Dice;
 use crate::setup::{self, Client};
-use crate::world::{Ended, Options, Peer, World};
+use crate::world::{Ended, Options, Peer, Socket, World};
 
 /// What happens in one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,8 @@ struct Text {
     chunks: Vec<Chunk>,
     pieces: Vec<Piece>,
     reports: Vec<Report>,
+    /// Its receiver has said that it knows no such session.
+    refused_481: bool,
 }
 
 struct Chunk {
@@ -139,6 +143,46 @@ struct Actor {
     shut: bool,
     hostile: bool,
     nicknames: BTreeMap<String, u32>,
+    /// Until when each of its Use-Path URIs lives at least.
+    lives_until: Vec<Instant>,
+    /// AUTHs without an answer.
+    auths: BTreeMap<String, Refresh>,
+    /// Transact-ids of chunks that it has answered while they came in.
+    answered_early: BTreeSet<String>,
+}
+
+impl Actor {
+    fn new(client: Client, foreign: bool) -> Self {
+        Self {
+            client,
+            foreign,
+            streams: Vec::new(),
+            out: VecDeque::new(),
+            produced: 0,
+            open: None,
+            tids: BTreeMap::new(),
+            next_tid: 0,
+            owed: VecDeque::new(),
+            told: VecDeque::new(),
+            stalled_until: None,
+            seen: 0,
+            shut: false,
+            hostile: false,
+            nicknames: BTreeMap::new(),
+            lives_until: Vec::new(),
+            auths: BTreeMap::new(),
+            answered_early: BTreeSet::new(),
+        }
+    }
+}
+
+/// A Use-Path URI is to live longer (UPT-13).
+#[derive(Clone, Debug)]
+struct Refresh {
+    /// Which of the client's.
+    uri: usize,
+    seconds: u32,
+    began: Instant,
 }
 
 pub struct Simulation {
@@ -159,6 +203,10 @@ pub struct Simulation {
     trouble: bool,
     /// That happened to so many.
     troubled: usize,
+    /// URIs that clients get live for so many seconds.
+    expires: Option<u32>,
+    /// The actor that is a relay and lies.
+    liar: Option<usize>,
 }
 
 /// Whom no client of ours sends to: the relay must never connect there (SEC-01).
@@ -230,6 +278,8 @@ impl Simulation {
             Vec::new()
         };
         let trouble = chain && weather == Weather::Rough && dice.chance(50);
+        let short = weather == Weather::Rough && dice.chance(25);
+        let expires = short.then(|| dice.pick(&[60, 60, 90]));
         let large = dice.chance(15);
         let tight = dice.chance(50);
         let mut settings = settings(&mut dice, tight);
@@ -262,12 +312,17 @@ impl Simulation {
             chain,
             trouble,
             troubled: 0,
+            expires,
+            liar: None,
         };
         for _ in 0..2 + simulation.dice.roll(3) {
             simulation.join(false);
         }
         for _ in 0..simulation.dice.roll(3) {
             simulation.join(true);
+        }
+        if chain && weather == Weather::Rough && simulation.dice.chance(40) {
+            simulation.liar_joins();
         }
         simulation
     }
@@ -302,6 +357,7 @@ impl Simulation {
             90..94 => self.answer(actor, false),
             94..97 => self.time_passes(),
             97..99 if !self.is_gentle() => self.fault(actor),
+            _ if self.dice.chance(50) => self.refresh(actor),
             _ => self.something_else(actor),
         }
     }
@@ -327,6 +383,9 @@ impl Simulation {
             let actor = (first + step) % self.actors.len();
             if !self.is_stalled(actor) && self.world.fetch(self.actors[actor].client.peer, amount) {
                 self.read(actor);
+                if !self.is_gentle() && self.dice.chance(5) {
+                    self.answer_early(actor);
+                }
                 return;
             }
         }

@@ -9,6 +9,10 @@ impl Simulation {
         let peer = self.actors[actor].client.peer;
         for message in self.world.messages(peer) {
             self.actors[actor].seen += message.raw.len() as u64;
+            if self.liar == Some(actor) {
+                self.lie(&message);
+                continue;
+            }
             match (message.code(), message.method()) {
                 (Some(code), _) => self.response(actor, &message, code),
                 (None, Some("SEND")) => self.piece(actor, &message),
@@ -30,6 +34,9 @@ impl Simulation {
                 code == 200 || code == 413 || self.weather == Weather::Rough,
                 "NICKNAME refused in gentle weather: {message:?}"
             );
+            return;
+        }
+        if self.refreshed(actor, message, code) {
             return;
         }
         if !self.is_gentle() && message.tid.starts_with("auth") {
@@ -65,6 +72,7 @@ impl Simulation {
             {
                 text.done = true;
             }
+            self.check_no_session(&self.texts[index], code, message);
         }
     }
 
@@ -72,8 +80,14 @@ impl Simulation {
         let Some(&index) = message.message_id().and_then(|id| self.by_id.get(id)) else {
             return;
         };
+        if self.liar.is_some_and(|liar| {
+            let uri = &self.actors[liar].client.uri;
+            message.from_path.contains(uri)
+        }) {
+            return;
+        }
         let (namespace, code, _) = message.status().expect("RPT-08: a Status");
-        assert_eq!(namespace, 0);
+        assert_eq!(namespace, 0, "{message:?}");
         let uri = self.actors[actor].client.uri.clone();
         let stop = self.stops(&message.from_path) - 1;
         let text = &mut self.texts[index];
@@ -105,6 +119,7 @@ impl Simulation {
         {
             text.done = true;
         }
+        self.check_no_session(&self.texts[index], code, message);
     }
 
     pub(super) fn piece(&mut self, actor: usize, message: &Message) {
@@ -194,7 +209,7 @@ impl Simulation {
         if self.actors[sender].foreign && self.is_alive(sender) && known {
             self.link_back(sender, actor);
         }
-        if wish == Wish::No {
+        if wish == Wish::No || self.actors[actor].answered_early.contains(&message.tid) {
             return;
         }
         let code = if self.is_gentle() {
@@ -220,6 +235,9 @@ impl Simulation {
         } else {
             self.dice.roll(45_000) as u64
         };
+        if let Some((text, _)) = piece {
+            self.texts[text].refused_481 |= code == 481;
+        }
         let octets = Builder::response_to(message, code, None).encode();
         self.actors[actor].owed.push_back(Owed {
             octets,
@@ -227,6 +245,35 @@ impl Simulation {
             success: code == 200,
             due: self.world.now + Duration::from_millis(late),
         });
+    }
+
+    /// A refusal of a chunk that is still coming in (RSP-10).
+    pub(super) fn answer_early(&mut self, actor: usize) {
+        let peer = self.actors[actor].client.peer;
+        let mut octets = self.world.pending(peer);
+        let Some(head) = memchr::memmem::find(&octets, b"\r\n\r\n") else {
+            return;
+        };
+        octets.truncate(head + 4);
+        let Some(tid) = octets.split(|octet| *octet == b' ').nth(1) else {
+            return;
+        };
+        let end = [b"\r\n-------", tid, b"#\r\n"].concat();
+        let tid = String::from_utf8_lossy(tid).into_owned();
+        octets.extend(end);
+        let Ok(message) = Message::parse(&octets) else {
+            return;
+        };
+        let known = message.message_id().and_then(|id| self.by_id.get(id));
+        let Some(text) = known.copied() else { return };
+        let asks = self.texts[text].wish != Wish::No;
+        if asks && message.method() == Some("SEND") && !self.actors[actor].hostile {
+            let code = self.dice.pick(&[400, 413, 413, 481]);
+            self.texts[text].refused_481 |= code == 481;
+            if self.actors[actor].answered_early.insert(tid) {
+                self.owe(actor, &message, None, code);
+            }
+        }
     }
 
     pub(super) fn answer(&mut self, first: usize, all: bool) {

@@ -67,6 +67,7 @@ impl Simulation {
             chunks: Vec::new(),
             pieces: Vec::new(),
             reports: Vec::new(),
+            refused_481: false,
         });
         Some(self.texts.len() - 1)
     }
