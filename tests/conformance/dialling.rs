@@ -1,7 +1,7 @@
 //! Finding the next hop: RFC 4976 §8, RFC 2782; rows DNS. The suite's name server says what each name has, and remembers
 //! what it was asked.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use crate::rows;
@@ -20,6 +20,11 @@ rows! {
         dns_01_host_with_port_is_looked_up_as_it_is,
         dns_02_address_needs_a_port,
         dns_03_name_without_srv_is_dialled_at_2855,
+        dns_03_service_record_leads_to_its_target,
+        dns_04_priorities_and_weights_count,
+        dns_05_no_service_is_no_next_hop,
+        dns_06_dead_target_is_followed_by_the_next,
+        tls_10_certificate_is_that_of_the_domain,
         dns_06_dead_address_is_followed_by_the_next,
         dns_07_hanging_resolver_stops_nobody_else,
         dns_07_answers_are_kept,
@@ -176,4 +181,181 @@ fn dns_07_answers_are_kept() {
             assert_eq!(times, due, "in round {round}: {asked:?}");
         }
     }
+}
+
+/// A domain whose relay is found by SRV: its name, that of the target, and where the target listens.
+struct Service {
+    domain: String,
+    target: String,
+    address: Ipv4Addr,
+    r2: R2,
+}
+
+impl Service {
+    /// `names`: what the certificate holds, of the domain and the target.
+    fn new(names: impl Fn(&str, &str) -> Vec<String>) -> Self {
+        let (domain, target) = (own_host(), own_host());
+        let names = names(&domain, &target);
+        let identity = TRUSTED.leaf(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let address = own_loopback();
+        let r2 = R2::at(SocketAddr::from((address, 0)), domain.clone(), identity);
+        let service = Self {
+            domain,
+            target,
+            address,
+            r2,
+        };
+        Names::get().set(&service.target, &[Record::A(address)]);
+        Names::get().set(&service.name(), &[service.record(0, 0)]);
+        service
+    }
+
+    fn name(&self) -> String {
+        format!("_msrps._tcp.{}", self.domain)
+    }
+
+    fn record(&self, priority: u16, weight: u16) -> Record {
+        Record::Srv(priority, weight, self.r2.peer.port, self.target.clone())
+    }
+
+    fn auth(&self, a: &Client) -> Draft {
+        let to = format!("{} msrps://{};tcp", a.token, self.domain);
+        Draft::request("AUTH", &to, &a.uri)
+    }
+}
+
+fn dns_03_service_record_leads_to_its_target() {
+    let relay = shared();
+    let service = Service::new(|domain, target| vec![domain.to_owned(), target.to_owned()]);
+    let mut a = Client::authenticated(relay, "alice");
+    a.send(service.auth(&a).octets());
+    let mut link = service.r2.accept();
+    let got = link.expect_method("AUTH");
+    assert_eq!(got.to_path, [format!("msrps://{};tcp", service.domain)]);
+    let names = Names::get();
+    assert!(names.questions(&service.name()).contains(&Kind::Srv));
+    assert!(names.questions(&service.target).contains(&Kind::A));
+    assert!(
+        names.questions(&service.domain).is_empty(),
+        "the name itself is not asked for"
+    );
+    // The URIs that this relay hands out have its port, and its name or the target's: they lead to the same link.
+    for host in [&service.domain, &service.target] {
+        let to = format!(
+            "msrps://{host}:{}/t2;tcp msrps://bob.example.org:1/b;tcp",
+            service.r2.peer.port
+        );
+        a.say(&format!("{} {to}", a.token), host);
+        let got = link.expect_method("SEND");
+        assert_eq!(got.body(), host.as_bytes());
+        link.send(response(&got, "200 OK"));
+    }
+    service.r2.peer.nobody_connects(Duration::from_millis(20));
+}
+
+fn dns_04_priorities_and_weights_count() {
+    let relay = shared();
+    let names = Names::get();
+    // Two targets with weights 1 and 3, and one of a worse priority that is never tried.
+    let targets: Vec<(Record, TcpListener)> = [(1, 1), (1, 3), (2, 60_000)]
+        .iter()
+        .map(|(priority, weight)| {
+            let (address, target) = (own_loopback(), own_host());
+            names.set(&target, &[Record::A(address)]);
+            let listener = TcpListener::bind((address, 0)).expect("a port is free");
+            listener
+                .set_nonblocking(true)
+                .expect("a listener can be polled");
+            let port = listener.local_addr().unwrap().port();
+            (Record::Srv(*priority, *weight, port, target), listener)
+        })
+        .collect();
+    let records: Vec<Record> = targets.iter().map(|(record, _)| record.clone()).collect();
+    let mut a = Client::authenticated(relay, "alice");
+    const DRAWS: usize = 200;
+    let mut taken = [0; 3];
+    for _ in 0..DRAWS {
+        // Each domain is another next hop, so each is dialled once.
+        let domain = own_host();
+        names.set(&format!("_msrps._tcp.{domain}"), &records);
+        let to = format!("{} msrps://{domain};tcp", a.token);
+        a.send(Draft::request("AUTH", &to, &a.uri).octets());
+        let until = Instant::now() + SOON;
+        'taken: loop {
+            for (at, (_, listener)) in targets.iter().enumerate() {
+                // Who connects is sent away without TLS.
+                if listener.accept().is_ok() {
+                    taken[at] += 1;
+                    break 'taken;
+                }
+            }
+            assert!(Instant::now() < until, "nobody was dialled");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(a.expect().code(), Some(408));
+    }
+    // A quarter of 200 is 50, give or take 6; more than four times that is no chance.
+    assert!((24..=76).contains(&taken[0]), "{taken:?}");
+    assert_eq!(taken[2], 0, "{taken:?}");
+}
+
+fn dns_05_no_service_is_no_next_hop() {
+    let relay = shared();
+    let r2 = R2::on_2855();
+    let no_service = Record::Srv(0, 0, 0, ".".to_owned());
+    Names::get().set(&format!("_msrps._tcp.{}", r2.host), &[no_service]);
+    let mut a = Client::authenticated(relay, "alice");
+    let began = Instant::now();
+    let draft = Draft::request("AUTH", &format!("{} {}", a.token, r2.uri()), &a.uri);
+    a.send(draft.octets());
+    assert_eq!(a.response_to(&draft.tid).code(), Some(408));
+    assert!(began.elapsed() < Duration::from_secs(4), "at once");
+    r2.peer.nobody_connects(Duration::from_millis(200));
+    assert!(Names::get().questions(&r2.host).is_empty(), "no fallback");
+}
+
+fn dns_06_dead_target_is_followed_by_the_next() {
+    let relay = shared();
+    let names = Names::get();
+    let service = Service::new(|domain, _| vec![domain.to_owned()]);
+    // The best target has no address, the next one nobody at home, the third a dead address before the good one.
+    let (nameless, dead) = (format!("{}.invalid", own_host()), own_host());
+    names.set(&dead, &[Record::A(own_loopback())]);
+    let good = Record::A(service.address);
+    names.set(&service.target, &[Record::A(own_loopback()), good]);
+    let records = [
+        service.record(30, 0),
+        Record::Srv(20, 0, service.r2.peer.port, dead),
+        Record::Srv(10, 0, 2855, nameless),
+    ];
+    names.set(&service.name(), &records);
+    let mut a = Client::authenticated(relay, "alice");
+    a.send(service.auth(&a).octets());
+    service.r2.accept().expect_method("AUTH");
+}
+
+fn tls_10_certificate_is_that_of_the_domain() {
+    // Whoever answers for the name of the target only might be anybody: SRV records are not proven.
+    let of_target = |_: &str, target: &str| vec![target.to_owned()];
+    let service = Service::new(of_target);
+    let mut a = Client::authenticated(shared(), "alice");
+    let draft = service.auth(&a);
+    a.send(draft.octets());
+    let socket = service.r2.peer.accept_socket(SOON).expect("R connects");
+    assert!(service.r2.peer.handshake(socket).is_err(), "R goes on");
+    assert_eq!(a.response_to(&draft.tid).code(), Some(408));
+    // Unless the operator says so, for this domain and this target.
+    let (pinned, other) = (Service::new(of_target), Service::new(of_target));
+    let mut pins = toml::Table::new();
+    pins.insert(pinned.domain.clone(), pinned.target.clone().into());
+    pins.insert(other.domain.clone(), pinned.target.clone().into());
+    let relay = Setup::new().set("dial.srv_targets", pins).start();
+    let mut a = Client::authenticated(&relay, "alice");
+    a.send(pinned.auth(&a).octets());
+    pinned.r2.accept().expect_method("AUTH");
+    let draft = other.auth(&a);
+    a.send(draft.octets());
+    let socket = other.r2.peer.accept_socket(SOON).expect("R connects");
+    assert!(other.r2.peer.handshake(socket).is_err(), "another target");
+    assert_eq!(a.response_to(&draft.tid).code(), Some(408));
 }

@@ -16,6 +16,7 @@ mod harness;
 mod open_relay;
 mod rel_auth;
 mod rel_fwd;
+mod rel_links;
 mod rel_tls;
 mod rel_wire;
 mod rpt;
@@ -56,6 +57,7 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         open_relay::rows,
         rel_tls::rows,
         rel_fwd::rows,
+        rel_links::rows,
         rel_auth::rows,
         dialling::rows,
         rel_wire::rows,

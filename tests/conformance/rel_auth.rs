@@ -317,17 +317,25 @@ fn upt_13_refresh_by_way_of_a_relay() {
     let began = Instant::now();
     let use_path = granted.header("Use-Path").unwrap().to_owned();
     let token = own_token(&use_path);
-    let answer = refresh(&mut link, &token, 60);
-    assert_eq!(answer.code(), Some(200), "{answer:?}");
-    assert_eq!(answer.header("Use-Path"), Some(&*use_path));
-    assert_eq!(answer.header("Expires"), Some("60"));
+    let path = link.uri.clone();
+    // Over other connections of the relay, whatever shards they are on.
+    let mut links: Vec<Client> = (0..3).map(|_| r2.connect(&relay)).collect();
+    for other in &mut links {
+        other.uri.clone_from(&path);
+        let answer = refresh(other, &token, 60);
+        assert_eq!(answer.code(), Some(200), "{answer:?}");
+        assert_eq!(answer.header("Use-Path"), Some(&*use_path));
+        assert_eq!(answer.header("Expires"), Some("60"));
+    }
     // From another relay, or as another user, never.
     let mut other = R2::new().connect(&relay);
     let draft = Draft::request("AUTH", &token, &other.uri);
     other.send(draft.octets());
     assert_eq!(other.response_to(&draft.tid).code(), Some(481));
-    link.set_user("bob", "builder");
-    assert_ne!(refresh(&mut link, &token, 60).code(), Some(200));
+    for bob in links.iter_mut().chain([&mut link]) {
+        bob.set_user("bob", "builder");
+        assert_ne!(refresh(bob, &token, 60).code(), Some(200));
+    }
     link.set_user("alice", "wonderland");
     std::thread::sleep(Duration::from_millis(4500).saturating_sub(began.elapsed()));
     let mut a = Client::authenticated(&relay, "alice");

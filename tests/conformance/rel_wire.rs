@@ -128,6 +128,18 @@ fn w_04_chained_auth_at_the_answering_relay() {
              Authentication-Info: {info}\nExpires: 1800\n-------{{tid}}$\n"
         ),
     );
+    // And the path that was handed out leads to the client.
+    let mut p = Client::tls(relay);
+    let draft = p.say(&format!("{own} {t2} {client}"), "Hello");
+    let got = link.expect_method("SEND");
+    assert_octets(
+        &got,
+        &format!(
+            "MSRP {{tid}} SEND\nTo-Path: {t2} {client}\nFrom-Path: {own} {}\nMessage-ID: {}\nByte-Range: 1-5/5\n\
+             Content-Type: text/plain\n\nHello\n-------{{tid}}$\n",
+            p.uri, draft.message_id
+        ),
+    );
 }
 
 /// R is the relay of Alice, R2 that of Bob.
