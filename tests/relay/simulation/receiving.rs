@@ -251,7 +251,7 @@ impl Simulation {
     pub(super) fn answer_early(&mut self, actor: usize) {
         let peer = self.actors[actor].client.peer;
         let mut octets = self.world.pending(peer);
-        let Some(head) = memchr::memmem::find(&octets, b"\r\n\r\n") else {
+        let Some(head) = octets.windows(4).position(|four| four == b"\r\n\r\n") else {
             return;
         };
         octets.truncate(head + 4);
