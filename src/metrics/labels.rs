@@ -155,6 +155,8 @@ labels!(
         TooSlow = "too_slow",
         /// Unused for too long.
         Idle = "idle",
+        /// Unused for longest when there was no room for another.
+        Shed = "shed",
         /// The other side ended it in good order.
         EndOfStream = "end_of_stream",
         /// Took nothing for too long.

@@ -83,6 +83,8 @@ pub enum CloseReason {
     TooSlow,
     /// Nothing passed for `idle_timeout`, and no session lives on it.
     Idle,
+    /// Unused for longest when another connection needed its place (CON-05).
+    Shed,
     /// The other side ended its stream and is owed nothing more.
     EndOfStream,
     /// The other side took no octet for `stall_timeout` (TMR-08).
@@ -107,6 +109,7 @@ impl CloseReason {
             Self::PlainAuth => Label::PlainAuth,
             Self::TooSlow => Label::TooSlow,
             Self::Idle => Label::Idle,
+            Self::Shed => Label::Shed,
             Self::EndOfStream => Label::EndOfStream,
             Self::Stalled => Label::Stalled,
             Self::Unverified => Label::Unverified,
@@ -128,6 +131,7 @@ impl fmt::Display for CloseReason {
             Self::PlainAuth => "AUTH on a connection without TLS",
             Self::TooSlow => "a message that was begun did not go on in time",
             Self::Idle => "unused for the idle time",
+            Self::Shed => "unused for longest when another connection needed its place",
             Self::EndOfStream => "the other side ended its stream",
             Self::Stalled => "the other side took nothing for the stall time",
             Self::Unverified => "the certificate of a relay is no longer good",

@@ -43,6 +43,7 @@ mod route_side;
 mod send_request;
 mod session;
 mod settings;
+mod shedding;
 mod slots;
 mod timeouts;
 mod timers;
@@ -129,6 +130,8 @@ pub struct Relay {
     gone_links: GoneLinks,
     /// REPORTs of ours whose connection has gone; none between calls.
     strays: Vec<(ConnectionKey, Bytes, u16)>,
+    /// When to look again for a connection that can be spared.
+    shed_again: Option<Instant>,
     /// Closing connections that may have got their last answer.
     settling: Vec<ConnectionKey>,
     draining: Option<drain::Drain>,
@@ -163,6 +166,7 @@ impl Relay {
             parked: Parked::default(),
             gone_links: GoneLinks::default(),
             strays: Vec::new(),
+            shed_again: None,
             settling: Vec::new(),
             draining: None,
         }

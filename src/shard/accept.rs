@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::metrics::RefusalReason;
 use crate::net::listener;
 use crate::net::uring;
-use crate::relay::{Accepted, Transport};
+use crate::relay::{Accepted, ShardId, Transport};
 
 use super::mesh::ShardMessage;
 use super::socket::Socket;
@@ -134,7 +134,7 @@ fn is_shortage(error: &io::Error) -> bool {
 
 fn place(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted) {
     let mesh = shard.mailbox.mesh();
-    if mesh.connections() >= shard.settings.borrow().connections {
+    if mesh.connections() >= shard.settings.borrow().connections && !make_room(shard) {
         // Established ones go on; this one is told by being closed (CON-05).
         shard
             .relay
@@ -153,6 +153,33 @@ fn place(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted) {
             .borrow_mut()
             .send(mesh, to, ShardMessage::Socket { stream, accepted });
     }
+}
+
+/// Closing connections that may still count while others take their places: a few, for what they
+/// hold comes out of the descriptors kept for the rest of the process.
+const CLOSING_MAX: usize = 64;
+
+/// Lets go of a connection that nobody would miss, so that there is room for another. Where this
+/// shard has none the others are asked, and whoever comes next may find room.
+pub(super) fn make_room(shard: &Rc<Shard>) -> bool {
+    if shard.closing.get() >= CLOSING_MAX {
+        return false;
+    }
+    let now = shard.now();
+    let shed = shard.relay.borrow_mut().shed(now);
+    if shed {
+        flush::follow(shard);
+    } else {
+        let mesh = shard.mailbox.mesh();
+        for other in (0..mesh.shards())
+            .map(ShardId)
+            .filter(|other| *other != shard.id)
+        {
+            // One that has no room in its inbox has other worries.
+            let _ = mesh.send(other, ShardMessage::MakeRoom);
+        }
+    }
+    shed
 }
 
 /// The socket lives on this shard from here on.

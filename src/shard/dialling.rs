@@ -15,7 +15,7 @@ use crate::net::uring;
 use crate::relay::{Authority, ConnectionKey, Loss, Reached, Verify};
 
 use super::socket::Socket;
-use super::{Settings, Shard, flush, reader};
+use super::{Settings, Shard, accept, flush, reader};
 
 /// An address that has said nothing for so long gets company (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -26,16 +26,17 @@ const HANDSHAKE_SHARE: u32 = 3;
 /// Opens a connection for the machine's key.
 pub(super) async fn dial(shard: Rc<Shard>, key: ConnectionKey, target: Authority, verify: Verify) {
     let settings = shard.settings.borrow().clone();
+    let full = shard.mailbox.mesh().connections() >= settings.connections;
     shard.mailbox.mesh().placed(shard.id);
-    let outcome = tokio::time::timeout(
-        settings.connect_timeout,
-        attempt(&shard, &settings, key, &target, verify),
-    )
-    .await;
-    let loss = match outcome {
-        Ok(Ok(())) => return,
-        Ok(Err(loss)) => loss,
-        Err(_) => Loss::DialFailed("timed out".into()),
+    let loss = if full && !accept::make_room(&shard) {
+        Loss::DialFailed("no room for another connection (limits.connections)".into())
+    } else {
+        let attempt = attempt(&shard, &settings, key, &target, verify);
+        match tokio::time::timeout(settings.connect_timeout, attempt).await {
+            Ok(Ok(())) => return,
+            Ok(Err(loss)) => loss,
+            Err(_) => Loss::DialFailed("timed out".into()),
+        }
     };
     tracing::info!(%target, ?loss, "next hop not reached");
     let now = shard.now();

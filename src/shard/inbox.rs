@@ -50,6 +50,11 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
             });
         }
         ShardMessage::Reload(settings) => reload(shard, settings),
+        ShardMessage::MakeRoom => {
+            if shard.closing.get() == 0 {
+                shard.relay.borrow_mut().shed(now);
+            }
+        }
         ShardMessage::Drain { deadline } => {
             shard.draining.set(true);
             shard.drain.notify_waiters();

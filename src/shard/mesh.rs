@@ -36,6 +36,8 @@ pub enum ShardMessage {
     Status(oneshot::Sender<Status>),
     /// Other settings, users, certificates.
     Reload(Arc<Settings>),
+    /// There is no room for another connection: let go of one that nobody would miss.
+    MakeRoom,
     /// Accept what waits, then stop listening; nothing new begins (CON-14).
     Drain { deadline: Instant },
     /// Close all connections in order.

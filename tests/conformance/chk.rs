@@ -38,6 +38,7 @@ rows! {
     own: [
         chk_01_long_chunk_passes_in_bounded_memory,
         chk_01_chunk_of_4_gib_passes_in_bounded_memory,
+        chk_01_million_chunks_pass_in_the_same_memory,
         chk_13_sessions_on_one_connection_take_turns,
         chk_14_stalled_chunk_gives_way,
         chk_19_connection_of_the_next_hop_stays_in_step,
@@ -143,6 +144,56 @@ fn chk_01_chunk_of_4_gib_passes_in_bounded_memory() {
     if std::env::var_os("MSRPD_CONFORMANCE_HUGE").is_some() {
         long_chunk(4096);
     }
+}
+
+/// A message of a million chunks, each answered: nothing of a chunk is kept once it is through.
+fn chk_01_million_chunks_pass_in_the_same_memory() {
+    const AT_ONCE: u64 = 1000;
+    const BODY: &[u8; 10] = b"0123456789";
+    let _turn = heavy();
+    let relay = Setup::new().start();
+    let mut link = Link::inbound(&relay);
+    let (mut sent, mut received) = (0, 0);
+    let mut before = 0;
+    for batch in 1..=1000 {
+        let mut octets = Vec::new();
+        for _ in 0..AT_ONCE {
+            let last = sent == 999_999;
+            let chunk = link
+                .draft_back()
+                .message_id("a-million")
+                .range(&format!("{}-*/10000000", sent * 10 + 1))
+                .body(BODY)
+                .flag(if last { '$' } else { '+' });
+            octets.extend_from_slice(&chunk.octets());
+            sent += 1;
+        }
+        link.p.send(octets);
+        let mut flag = 0;
+        while received < sent * 10 {
+            let piece = link.a.expect_method("SEND");
+            let range = piece.byte_range().expect("a range");
+            assert_eq!(range.start, received + 1, "CHK-12");
+            for (at, octet) in piece.body().iter().enumerate() {
+                assert_eq!(*octet, BODY[(received as usize + at) % 10]);
+            }
+            received += piece.body().len() as u64;
+            link.a.send(response(&piece, "200 OK"));
+            flag = piece.flag;
+        }
+        for _ in 0..AT_ONCE {
+            assert_eq!(link.p.expect().code(), Some(200));
+        }
+        match batch {
+            1000 => assert_eq!(flag, b'$'),
+            // The pools are filled by then.
+            50 => before = relay.resident(),
+            _ => {}
+        }
+    }
+    let grown = relay.resident().saturating_sub(before);
+    assert!(grown < 4 * 1024 * 1024, "{grown} octets more");
+    relay.assert_ledger_is_settled();
 }
 
 fn chk_02_long_piece_has_an_open_range_end() {

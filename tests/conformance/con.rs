@@ -11,6 +11,7 @@ use crate::support::message::{Draft, report, response};
 use crate::support::peer::Peer;
 use crate::support::pki::TRUSTED;
 use crate::support::relay::{Relay, Setup, shared};
+use crate::support::tls::ClientTls;
 
 rows! {
     any: [
@@ -25,6 +26,7 @@ rows! {
         con_01_challenge_is_no_success,
         con_04_idle_dialled_connection_is_closed,
         con_05_full_relay_sheds_the_oldest_unauthenticated,
+        con_05_full_relay_sheds_the_least_recently_used,
         con_06_two_names_are_two_connections,
         con_08_first_requests_share_one_attempt,
         con_08_first_requests_of_all_shards_share_one_attempt,
@@ -146,6 +148,46 @@ fn con_05_full_relay_sheds_the_oldest_unauthenticated() {
     let flood: Vec<Client> = (0..40).map(|_| Client::tls(&relay)).collect();
     link.still_works();
     drop(flood);
+}
+
+fn con_05_full_relay_sheds_the_least_recently_used() {
+    for workers in [1, 2] {
+        let relay = Setup::new()
+            .set("relay.workers", workers)
+            .set("limits.connections", 6)
+            .set("limits.unauthenticated", 4)
+            .start();
+        // Two sessions, each with a stranger who has sent to it: four in all. Nobody but strangers may go.
+        let mut links = [(); 2].map(|()| Link::inbound(&relay));
+        let mut busy = Client::authenticated(&relay, "bob");
+        let mut fourth = Client::authenticated(&relay, "bob");
+        // Whoever was used just now stays, and the newcomer is told by being closed.
+        assert!(Client::tls_with(&relay, &ClientTls::default()).is_err());
+        std::thread::sleep(Duration::from_millis(5200));
+        links[1].still_works();
+        // The stranger of the first pair is the one that was unused for longest. It may live on another shard than
+        // the one that takes the newcomer, which then comes in at its second try.
+        let until = Instant::now() + SOON;
+        let mut newcomer = loop {
+            if let Ok(client) = Client::tls_with(&relay, &ClientTls::default()) {
+                break client;
+            }
+            assert!(Instant::now() < until, "no room is made");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        newcomer.challenge();
+        links[0].p.closed();
+        links[1].still_works();
+        for client in [&mut links[0].a, &mut busy, &mut fourth] {
+            let draft = Draft::send(&client.token, &client.uri).range("1-0/0");
+            client.send(draft.octets());
+            assert_eq!(client.response_to(&draft.tid).code(), Some(200));
+        }
+        assert_eq!(
+            relay.metric("msrpd_connections_closed_total", &["shed"]),
+            1.0
+        );
+    }
 }
 
 fn con_06_two_names_are_two_connections() {
