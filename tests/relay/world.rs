@@ -766,6 +766,13 @@ impl World {
         self.sockets[peer].parser.pending().to_vec()
     }
 
+    /// The transact-id at the front of what the far end has not read.
+    pub fn unread_tid(&self, peer: Peer) -> String {
+        let octets = self.sockets[peer].kernel.iter().skip("MSRP ".len());
+        let tid = octets.take_while(|octet| **octet != b' ');
+        tid.map(|octet| char::from(*octet)).collect()
+    }
+
     /// Whether what the far end has read ends between two messages.
     pub fn is_between_messages(&self, peer: Peer) -> bool {
         self.sockets[peer].parser.is_between_messages()
