@@ -305,6 +305,7 @@ impl Relay {
         if let Some(connection) = self.connections.get_mut(connection_key)
             && flow.pace.is_some()
             && flow.is_ready(connection.egress.turns.unread)
+            && !planted(Fault::AnswerUnheeded)
         {
             connection.egress.schedule_last(piece.flow, flow);
             self.announce(connection_key);

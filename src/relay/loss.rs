@@ -10,6 +10,7 @@ use super::egress::Carried;
 use super::handoff::{Handoff, Hop, Up};
 use super::keys::{ConnectionKey, Place, RouteKey, TransactionKey};
 use super::next_hops::home;
+use super::planted::{Fault, planted};
 use super::route::Down;
 use super::transaction::Kind;
 use crate::metrics::DropReason;
@@ -187,7 +188,10 @@ impl Relay {
             let Some(open) = self.transactions.get(transaction) else {
                 continue;
             };
+            let untold = planted(Fault::LinkLossUntold)
+                && (self.connections.get(key)).is_some_and(|link| link.verified.is_some());
             match &open.kind {
+                Kind::Send(_) if untold => self.piece_ended(transaction, Fate::Answered),
                 Kind::Send(piece)
                     if piece.failure_report == FailureReport::Yes && !piece.answered_early =>
                 {
@@ -245,6 +249,9 @@ impl Relay {
 
     /// Tells the hop's home; `failed` if the connection was dialled and never spoke.
     pub(super) fn unreachable_by(&mut self, now: Instant, hop: Hop, place: Place, failed: bool) {
+        if planted(Fault::HopKept) {
+            return;
+        }
         let home = home(hop.authority(), self.workers);
         if home == self.shard {
             self.unregister(now, hop, place, failed);

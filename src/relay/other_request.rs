@@ -14,6 +14,7 @@ use super::command::{Refusal, comment_of};
 use super::egress::Whole;
 use super::handoff::{Handoff, Purpose};
 use super::keys::{ConnectionKey, FlowKey, Place};
+use super::planted::{Fault, planted};
 use super::receive::method_label;
 use super::route::{Down, Request, RequestKind};
 use super::send_request::Addressed;
@@ -67,6 +68,12 @@ impl Relay {
                 Refusal::DRAINING
             };
             return self.refuse_request(now, key, &head, &refusal);
+        }
+        if planted(Fault::LinkReportDropped)
+            && method == Method::Report
+            && (self.connections.get(key)).is_some_and(|link| link.verified.is_some())
+        {
+            return;
         }
         let (kind, purpose) = match method {
             Method::Report => (RequestKind::Report, Purpose::Report),

@@ -37,12 +37,22 @@ pub enum Fault {
     ResponseToNo,
     /// A response travels back under the transact-id of the outgoing hop.
     TransactIdKept,
+    /// A link dies and nobody hears what was on it.
+    LinkLossUntold,
+    /// A connection has gone and is still taken for the way to its next hop.
+    HopKept,
+    /// A token that a relay holds serves whoever knows it.
+    RelayTokenUnchecked,
+    /// A film that waits for answers of the next relay does not go on when they come.
+    AnswerUnheeded,
+    /// A REPORT that comes by a link goes no further.
+    LinkReportDropped,
 }
 
 #[cfg(feature = "planted-faults")]
 impl Fault {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
+    /// Those that show in one relay.
+    pub const OF_ONE_RELAY: [Self; 16] = [
         Self::LostVerdict,
         Self::EarlyOk,
         Self::UnpausedSource,
@@ -59,6 +69,15 @@ impl Fault {
         Self::OctetFlipped,
         Self::ResponseToNo,
         Self::TransactIdKept,
+    ];
+
+    /// Those that show between relays.
+    pub const OF_LINKS: [Self; 5] = [
+        Self::LinkLossUntold,
+        Self::HopKept,
+        Self::RelayTokenUnchecked,
+        Self::AnswerUnheeded,
+        Self::LinkReportDropped,
     ];
 }
 
