@@ -6,6 +6,7 @@ mod fairness;
 mod film_links;
 mod forwarding;
 mod hops;
+mod huge;
 mod links;
 mod pacing;
 mod pausing;
