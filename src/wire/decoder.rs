@@ -13,6 +13,7 @@ use super::{
     error::DecodeError,
     head::Head,
     head_parser::{HeadParser, Progress},
+    known_paths::KnownPaths,
 };
 
 /// How much of a head is read (SYN-25).
@@ -64,6 +65,7 @@ pub struct Decoder {
     /// Pushed while `input` was not used up.
     later: VecDeque<Bytes>,
     state: State,
+    known: KnownPaths,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,7 @@ impl Decoder {
             input: Bytes::new(),
             later: VecDeque::new(),
             state: State::BetweenMessages,
+            known: KnownPaths::default(),
         }
     }
 
@@ -177,7 +180,7 @@ impl Decoder {
     /// Reads a head that begins with the input.
     fn head(&mut self) -> Result<Option<Event>, DecodeError> {
         let mut parser = HeadParser::new();
-        match parser.read(&self.input, &self.limits)? {
+        match parser.read(&self.input, &self.limits, &mut self.known)? {
             Progress::NeedMore => {
                 let octets = self.input.to_vec();
                 self.input = Bytes::new();
@@ -206,7 +209,8 @@ impl Decoder {
         let taken = self.input.split_to(line.min(room));
         head.octets.extend_from_slice(&taken);
         let Progress::Complete { head_len, end, .. } =
-            head.parser.read(&head.octets, &self.limits)?
+            head.parser
+                .read(&head.octets, &self.limits, &mut self.known)?
         else {
             return Ok(None);
         };

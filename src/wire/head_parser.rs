@@ -12,6 +12,7 @@ use super::{
     error::{DecodeError, Excerpt, HeadFault},
     head::{Facts, Head, HeaderLine, Lines, parse_expires},
     header_name::HeaderName,
+    known_paths::KnownPaths,
     report_headers::{FailureReport, Status, parse_success_report},
     start_line::{Kind, Method, PROTOCOL, START_LINE_OCTETS_MAX, StartLine},
     text::{TOKEN, all, is_control, is_printable_ascii, trimmed},
@@ -81,6 +82,7 @@ impl HeadParser {
         &mut self,
         octets: &[u8],
         limits: &DecoderLimits,
+        known: &mut KnownPaths,
     ) -> Result<Progress, DecodeError> {
         if self.start.is_none() {
             // Other protocols are told by their first octets: they may never send a line end.
@@ -112,13 +114,13 @@ impl HeadParser {
                     let tid = &octets[PROTOCOL.len()..][..usize::from(start.tid_len)];
                     let flag = end_line(line, tid);
                     if flag.is_none() {
-                        self.header_line(octets, line_at, lf - 1, limits);
+                        self.header_line(octets, line_at, lf - 1, limits, known);
                         continue;
                     }
                     flag
                 }
                 Some(_) => {
-                    self.header_line(octets, line_at, lf - 1, limits);
+                    self.header_line(octets, line_at, lf - 1, limits, known);
                     continue;
                 }
             };
@@ -198,7 +200,14 @@ impl HeadParser {
         true
     }
 
-    fn header_line(&mut self, octets: &[u8], start: usize, end: usize, limits: &DecoderLimits) {
+    fn header_line(
+        &mut self,
+        octets: &[u8],
+        start: usize,
+        end: usize,
+        limits: &DecoderLimits,
+        known: &mut KnownPaths,
+    ) {
         if self.lines.len() >= limits.header_lines_max {
             return self.fault(HeadFault::TooManyHeaders);
         }
@@ -236,7 +245,7 @@ impl HeadParser {
         }
         self.seen |= name.bit();
         if is_text {
-            self.header_value(name, value, limits);
+            self.header_value(name, value, limits, known);
         }
     }
 
@@ -266,9 +275,17 @@ impl HeadParser {
     }
 
     /// Reads the value of a known header.
-    fn header_value(&mut self, name: HeaderName, value: &[u8], limits: &DecoderLimits) {
+    fn header_value(
+        &mut self,
+        name: HeaderName,
+        value: &[u8],
+        limits: &DecoderLimits,
+        known: &mut KnownPaths,
+    ) {
         let legal = match name {
-            HeaderName::ToPath | HeaderName::FromPath => return self.path(name, value, limits),
+            HeaderName::ToPath | HeaderName::FromPath => {
+                return self.path(name, value, limits, known);
+            }
             HeaderName::MessageId => !value.is_empty(),
             HeaderName::ByteRange => {
                 self.facts.byte_range = ByteRange::parse(value);
@@ -295,7 +312,17 @@ impl HeadParser {
         }
     }
 
-    fn path(&mut self, name: HeaderName, value: &[u8], limits: &DecoderLimits) {
+    fn path(
+        &mut self,
+        name: HeaderName,
+        value: &[u8],
+        limits: &DecoderLimits,
+        known: &mut KnownPaths,
+    ) {
+        let kind = self.start.expect("headers follow a start line").kind;
+        if known.has(kind, name, value) {
+            return self.path_splits(name, true);
+        }
         let mut count = 0;
         let mut error = None;
         for uri in value.split(|&octet| octet == b' ') {
@@ -315,6 +342,14 @@ impl HeadParser {
             self.fault(HeadFault::UriIllegal(error));
         }
         let parses = error.is_none();
+        if parses && count <= limits.uris_per_path_max {
+            known.learn(kind, name, value);
+        }
+        self.path_splits(name, parses);
+    }
+
+    /// The path is one of URIs; whether each of them `parses` matters for From-Path.
+    fn path_splits(&mut self, name: HeaderName, parses: bool) {
         match name {
             HeaderName::ToPath => self.to_path_splits = true,
             _ => self.from_path_parses = parses,

@@ -16,6 +16,7 @@ mod error;
 mod head;
 mod head_parser;
 mod header_name;
+mod known_paths;
 mod path;
 mod report_headers;
 mod start_line;
