@@ -72,10 +72,18 @@ pub(super) enum Incoming {
     },
 }
 
+/// The first From-Path URI of a request, and the verified relay that it names if any.
+pub(super) struct NamedItself {
+    pub first: Box<[u8]>,
+    pub relay: Option<Arc<str>>,
+}
+
 pub(super) struct Connection {
     pub transport: Transport,
     pub use_path_port: u16,
     pub verified: Option<Arc<VerifiedNames>>,
+    /// The relay that its last request named itself, by the first From-Path URI.
+    pub named: Option<NamedItself>,
     /// As which next hop it was dialled.
     pub dialled: Option<Authority>,
     /// It was dialled as a relay: verified, whatever the operator allows for last hops (TLS-08).
@@ -98,6 +106,8 @@ pub(super) struct Connection {
     pub routes: HashMap<Bytes, RouteKey>,
     /// The same for films that have a link of their own: they wait in other queues.
     pub film_routes: HashMap<Bytes, RouteKey>,
+    /// The one that was used last: most connections have one in use.
+    pub last_route: Option<RouteKey>,
     /// Routes that gave up their To-Path and still have something on its way.
     pub retired: BTreeSet<RouteKey>,
     pub egress: Egress,
@@ -128,6 +138,7 @@ impl Connection {
             transport,
             use_path_port: 0,
             verified: None,
+            named: None,
             dialled: None,
             to_relay: false,
             waiting_octets: 0,
@@ -144,6 +155,7 @@ impl Connection {
             incoming: Incoming::Nothing,
             routes: HashMap::new(),
             film_routes: HashMap::new(),
+            last_route: None,
             retired: BTreeSet::new(),
             egress: Egress::default(),
             sessions: SessionSet::new(),

@@ -19,6 +19,7 @@ use super::keys::{ConnectionKey, FlowKey, ReturnAddress, TransactionKey};
 use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUANTUM_OCTETS};
 use super::planted::{Fault, planted};
 use super::random::Random;
+use super::responses::Responses;
 use super::transaction::{Kind, Piece, Progress, Transaction, Transactions};
 use super::turns::Turns;
 
@@ -59,7 +60,7 @@ pub(super) enum Carried {
 /// Output of one connection.
 #[derive(Default)]
 pub(super) struct Egress {
-    responses: VecDeque<Bytes>,
+    responses: Responses,
     requests: VecDeque<Whole>,
     /// Octets in the two queues above that requests of this connection made: responses, and
     /// REPORTs of ours. What others send here counts with them.
@@ -94,9 +95,9 @@ pub(super) struct Books<'a> {
 }
 
 impl Egress {
-    pub fn push_response(&mut self, octets: Bytes) {
+    pub fn push_response(&mut self, octets: &[u8]) {
         self.control_octets += octets.len();
-        self.responses.push_back(octets);
+        self.responses.push(octets);
     }
 
     pub fn push_request(&mut self, request: Whole) {
@@ -204,9 +205,8 @@ impl Egress {
     fn write_control(&mut self, out: &mut Vec<u8>, budget: usize, share: usize, pen: &mut Pen<'_>) {
         let mut written = 0;
         while out.len() < budget {
-            if let Some(response) = self.responses.pop_front() {
-                self.control_octets -= response.len();
-                out.extend_from_slice(&response);
+            if let Some(octets) = self.responses.write_first(out) {
+                self.control_octets -= octets;
             } else if let Some(request) = self.requests.front()
                 && written > 0
                 && written + request.octets.len() > share
@@ -237,9 +237,6 @@ impl Egress {
             } else {
                 break;
             }
-        }
-        if self.responses.is_empty() {
-            self.responses.shrink_to(4);
         }
         if self.requests.is_empty() {
             self.requests.shrink_to(4);

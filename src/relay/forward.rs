@@ -43,7 +43,7 @@ impl Relay {
         purpose: Purpose,
         film: bool,
     ) -> Result<RouteKey, Refusal> {
-        let relay = self.relay_name(key, head);
+        let relay = self.relay_named_again(key, head);
         if relay
             .as_ref()
             .is_some_and(|name| !self.settings.allows_peer(name))
@@ -51,8 +51,18 @@ impl Relay {
             return Err(Refusal::FORBIDDEN);
         }
         let connection = self.connections.get_mut(key).ok_or(Refusal::NO_SESSION)?;
-        let routes = connection.routes_for(film);
-        if let Some(known) = routes.get(head.to_path().text()).copied() {
+        let last = connection.last_route.filter(|last| {
+            let route = self.routes.get(*last);
+            route.is_some_and(|route| {
+                !route.retired && route.for_films == film && route.to_path == head.to_path().text()
+            })
+        });
+        let known = last.or_else(|| {
+            let routes = connection.routes_for(film);
+            routes.get(head.to_path().text()).copied()
+        });
+        if let Some(known) = known {
+            connection.last_route = Some(known);
             let route = self.routes.get(known).expect("a connection's routes exist");
             let expired = route.expires.is_some_and(|expires| expires <= now);
             let void = route

@@ -228,6 +228,7 @@ impl Relay {
             .as_ref()
             .is_some_and(|names| is_still_good(&self.settings, connection, names));
         connection.verified = verified.filter(|_| stays);
+        connection.named = None;
         if !stays {
             self.close(now, key, CloseReason::Unverified);
             self.deliver_ups(now);

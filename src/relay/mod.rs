@@ -38,6 +38,7 @@ mod random;
 mod receive;
 mod refresh;
 mod response;
+mod responses;
 mod route;
 mod route_side;
 mod send_request;
@@ -130,6 +131,8 @@ pub struct Relay {
     gone_links: GoneLinks,
     /// REPORTs of ours whose connection has gone; none between calls.
     strays: Vec<(ConnectionKey, Bytes, u16)>,
+    /// Where responses are written, one at a time.
+    scratch: Vec<u8>,
     /// When to look again for a connection that can be spared.
     shed_again: Option<Instant>,
     /// Closing connections that may have got their last answer.
@@ -166,6 +169,7 @@ impl Relay {
             parked: Parked::default(),
             gone_links: GoneLinks::default(),
             strays: Vec::new(),
+            scratch: Vec::new(),
             shed_again: None,
             settling: Vec::new(),
             draining: None,
@@ -216,6 +220,7 @@ impl Relay {
         };
         connection.established = true;
         connection.verified = verified;
+        connection.named = None;
         connection.used = now;
         self.pace_flows(key);
         self.timers
@@ -518,9 +523,9 @@ impl Relay {
     }
 
     /// Queues a whole response for this connection.
-    fn respond(&mut self, key: ConnectionKey, octets: Vec<u8>) {
+    fn respond(&mut self, key: ConnectionKey, octets: &[u8]) {
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.egress.push_response(Bytes::from(octets));
+            connection.egress.push_response(octets);
             self.announce(key);
             self.judge_control(key);
         }

@@ -291,7 +291,7 @@ impl Relay {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.egress.push_response(octets);
+        connection.egress.push_response(&octets);
         self.announce(key);
         self.judge_control(key);
         if failed_auth {

@@ -10,7 +10,7 @@ use crate::wire::{self, Event, FailureReport, Flag, Head, Kind, Method, Uri};
 
 use super::Relay;
 use super::command::{CloseReason, Refusal, comment_of};
-use super::connection::Incoming;
+use super::connection::{Incoming, NamedItself};
 use super::keys::ConnectionKey;
 use super::limits::COPY_BELOW_OCTETS;
 use super::route::Down;
@@ -223,14 +223,19 @@ impl Relay {
         from: &[u8],
         headers: &[(&str, &[u8])],
     ) {
-        let mut octets = Vec::with_capacity(96 + to.len() + from.len());
-        let mut all: Vec<(&str, &[u8])> = Vec::new();
+        let mut octets = std::mem::take(&mut self.scratch);
+        octets.clear();
+        let with_id: Vec<(&str, &[u8])>;
+        let only_id;
+        // RSP-03: repeated when the request had one that is fit to leave by us.
         let headers = match head.message_id().filter(|_| head.fault().is_none()) {
-            // RSP-03: repeated when the request had one that is fit to leave by us.
+            Some(id) if headers.is_empty() => {
+                only_id = [("Message-ID", id)];
+                &only_id[..]
+            }
             Some(id) => {
-                all.push(("Message-ID", id));
-                all.extend_from_slice(headers);
-                &all[..]
+                with_id = [&[("Message-ID", id)], headers].concat();
+                &with_id[..]
             }
             None => headers,
         };
@@ -244,7 +249,8 @@ impl Relay {
             headers,
         );
         self.metrics.response(code, Direction::Out);
-        self.respond(key, octets);
+        self.respond(key, &octets);
+        self.scratch = octets;
     }
 
     /// Refuses a SEND before anybody took it. Failure-Report no: silence (FWD-04).
@@ -300,6 +306,29 @@ impl Relay {
         if connection.failed_requests >= self.settings.limits.probation_failures {
             self.close(now, key, CloseReason::TooManyFailures);
         }
+    }
+
+    /// The same as [`relay_name`](Self::relay_name), without a look at what the last request said too.
+    pub(super) fn relay_named_again(
+        &mut self,
+        key: ConnectionKey,
+        head: &Head,
+    ) -> Option<std::sync::Arc<str>> {
+        let connection = self.connections.get(key)?;
+        connection.verified.as_ref()?;
+        let first = head.from_path().first()?;
+        if let Some(known) = &connection.named
+            && *known.first == *first
+        {
+            return known.relay.clone();
+        }
+        let name = self.relay_name(key, head);
+        let connection = self.connections.get_mut(key)?;
+        connection.named = Some(NamedItself {
+            first: first.into(),
+            relay: name.clone(),
+        });
+        name
     }
 
     /// The name of the verified relay that sent this, if its certificate names the host of the

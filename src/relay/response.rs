@@ -20,7 +20,7 @@ impl Relay {
         let HeadKind::Response { code } = head.kind() else {
             return;
         };
-        if !head.paths_readable() || !self.is_to_us(head) {
+        if !head.paths_readable() {
             return;
         }
         let Some(id) = TransactId::parse(head.transact_id()) else {
@@ -29,6 +29,9 @@ impl Relay {
         let Some(transaction_key) = self.transactions.find(id, key) else {
             return;
         };
+        if !self.is_to_us(head, transaction_key) {
+            return;
+        }
         let Some(transaction) = self.transactions.get_mut(transaction_key) else {
             return;
         };
@@ -52,11 +55,17 @@ impl Relay {
         }
     }
 
-    fn is_to_us(&self, head: &Head) -> bool {
-        head.to_path()
-            .first()
-            .and_then(|first| Uri::parse(first).ok())
-            .is_some_and(|first| self.settings.naming(&first) == Naming::Ours)
+    /// RSP-04. Most answers spell our URI as the request did.
+    fn is_to_us(&self, head: &Head, transaction: TransactionKey) -> bool {
+        let Some(first) = head.to_path().first() else {
+            return false;
+        };
+        let asked = match self.transactions.get(transaction).map(|open| &open.kind) {
+            Some(Kind::Send(piece)) => piece.template.from_path().first(),
+            _ => None,
+        };
+        asked == Some(first)
+            || Uri::parse(first).is_ok_and(|uri| self.settings.naming(&uri) == Naming::Ours)
     }
 
     /// RSP-05: our URIs move to From-Path and the transact-id is set back.

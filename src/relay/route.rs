@@ -112,6 +112,8 @@ struct RefusedMessage {
 pub(super) struct Route {
     pub source: ConnectionKey,
     pub to_path: Bytes,
+    /// How many URIs of ours a SEND's To-Path begins with, once one has come.
+    pub hops: Option<usize>,
     /// The sender's own session, where it is kept here: checked for each request.
     pub session: Option<SessionKey>,
     /// When the token ends, as its shard said.
@@ -157,6 +159,7 @@ impl Route {
         Self {
             source,
             to_path,
+            hops: None,
             session: None,
             expires: None,
             target: Target::Opening,

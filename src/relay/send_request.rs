@@ -34,7 +34,11 @@ impl Relay {
             self.refuse_send(now, key, &head, &refusal);
             return Incoming::PastIt;
         }
-        let hops = match self.addressed(&head) {
+        let addressed = match self.known_hops(key, &head) {
+            Some(hops) => Addressed::Onward { hops },
+            None => self.addressed(&head),
+        };
+        let hops = match addressed {
             Addressed::Onward { hops } => hops,
             Addressed::ToUs => return self.send_to_us(now, key, head),
             Addressed::Refused(refusal) => {
@@ -65,7 +69,21 @@ impl Relay {
                 return Incoming::PastIt;
             }
         };
+        if let Some(route) = self.routes.get_mut(route) {
+            route.hops = Some(hops);
+        }
         self.begin(now, key, route, head, hops)
+    }
+
+    /// What the To-Path of a SEND says, if it is that of the connection's last SEND: `relay.hosts`
+    /// and the ports change with a restart only.
+    fn known_hops(&self, key: ConnectionKey, head: &Head) -> Option<usize> {
+        let last = self.connections.get(key)?.last_route?;
+        let route = self.routes.get(last)?;
+        if *route.to_path != *head.to_path().text() {
+            return None;
+        }
+        route.hops
     }
 
     /// What is wrong with a SEND by itself (SYN-21, SYN-23).
