@@ -353,10 +353,14 @@ impl Config {
             |v| {
                 v.key(
                     "allow",
-                    "relays that may use this one; empty: every one whose certificate verifies",
+                    "relays that may use this one and are dialled; empty: every one whose certificate verifies",
                     &mut peers.allow,
                 );
-                v.key("block", "relays that may not", &mut peers.block);
+                v.key(
+                    "block",
+                    "relays that may not, and are not dialled; any name of a certificate counts",
+                    &mut peers.block,
+                );
             },
         );
         let auth = &mut self.auth;

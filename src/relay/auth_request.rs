@@ -105,7 +105,7 @@ impl Relay {
         }
         if self
             .relay_name(key, &head)
-            .is_some_and(|name| !self.settings.allows_peer(&name))
+            .is_some_and(|name| !self.lets_in(key, &name))
         {
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
             return;

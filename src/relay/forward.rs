@@ -44,10 +44,7 @@ impl Relay {
         film: bool,
     ) -> Result<RouteKey, Refusal> {
         let relay = self.relay_named_again(key, head);
-        if relay
-            .as_ref()
-            .is_some_and(|name| !self.settings.allows_peer(name))
-        {
+        if relay.as_ref().is_some_and(|name| !self.lets_in(key, name)) {
             return Err(Refusal::FORBIDDEN);
         }
         let connection = self.connections.get_mut(key).ok_or(Refusal::NO_SESSION)?;

@@ -238,6 +238,13 @@ impl Relay {
         self.deliver_ups(now);
     }
 
+    /// A relay was dialled by a name that is let in, and has another one that is blocked.
+    pub(super) fn is_blocked(&self, key: ConnectionKey, names: &VerifiedNames) -> bool {
+        self.connections.get(key).is_some_and(|connection| {
+            connection.to_relay && !is_still_good(&self.settings, connection, names)
+        })
+    }
+
     /// What it was reached by and its certificate no longer names.
     fn give_up_other_names(&mut self, now: Instant, key: ConnectionKey) {
         let place = Place {
@@ -306,7 +313,7 @@ fn is_still_good(settings: &Settings, connection: &Connection, names: &VerifiedN
     let let_in = names
         .names
         .iter()
-        .any(|name| name.starts_with("*.") || settings.allows_peer(name));
+        .any(|name| name.starts_with("*.") || settings.lets_in(name, names));
     match &connection.dialled {
         Some(dialled) => {
             // The target of an SRV record counts where the operator let it stand for its domain (D-14).
@@ -315,7 +322,7 @@ fn is_still_good(settings: &Settings, connection: &Connection, names: &VerifiedN
                 .as_ref()
                 .and_then(|r| r.target.as_deref());
             (names.vouch_for(&dialled.host) || target.is_some_and(|target| names.matches(target)))
-                && (!connection.to_relay || settings.allows_peer(&dialled.host.to_string()))
+                && (!connection.to_relay || settings.lets_in(&dialled.host.to_string(), names))
         }
         None => let_in,
     }

@@ -215,6 +215,14 @@ impl Relay {
         key: ConnectionKey,
         verified: Option<Arc<VerifiedNames>>,
     ) {
+        if let Some(names) = &verified
+            && self.is_blocked(key, names)
+        {
+            self.judge_dial(now, key, &Loss::DialFailed("blocked".to_owned()));
+            self.abort(now, key, CloseReason::Unverified);
+            self.deliver_ups(now);
+            return;
+        }
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };

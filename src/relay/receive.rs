@@ -331,6 +331,15 @@ impl Relay {
         name
     }
 
+    /// Whether the operator lets this verified relay in, by all the names that it has (AUT-24).
+    pub(super) fn lets_in(&self, key: ConnectionKey, name: &str) -> bool {
+        let names = self
+            .connections
+            .get(key)
+            .and_then(|connection| connection.verified.as_ref());
+        names.is_some_and(|names| self.settings.lets_in(name, names))
+    }
+
     /// The name of the verified relay that sent this, if its certificate names the host of the
     /// first From-Path URI and the operator lets it in (TLS-07, AUT-24).
     pub(super) fn relay_name(

@@ -97,8 +97,19 @@ impl Settings {
     /// Whether the operator lets the verified relay `name` use us (AUT-24).
     pub(super) fn allows_peer(&self, name: &str) -> bool {
         let is = |entry: &String| entry.eq_ignore_ascii_case(name);
-        !self.peers_block.iter().any(is)
-            && (self.peers_allow.is_empty() || self.peers_allow.iter().any(is))
+        !self.blocks(name) && (self.peers_allow.is_empty() || self.peers_allow.iter().any(is))
+    }
+
+    fn blocks(&self, name: &str) -> bool {
+        self.peers_block
+            .iter()
+            .any(|entry| entry.eq_ignore_ascii_case(name))
+    }
+
+    /// The same for one that goes by `name` and whose certificate has these: whoever is blocked
+    /// by one name does not come in by another.
+    pub(super) fn lets_in(&self, name: &str, names: &VerifiedNames) -> bool {
+        self.allows_peer(name) && !names.names.iter().any(|other| self.blocks(other))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::rows;
 use crate::support::client::{Client, QUIET, SOON, own_uri};
 use crate::support::message::{Draft, response};
 use crate::support::peer::Peer;
-use crate::support::pki::STRANGER;
+use crate::support::pki::{STRANGER, TRUSTED};
 use crate::support::relay::{Relay, Setup, free_port, shared};
 use crate::support::relay2::{R2, own_host, own_token};
 
@@ -22,6 +22,8 @@ rows! {
         aut_22_failures_by_way_of_a_relay_never_close,
         aut_23_wrong_credentials_for_a_far_relay_are_counted,
         aut_24_relays_are_allowed_and_blocked_by_name,
+        aut_24_a_relay_blocked_by_one_name_does_not_come_in_by_another,
+        aut_24_relays_that_are_not_let_in_are_not_dialled,
         aut_25_credentials_work_once_over_all_links,
         upt_04_use_path_is_the_whole_way,
         upt_09_token_of_a_relay_is_good_on_all_its_connections,
@@ -197,6 +199,55 @@ fn aut_24_relays_are_allowed_and_blocked_by_name() {
         let mut client = bad.connect(&relay);
         client.uri = own_uri("carol");
         client.obtain_token();
+    }
+}
+
+fn aut_24_a_relay_blocked_by_one_name_does_not_come_in_by_another() {
+    let other = own_host();
+    let host = own_host();
+    let r2 = R2::with(host.clone(), TRUSTED.leaf(&[&host, &other]));
+    let relay = Setup::new().set_list("peers.block", &[&other]).start();
+    let mut a = Client::authenticated(&relay, "alice");
+    let to_a = format!("{} {}", a.token, a.uri);
+    let mut link = r2.connect(&relay);
+    let draft = Draft::send(&to_a, &link.uri).text("may I?");
+    link.send(draft.octets());
+    assert_eq!(link.response_to(&draft.tid).code(), Some(403));
+    a.silence(QUIET);
+}
+
+fn aut_24_relays_that_are_not_let_in_are_not_dialled() {
+    let other = own_host();
+    let (good, bad) = (R2::new(), R2::new());
+    let host = own_host();
+    let alias = R2::with(host.clone(), TRUSTED.leaf(&[&host, &other]));
+    for (setup, also) in [
+        (Setup::new().set_list("peers.allow", &[&good.host]), None),
+        (
+            Setup::new().set_list("peers.block", &[&bad.host, &other]),
+            Some(&alias),
+        ),
+    ] {
+        let relay = setup.start();
+        let mut a = Client::authenticated(&relay, "alice");
+        let to = |r2: &R2| format!("{} {} {}", a.token, r2.token(), own_uri("bob"));
+        let draft = Draft::send(&to(&bad), &a.uri).text("over there?");
+        let (to_alias, to_good) = (also.map(to), to(&good));
+        a.send(draft.octets());
+        assert_eq!(a.response_to(&draft.tid).code(), Some(403));
+        if let Some(to_alias) = to_alias {
+            // It shows its other name when it has been dialled.
+            let draft = Draft::send(&to_alias, &a.uri).text("over there?");
+            a.send(draft.octets());
+            assert_eq!(a.response_to(&draft.tid).code(), Some(200));
+            let report = a.expect_method("REPORT");
+            assert_eq!(report.status().unwrap().1, 408);
+        }
+        bad.peer.nobody_connects(Duration::from_millis(100));
+        let draft = Draft::send(&to_good, &a.uri).text("here?");
+        a.send(draft.octets());
+        let mut link = good.accept();
+        assert_eq!(link.expect_method("SEND").body(), b"here?");
     }
 }
 
