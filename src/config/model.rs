@@ -45,6 +45,7 @@ pub struct Listen {
     pub address: SocketAddr,
     pub transport: Transport,
     pub advertise_port: Option<u16>,
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
 /// What a listener speaks.
@@ -271,6 +272,7 @@ impl Default for Listen {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 2855),
             transport: Transport::Tls,
             advertise_port: None,
+            proxy_protocol_from: Vec::new(),
         }
     }
 }
@@ -324,6 +326,11 @@ impl Config {
                     "advertise_port",
                     "port for Use-Path where it differs from the address (NAT, balancer)",
                     &mut listen.advertise_port,
+                );
+                v.key(
+                    "proxy_protocol_from",
+                    "balancers: their connections begin with a PROXY header (version 1 or 2), which names the client",
+                    &mut listen.proxy_protocol_from,
                 );
             },
         );

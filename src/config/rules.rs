@@ -136,6 +136,19 @@ fn listeners(config: &Config, places: &Places, problems: &mut Problems) {
             }
             _ => {}
         }
+        if listen
+            .proxy_protocol_from
+            .iter()
+            .any(|network| network.prefix_len() == 0)
+        {
+            problems.warning(
+                places.of(&format!("listen[{index}].proxy_protocol_from")),
+                format!(
+                    "listen[{index}].proxy_protocol_from: whoever connects can claim any address"
+                ),
+                "name the addresses of your balancers",
+            );
+        }
     }
     if !config
         .listen

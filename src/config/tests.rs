@@ -232,6 +232,12 @@ fn each_mistake_is_found_where_it_stands() {
             "",
         ),
         (
+            "advertise_port = 443",
+            "proxy_protocol_from = [\"192.0.2.300\"]",
+            "10:24: listen[1].proxy_protocol_from: `192.0.2.300` is no network",
+            "CIDR",
+        ),
+        (
             "\"127.0.0.0/8\"",
             "\"127.0.0.1/8\"",
             "23:10: dial.allow: `127.0.0.1/8` has bits set",
@@ -419,6 +425,18 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_the_file() {
         .map(|place| place.line)
         .collect();
     assert_eq!(lines, [4, 10, 16, 19], "{problems}");
+}
+
+#[test]
+fn trust_in_everybody_is_warned_of() {
+    let text = GOOD.replace(
+        "advertise_port = 443",
+        "proxy_protocol_from = [\"192.0.2.1\", \"::/0\"]",
+    );
+    let loaded = parse(Path::new("/etc/msrpd/msrpd.toml"), &text, &[]);
+    let said = loaded.problems.to_string();
+    let what = "listen[1].proxy_protocol_from: whoever connects can claim any address";
+    assert!(said.contains(what) && !said.contains("error:"), "{said}");
 }
 
 /// The good file, and variables that stand before it.

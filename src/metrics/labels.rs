@@ -173,5 +173,7 @@ labels!(
         DialFailed = "dial_failed",
         /// The dial led to an address that is not allowed.
         DialDenied = "dial_denied",
+        /// A balancer sent no PROXY header that can be read.
+        ProxyHeader = "proxy_header",
     }
 );

@@ -4,5 +4,6 @@ pub mod address;
 pub mod dial;
 pub mod listener;
 pub mod names;
+pub mod proxy_header;
 pub mod tls;
 pub mod uring;

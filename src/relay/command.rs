@@ -58,6 +58,8 @@ pub enum Loss {
     DialFailed(String),
     /// The address is one that the operator does not let us dial (SEC-03).
     DialDenied(String),
+    /// It came by a balancer, and without a PROXY header that can be read.
+    NoProxyHeader,
 }
 
 /// Why a connection was ended by us.

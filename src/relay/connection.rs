@@ -46,6 +46,8 @@ impl Transport {
 pub struct Accepted {
     pub transport: Transport,
     pub remote: SocketAddr,
+    /// A PROXY header is to name whom `remote` speaks for, within the probation time.
+    pub by_proxy: bool,
     /// Port for Use-Path URIs handed out here: that of the TLS listener, as advertised.
     pub use_path_port: u16,
 }

@@ -64,6 +64,7 @@ impl Relay {
             (None, Loss::Tls(_)) => crate::metrics::CloseReason::Tls,
             (None, Loss::DialFailed(_)) => crate::metrics::CloseReason::DialFailed,
             (None, Loss::DialDenied(_)) => crate::metrics::CloseReason::DialDenied,
+            (None, Loss::NoProxyHeader) => crate::metrics::CloseReason::ProxyHeader,
         };
         self.metrics.closed(label);
     }

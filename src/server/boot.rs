@@ -208,6 +208,7 @@ fn start_shards(
                 inherited,
                 transport,
                 use_path_port,
+                proxies: config.listen[index].proxy_protocol_from.clone(),
             });
         }
     }

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::metrics::RefusalReason;
 use crate::net::listener;
 use crate::net::uring;
@@ -22,6 +24,8 @@ pub struct Listening {
     pub transport: Transport,
     /// Port for Use-Path URIs handed out on what it accepts.
     pub use_path_port: u16,
+    /// Balancers, whose connections begin with a PROXY header; nobody else's does.
+    pub proxies: Vec<IpNet>,
 }
 
 /// While there is no descriptor to accept with: look again so often.
@@ -45,14 +49,16 @@ async fn accept(shard: &Rc<Shard>, listening: Listening) {
         inherited,
         transport,
         use_path_port,
+        proxies,
     } = listening;
     let Ok(listener) = uring::watch(listener) else {
         return;
     };
-    let accepted = |remote| Accepted {
+    let accepted = |remote: SocketAddr| Accepted {
         transport,
         remote,
         use_path_port,
+        by_proxy: is_one_of(&proxies, remote),
     };
     while !shard.draining.get() {
         let ready = tokio::select! {
@@ -82,6 +88,12 @@ async fn accept(shard: &Rc<Shard>, listening: Listening) {
         tokio::time::sleep(HANDSHAKE).await;
         empty(shard, listener.get_ref(), &accepted).await;
     }
+}
+
+/// A socket for both families shows IPv4 addresses in the dress of IPv6.
+fn is_one_of(networks: &[IpNet], address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    networks.iter().any(|network| network.contains(&ip))
 }
 
 /// Takes all that waits. Closing a listener resets what is in its queue.
@@ -195,7 +207,11 @@ pub(super) fn adopt(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted) {
             return;
         }
     };
-    let socket = Rc::new(Socket::new(stream, accepted.remote, tls, now));
+    let mut socket = Socket::new(stream, accepted.remote, tls, now);
+    if accepted.by_proxy {
+        socket.expect_proxy_header();
+    }
+    let socket = Rc::new(socket);
     // A slot that the machine has just freed may be given to this one: its old socket must have
     // been let go by then.
     flush::follow(shard);

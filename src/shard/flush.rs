@@ -200,7 +200,7 @@ fn close(shard: &Rc<Shard>, key: ConnectionKey, reason: &CloseReason) {
     let Some(socket) = shard.take(key) else {
         return;
     };
-    tracing::debug!(remote = %socket.remote, %reason, "connection closed");
+    tracing::debug!(remote = %socket.remote.get(), %reason, "connection closed");
     if let Some(tls) = &socket.tls {
         tls.borrow_mut()
             .close_notify(&mut socket.pending.borrow_mut());
@@ -240,7 +240,7 @@ fn abort(shard: &Rc<Shard>, key: ConnectionKey, reason: &CloseReason) {
     let Some(socket) = shard.take(key) else {
         return;
     };
-    tracing::debug!(remote = %socket.remote, %reason, "connection ended");
+    tracing::debug!(remote = %socket.remote.get(), %reason, "connection ended");
     if *reason == CloseReason::Stalled {
         // What the other side does not take must not stay in the kernel either.
         let _ = socket2::SockRef::from(&*socket.stream).set_linger(Some(Duration::ZERO));

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::net::uring::{self, Buffer};
+use crate::net::proxy_header::Progress;
+use crate::net::uring;
 use crate::relay::{ConnectionKey, Loss};
 
 use super::socket::Socket;
@@ -37,7 +38,9 @@ pub(super) async fn read(shard: Rc<Shard>, socket: Rc<Socket>) {
         match uring::receive(&socket.stream, &shard.buffers, room, poll_first).await {
             Ok(Some(mut buffer)) => {
                 poll_first = buffer.len() < POLL_FIRST_BELOW;
-                octets(&shard, &socket, &mut buffer);
+                if let Some(octets) = past_proxy_header(&shard, &socket, buffer.octets_mut()) {
+                    self::octets(&shard, &socket, octets);
+                }
                 if !socket.pending.borrow().is_empty() {
                     flush::flush_socket(&shard, &socket);
                 }
@@ -61,12 +64,44 @@ pub(super) async fn read(shard: Rc<Shard>, socket: Rc<Socket>) {
     finished(&shard, &socket);
 }
 
-fn octets(shard: &Shard, socket: &Socket, buffer: &mut Buffer) {
+/// Takes the PROXY header away where one is due; what is left for TLS or MSRP.
+fn past_proxy_header<'a>(
+    shard: &Shard,
+    socket: &Socket,
+    octets: &'a mut [u8],
+) -> Option<&'a mut [u8]> {
+    let progress = match &mut *socket.proxy_header.borrow_mut() {
+        Some(header) => header.read(octets),
+        None => return Some(octets),
+    };
+    match progress {
+        Ok(Progress::NeedMore) => None,
+        Ok(Progress::Complete { taken, source }) => {
+            socket.proxy_header.replace(None);
+            if let Some(source) = source {
+                socket.remote.set(source);
+            }
+            if let (Some(key), None) = (socket.key.get(), &socket.tls) {
+                socket.established.set(true);
+                shard.relay.borrow_mut().established(shard.now(), key, None);
+            }
+            Some(&mut octets[taken..]).filter(|octets| !octets.is_empty())
+        }
+        Err(malformed) => {
+            let remote = socket.remote.get();
+            tracing::debug!(%remote, %malformed, "connection ended");
+            lost(shard, socket, Loss::NoProxyHeader);
+            None
+        }
+    }
+}
+
+fn octets(shard: &Shard, socket: &Socket, octets: &mut [u8]) {
     let Some(key) = socket.key.get() else { return };
     let now = shard.now();
     let Some(tls) = &socket.tls else {
         let mut relay = shard.relay.borrow_mut();
-        for octets in buffer.octets_mut().chunks(Batch::OCTETS_MAX) {
+        for octets in octets.chunks(Batch::OCTETS_MAX) {
             relay.metrics_mut().octets_in += octets.len() as u64;
             relay.receive(now, key, Bytes::copy_from_slice(octets));
         }
@@ -75,11 +110,8 @@ fn octets(shard: &Shard, socket: &Socket, buffer: &mut Buffer) {
     let mut batch = Batch::default();
     let outcome = {
         let mut pending = socket.pending.borrow_mut();
-        tls.borrow_mut().read(
-            buffer.octets_mut(),
-            &mut |record| batch.record(record),
-            &mut pending,
-        )
+        tls.borrow_mut()
+            .read(octets, &mut |record| batch.record(record), &mut pending)
     };
     batch.seal();
     if matches!(&outcome, Ok(outcome) if outcome.handshake_done_now) {

@@ -8,17 +8,21 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use crate::net::proxy_header::ProxyHeader;
 use crate::net::tls::TlsSession;
 use crate::relay::ConnectionKey;
 
 /// A connected socket. Its reader task, a send under way and the shard's table share it.
 pub(super) struct Socket {
     pub stream: Rc<TcpStream>,
-    pub remote: SocketAddr,
+    /// The other side, or whom it said that it speaks for.
+    pub remote: Cell<SocketAddr>,
+    /// What has come of the PROXY header that is to be first.
+    pub proxy_header: RefCell<Option<ProxyHeader>>,
     /// Void once the machine has let go of it.
     pub key: Cell<Option<ConnectionKey>>,
     pub tls: Option<RefCell<TlsSession>>,
-    /// Handshake done (at once for TCP).
+    /// Handshake done (at once for TCP, unless a PROXY header is due).
     pub established: Cell<bool>,
     /// When it was accepted or the connect began, for the handshake's duration.
     pub begun: Instant,
@@ -49,7 +53,8 @@ impl Socket {
     ) -> Self {
         Self {
             stream: Rc::new(stream),
-            remote,
+            remote: Cell::new(remote),
+            proxy_header: RefCell::new(None),
             key: Cell::new(None),
             established: Cell::new(tls.is_none()),
             tls: tls.map(RefCell::new),
@@ -64,6 +69,12 @@ impl Socket {
             dead: Cell::new(false),
             changed: Notify::new(),
         }
+    }
+
+    /// Nothing counts before the PROXY header has come.
+    pub fn expect_proxy_header(&mut self) {
+        self.proxy_header = RefCell::new(Some(ProxyHeader::default()));
+        self.established.set(false);
     }
 
     /// Sends what waits below MSRP, an alert most likely, as far as the kernel takes it at once.

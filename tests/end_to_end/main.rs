@@ -3,6 +3,7 @@
 //!
 //! The tests take turns: throughput and the time of a drain mean little beside one another.
 
+mod balancer;
 mod crossing;
 mod draining;
 mod draining_under_load;

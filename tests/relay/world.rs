@@ -255,6 +255,7 @@ impl World {
         let key = self.shards[shard].accept(
             self.now,
             Accepted {
+                by_proxy: false,
                 transport,
                 remote: ([127, 0, 0, 1], port).into(),
                 use_path_port: 2855,

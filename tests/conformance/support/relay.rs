@@ -387,6 +387,18 @@ impl Setup {
         self.set(key, values)
     }
 
+    /// Sets a list of all listeners.
+    #[allow(dead_code, reason = "only where a balancer stands in front")]
+    pub fn set_listeners_list(mut self, key: &str, values: &[&str]) -> Self {
+        let listeners = self.config["listen"].as_array_mut().expect("listeners");
+        for listener in listeners {
+            let values: Vec<toml::Value> = values.iter().map(|&value| value.into()).collect();
+            let listener = listener.as_table_mut().expect("a section");
+            listener.insert(key.to_owned(), values.into());
+        }
+        self
+    }
+
     /// Starts it without any range that may be dialled although it is special.
     pub fn start_denying(self) -> Relay {
         self.set_list("dial.allow", &[]).start()
