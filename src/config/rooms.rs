@@ -9,14 +9,9 @@ use crate::net::address::DialPolicy;
 use crate::{auth, relay};
 
 impl Config {
-    /// For the machine of each of `workers` shards. `ports`: those bound and those advertised;
+    /// For the machine of each shard. `ports`: those bound and those advertised;
     /// `use_path_port`: the one that we are reached at where no listener tells.
-    pub fn relay_settings(
-        &self,
-        ports: Vec<u16>,
-        use_path_port: u16,
-        workers: usize,
-    ) -> relay::Settings {
+    pub fn relay_settings(&self, ports: Vec<u16>, use_path_port: u16) -> relay::Settings {
         let names = |names: &[super::DnsName]| {
             names
                 .iter()
@@ -39,17 +34,15 @@ impl Config {
             expires_default: self.auth.expires_default,
             idle_timeout: self.dial.idle_timeout,
             links_per_next_hop: self.dial.links_per_next_hop,
-            limits: self.relay_limits(workers),
+            limits: self.relay_limits(),
         }
     }
 
-    fn relay_limits(&self, workers: usize) -> relay::Limits {
+    fn relay_limits(&self) -> relay::Limits {
         let limits = &self.limits;
-        let workers = workers.max(1);
         relay::Limits {
-            // Sums of the process: each shard keeps its share, and counts nothing together with the others.
-            unauthenticated: limits.unauthenticated.div_ceil(workers),
-            queued_octets_total: limits.queued_octets_total.div_ceil(workers),
+            unauthenticated: limits.unauthenticated,
+            queued_octets_total: limits.queued_octets_total,
             probation: limits.probation,
             auth_failures: limits.auth_failures,
             probation_failures: limits.probation_failures,

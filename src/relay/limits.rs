@@ -6,7 +6,8 @@ use std::time::Duration;
 /// Bounds. `Default` gives the values of the sample configuration.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections without a first success. Past it the oldest goes first (CON-01, CON-05).
+    /// Connections without a first success on all shards, an equal share for each. Past it the
+    /// oldest goes first (CON-01, CON-05).
     pub unauthenticated: usize,
     /// From the TCP accept to the first success (RFC 4976 §6.1).
     pub probation: Duration,

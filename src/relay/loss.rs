@@ -264,7 +264,11 @@ impl Relay {
 
     /// More connections on probation than the operator allows: the oldest goes (CON-01).
     pub(super) fn crowd(&mut self, now: Instant) {
-        let bound = (self.settings.limits.unauthenticated / usize::from(self.workers)).max(1);
+        let bound = self
+            .settings
+            .limits
+            .unauthenticated
+            .div_ceil(usize::from(self.workers));
         while self.on_probation > bound {
             let Some(oldest) = self.probation.pop_front() else {
                 return;

@@ -97,7 +97,6 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
         &nonce_keys,
         &bound,
         admin_address,
-        workers,
     ));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -145,7 +144,6 @@ pub fn shard_settings(
     nonce_keys: &NonceKeys,
     bound: &[SocketAddr],
     admin: Option<SocketAddr>,
-    workers: usize,
 ) -> shard::Settings {
     let mut ports: Vec<u16> = bound.iter().map(SocketAddr::port).collect();
     ports.extend(
@@ -158,7 +156,7 @@ pub fn shard_settings(
     ports.dedup();
     let own = bound.iter().copied().chain(admin).collect();
     shard::Settings {
-        relay: Arc::new(config.relay_settings(ports, use_path_port(config, bound, 0), workers)),
+        relay: Arc::new(config.relay_settings(ports, use_path_port(config, bound, 0))),
         auth: Arc::new(config.auth_settings()),
         users: prepared.users.clone(),
         nonce_keys: Arc::new(nonce_keys.in_farm(&prepared.farm_keys)),

@@ -66,14 +66,12 @@ impl Reloader {
                 .send_modify(|facts| facts.reload_successful = false);
             return false;
         };
-        let workers = usize::from(mesh.shards());
         let settings = Arc::new(boot::shard_settings(
             &new,
             &prepared,
             &self.settings.nonce_keys,
             &self.bound,
             self.admin,
-            workers,
         ));
         hand_out(mesh, &settings).await;
         self.level.set(&new.log);

@@ -26,6 +26,7 @@ rows! {
         con_01_challenge_is_no_success,
         con_04_idle_dialled_connection_is_closed,
         con_05_full_relay_sheds_the_oldest_unauthenticated,
+        con_05_shards_share_the_room_for_strangers,
         con_05_full_relay_sheds_the_least_recently_used,
         con_06_two_names_are_two_connections,
         con_08_first_requests_share_one_attempt,
@@ -148,6 +149,22 @@ fn con_05_full_relay_sheds_the_oldest_unauthenticated() {
     let flood: Vec<Client> = (0..40).map(|_| Client::tls(&relay)).collect();
     link.still_works();
     drop(flood);
+}
+
+fn con_05_shards_share_the_room_for_strangers() {
+    let relay = Setup::new()
+        .set("limits.unauthenticated", 8)
+        .set("relay.workers", 2)
+        .start();
+    let mut strangers: Vec<Client> = (0..8).map(|_| Client::tls(&relay)).collect();
+    for stranger in &mut strangers {
+        stranger.challenge();
+    }
+    let more: Vec<Client> = (0..8).map(|_| Client::tls(&relay)).collect();
+    for stranger in &mut strangers {
+        stranger.closed();
+    }
+    drop(more);
 }
 
 fn con_05_full_relay_sheds_the_least_recently_used() {
