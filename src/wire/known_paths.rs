@@ -13,11 +13,12 @@ const OCTETS_MAX: usize = 512;
 pub(super) struct KnownPaths(Option<Box<[Vec<u8>; 4]>>);
 
 impl KnownPaths {
-    /// Whether this very text was found legal.
+    /// Whether this very text was found legal. No text, as where none was learned yet, never is.
     pub(super) fn has(&self, kind: Kind, name: HeaderName, value: &[u8]) -> bool {
-        place(kind, name)
-            .zip(self.0.as_ref())
-            .is_some_and(|(place, texts)| texts[place] == value)
+        !value.is_empty()
+            && place(kind, name)
+                .zip(self.0.as_ref())
+                .is_some_and(|(place, texts)| texts[place] == value)
     }
 
     pub(super) fn learn(&mut self, kind: Kind, name: HeaderName, value: &[u8]) {

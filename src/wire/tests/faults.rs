@@ -59,6 +59,41 @@ fn paths_are_the_first_two_headers_once_each() {
     );
 }
 
+/// What a connection has seen before changes nothing, though paths that come again are not read again.
+#[test]
+fn a_head_is_judged_the_same_after_any_other() {
+    const LEGAL: &str = "msrps://alice.example.com:7654/a;tcp";
+    let paths = [
+        LEGAL,
+        "",
+        " ",
+        "msrps://bob.example.org:8145/b;tcp",
+        "msrps://alice.example.com:7654/a",
+        "http://alice.example.com:7654/a;tcp",
+        "msrps://alice.example.com:7654/a;tcp msrps://alice.example.com:7654/a;tcp",
+        "msrps://alice.example.com:7654/a;tcp ",
+        "alice",
+        "msrps://\u{e9}.example.com:7654/a;tcp",
+    ];
+    let mut heads = Vec::new();
+    for start in ["d93kswow SEND", "d93kswow 200 OK", "d93kswow AUTH"] {
+        for to in paths {
+            for from in paths {
+                heads.push(format!(
+                    "MSRP {start}\r\nTo-Path: {to}\r\nFrom-Path:{from}\r\n{ID}-------d93kswow$\r\n"
+                ));
+            }
+        }
+    }
+    for head in &heads {
+        let alone = decode_one(head.as_bytes());
+        for before in &heads {
+            let both = decode([before.as_bytes(), head.as_bytes()]);
+            assert_eq!(both[1], alone, "{before}{head}");
+        }
+    }
+}
+
 /// SYN-04
 #[test]
 fn names_and_words_are_read_in_any_case() {
