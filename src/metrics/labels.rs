@@ -47,6 +47,16 @@ labels!(
 );
 
 labels!(
+    /// Which way something passed a session.
+    Along {
+        /// Its holder sent it.
+        Sent = "sent",
+        /// It was on its way to the holder.
+        Received = "received",
+    }
+);
+
+labels!(
     /// Who made a REPORT.
     ReportOrigin {
         /// We did.

@@ -1,7 +1,8 @@
 //! The custody ledger: `taken = answered + reported + released + dropped + held`. The unit is
 //! the incoming chunk.
 
-use super::labels::DropReason;
+use super::Traffic;
+use super::labels::{Along, DropReason};
 
 /// Sums of one shard, or of all.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -18,6 +19,8 @@ pub struct Ledger {
     pub dropped: [u64; DropReason::COUNT],
     /// Not yet any of these.
     pub held: u64,
+    /// What of that counts for sessions, by [`Along`]: a chunk once for each session that it passed.
+    pub sessions: [Traffic; Along::COUNT],
 }
 
 impl Ledger {
@@ -37,6 +40,9 @@ impl Ledger {
             *sum += more;
         }
         self.held += other.held;
+        for (sum, more) in self.sessions.iter_mut().zip(&other.sessions) {
+            sum.add(more);
+        }
     }
 }
 

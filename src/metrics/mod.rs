@@ -5,14 +5,16 @@ mod histogram;
 mod labels;
 mod ledger;
 mod render;
+mod traffic;
 
 pub use histogram::{Histogram, Quantiles};
 pub use labels::{
-    CloseReason, Direction, DropReason, MethodLabel, RefusalReason, ReportOrigin, RoleLabel,
+    Along, CloseReason, Direction, DropReason, MethodLabel, RefusalReason, ReportOrigin, RoleLabel,
     TransportLabel,
 };
 pub use ledger::Ledger;
 pub use render::{Facts, ProcessMetrics, ShardSnapshot, forward_total, histograms_json, render};
+pub use traffic::Traffic;
 
 /// Response and status codes that have a label of their own; all others count as `other`.
 pub(crate) const CODES: [u16; 13] = [

@@ -7,10 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::labels::{
-    CloseReason, Direction, DropReason, MethodLabel, RefusalReason, ReportOrigin, RoleLabel,
+    Along, CloseReason, Direction, DropReason, MethodLabel, RefusalReason, ReportOrigin, RoleLabel,
     TransportLabel,
 };
-use super::{CODES, Histogram, Ledger, ShardMetrics};
+use super::{CODES, Histogram, Ledger, ShardMetrics, Traffic};
 
 /// A shard's numbers, and whether it answered in time or these are its last ones.
 pub struct ShardSnapshot {
@@ -346,7 +346,45 @@ fn ledger(text: &mut Text, shards: &[ShardSnapshot]) {
         "Chunks taken and not yet resolved.",
         all.held,
     );
+    for (name, help, pick) in TRAFFIC {
+        text.head(name, "counter", help);
+        for along in Along::ALL {
+            let labels = format!("direction=\"{}\"", along.text());
+            text.line(name, &labels, pick(&all.sessions[along as usize]));
+        }
+    }
 }
+
+type Count = fn(&Traffic) -> u64;
+
+/// As in the records of sessions: a chunk counts for each session whose URI it passed.
+const TRAFFIC: [(&str, &str, Count); 5] = [
+    (
+        "session_octets_total",
+        "Octets of bodies of chunks taken, for each session that they passed.",
+        |traffic| traffic.octets,
+    ),
+    (
+        "session_chunks_total",
+        "Chunks taken, for each session that they passed.",
+        |traffic| traffic.chunks,
+    ),
+    (
+        "session_messages_total",
+        "Messages whose last chunk was taken, for each session that they passed.",
+        |traffic| traffic.messages,
+    ),
+    (
+        "session_reports_total",
+        "REPORTs, for each session that they passed or were made for.",
+        |traffic| traffic.reports,
+    ),
+    (
+        "session_chunks_failed_total",
+        "Chunks taken that failed, for each session that they passed.",
+        |traffic| traffic.failed,
+    ),
+];
 
 fn reasons(text: &mut Text, shards: &[ShardSnapshot]) {
     text.head(

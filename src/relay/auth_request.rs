@@ -356,6 +356,10 @@ impl Relay {
             realm: Arc::from(&*proof.realm),
             expires: until,
             port,
+            began: now,
+            peer: connection.remote,
+            traffic: Default::default(),
+            ways: Default::default(),
         };
         let session = self.sessions.insert(session);
         self.timers.set(until, Timer::Session(session));

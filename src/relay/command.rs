@@ -7,6 +7,7 @@ use crate::wire::Authority;
 
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, ShardId};
+use super::records::SessionRecord;
 
 /// The slow path out of the machine. After any call, [`super::Relay::poll_command`] until `None`.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub enum Command {
     },
     /// For another shard's machine, in order.
     Handoff { to: ShardId, handoff: Handoff },
+    /// A session has ended, and all that counts for it is counted.
+    SessionEnded(Box<SessionRecord>),
 }
 
 /// How far a dialled connection must prove whom it leads to.

@@ -82,6 +82,8 @@ pub(super) struct NamedItself {
 
 pub(super) struct Connection {
     pub transport: Transport,
+    /// The other side, or whom it speaks for; none while it is being dialled.
+    pub remote: Option<SocketAddr>,
     pub use_path_port: u16,
     pub verified: Option<Arc<VerifiedNames>>,
     /// The relay that its last request named itself, by the first From-Path URI.
@@ -138,6 +140,7 @@ impl Connection {
     pub fn new(now: Instant, transport: Transport, limits: &Limits) -> Self {
         Self {
             transport,
+            remote: None,
             use_path_port: 0,
             verified: None,
             named: None,

@@ -8,8 +8,9 @@ use crate::metrics::{DropReason, Ledger};
 use crate::wire::FailureReport;
 
 use super::few::Few;
-use super::keys::{CustodyKey, Place, ReturnAddress};
+use super::keys::{CustodyKey, Place, ReturnAddress, WayKey};
 use super::slots::Slots;
+use super::ways::Ways;
 
 /// What became of a piece, in rising order of gravity: a chunk's fate is its worst piece's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Custody {
     /// Position of its first octet.
     pub start: u64,
     pub failure_report: FailureReport,
+    /// What it counts on.
+    pub way: Option<WayKey>,
     /// Its end-line came and its 200, if one was due, went out.
     pub taken: bool,
     /// Refused, or its source is gone: no further signal about it.
@@ -50,6 +53,8 @@ pub(super) struct Custody {
 #[derive(Default)]
 pub(super) struct Custodies {
     chunks: Slots<CustodyKey, Custody>,
+    /// What they count on.
+    pub ways: Ways,
 }
 
 impl Custodies {
@@ -60,13 +65,18 @@ impl Custodies {
         sequence: u32,
         start: u64,
         failure_report: FailureReport,
+        way: Option<WayKey>,
     ) -> CustodyKey {
+        if let Some(way) = way {
+            self.ways.chunk_begins(way);
+        }
         self.chunks.insert(Custody {
             back,
             source,
             sequence,
             start,
             failure_report,
+            way,
             taken: false,
             mute: false,
             unsent: true,
@@ -95,12 +105,22 @@ impl Custodies {
             .count() as u64
     }
 
-    /// The chunk's end-line is in: from here on it is ours.
-    pub fn take(&mut self, key: CustodyKey, ledger: &mut Ledger) {
+    /// The chunk's end-line is in, after so many octets: from here on it is ours.
+    pub fn take(&mut self, key: CustodyKey, octets: u64, ends_message: bool, ledger: &mut Ledger) {
         if let Some(custody) = self.chunks.get_mut(key) {
             custody.taken = true;
             ledger.taken += 1;
             ledger.held += 1;
+            if let Some(way) = custody.way {
+                self.ways.chunk_taken(way, octets, ends_message, ledger);
+            }
+        }
+    }
+
+    /// A REPORT of ours about the chunk goes out.
+    pub fn report_made(&mut self, key: CustodyKey, ledger: &mut Ledger) {
+        if let Some(way) = self.chunks.get(key).and_then(|custody| custody.way) {
+            self.ways.report_made(way, ledger);
         }
     }
 
@@ -146,9 +166,13 @@ impl Custodies {
         if custody.unsent || custody.pieces > 0 {
             return;
         }
-        let taken = custody.taken;
+        let (taken, way) = (custody.taken, custody.way);
         let fate = custody.fate.unwrap_or(Fate::Released);
         self.chunks.remove(key);
+        if let Some(way) = way {
+            let failed = taken && matches!(fate, Fate::Reported | Fate::Dropped(_));
+            self.ways.chunk_resolved(way, failed, ledger);
+        }
         if !taken {
             return;
         }

@@ -7,6 +7,7 @@ use super::Relay;
 use super::command::{CloseReason, Refusal};
 use super::connection::Incoming;
 use super::keys::{ConnectionKey, RouteKey};
+use super::records::EndCause;
 use super::route::{Down, Target};
 use super::timers::Timer;
 use super::transaction::Kind;
@@ -53,6 +54,11 @@ impl Relay {
             self.close(now, key, CloseReason::Drain);
             self.deliver_ups(now);
         }
+        // Other relays' outlive their connections.
+        for key in self.sessions.keys() {
+            self.end_session(now, key, EndCause::Drained);
+        }
+        self.deliver_ups(now);
     }
 
     /// Chunks that are still coming in end `+` at the next hop and are refused.

@@ -12,7 +12,7 @@ use crate::wire::{ByteRange, EndLineGuard, FailureReport, Flag, Template, Transa
 
 use super::few::Few;
 use super::keys::{
-    ConnectionKey, CustodyKey, FlowKey, Place, ReturnAddress, SessionKey, TransactionKey,
+    ConnectionKey, CustodyKey, FlowKey, Place, ReturnAddress, SessionKey, TransactionKey, WayKey,
 };
 use super::limits::{COPY_BELOW_OCTETS, INTERRUPTIBLE_OCTETS, Limits, PARTS_MAX};
 use super::planted::{Fault, planted};
@@ -102,6 +102,11 @@ impl OutChunk {
             }
             _ => self.body.push_back(octets),
         }
+    }
+
+    /// Octets that came of the chunk that is arriving.
+    pub fn arrived(&self) -> u64 {
+        self.last_part as u64
     }
 
     /// Position after the last octet in hand.
@@ -271,6 +276,8 @@ pub(super) struct Flow {
     /// The session whose client this leads to, where it is kept on this shard: a request that
     /// comes after its end is refused here.
     pub session: Option<SessionKey>,
+    /// What its chunks count on; none once that is over.
+    pub way: Option<WayKey>,
     pub queue: Few<OutChunk>,
     /// Cost of what is queued, the send in flight included.
     pub queued: usize,
@@ -315,6 +322,7 @@ impl Flow {
             back,
             source,
             session,
+            way: None,
             queue: Few::default(),
             queued: 0,
             waits: false,

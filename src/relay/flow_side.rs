@@ -46,6 +46,7 @@ impl Relay {
             Down::Cut => self.chunk_is_cut(key),
             Down::Stop => self.chunk_is_stopped(key),
             Down::Request(request) => self.request_goes_out(now, key, *request),
+            Down::SessionOver => self.way_over(key),
             Down::SourceGone => self.flow_source_gone(key),
         }
     }
@@ -64,7 +65,7 @@ impl Relay {
         let start = range.map_or(1, |range| range.start);
         let custody = self
             .custodies
-            .begin(back, source, sequence, start, failure_report);
+            .begin(back, source, sequence, start, failure_report, flow.way);
         let mut arriving = Arriving {
             custody,
             refused: false,
@@ -151,13 +152,16 @@ impl Relay {
         chunk.end = Some(flag);
         chunk.received = Some(received);
         let end = chunk.next_position();
+        let octets = chunk.arrived();
         chunk
             .parts
             .back_mut()
             .expect("its own part is the last")
             .end = Some(end);
         let back = flow.back;
-        self.custodies.take(custody, &mut self.metrics.ledger);
+        let ends_message = flag == Flag::Complete;
+        self.custodies
+            .take(custody, octets, ends_message, &mut self.metrics.ledger);
         let sequence = self.custodies.get(custody).expect("just taken").sequence;
         self.ups.push_back((back, Up::Taken { sequence }));
         self.flow_has_output(key);
@@ -246,7 +250,15 @@ impl Relay {
         let flow = self.flows.get_mut(key).expect("looked up above");
         flow.arriving = None;
         flow.source_gone = true;
+        self.way_over(key);
         self.drop_flow_if_done(key);
+    }
+
+    /// Nothing further that comes into the flow counts for a session.
+    pub(super) fn way_over(&mut self, key: FlowKey) {
+        if let Some(way) = self.flows.get_mut(key).and_then(|flow| flow.way.take()) {
+            self.custodies.ways.over(way);
+        }
     }
 
     fn drop_flow_if_done(&mut self, key: FlowKey) {
@@ -480,7 +492,7 @@ impl Relay {
         covered: &Covered,
         refusal: &Refusal,
     ) {
-        let mut report_to: Option<Place> = None;
+        let mut report_to: Option<(Place, CustodyKey)> = None;
         let mut end = end;
         for key in covered.iter() {
             let Some(custody) = self.custodies.get_mut(*key) else {
@@ -488,7 +500,7 @@ impl Relay {
             };
             if custody.taken {
                 if custody.failure_report != FailureReport::No && !custody.mute {
-                    report_to = Some(custody.source);
+                    report_to = Some((custody.source, *key));
                 }
             } else {
                 end = end.min(custody.start.max(start));
@@ -504,9 +516,12 @@ impl Relay {
                 }
             }
         }
-        let Some(source) = report_to.filter(|source| self.may_be_told(*source)) else {
+        let told = report_to.filter(|(source, _)| self.may_be_told(*source));
+        let Some((source, custody)) = told else {
             return;
         };
+        self.custodies
+            .report_made(custody, &mut self.metrics.ledger);
         let id = self.random.transact_id();
         let total = template
             .total()

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::metrics::Along;
 use crate::wire::{Authority, Head, Path, Scheme, Uri};
 
 use super::Relay;
@@ -22,6 +23,7 @@ use super::planted::{Fault, planted};
 use super::route::{Route, Target};
 use super::session::{Holder, Token};
 use super::settings::Naming;
+use super::ways::Share;
 
 /// What one stage of an opening comes to.
 enum Step {
@@ -103,6 +105,7 @@ impl Relay {
                 film,
                 with_chats: false,
                 retried: false,
+                passed: [None; 2],
                 expires: None,
             }),
         );
@@ -231,7 +234,10 @@ impl Relay {
                         with_chats: opening.with_chats,
                     };
                 }
-                Step::Refused(refusal) => break Up::NotOpened(refusal),
+                Step::Refused(refusal) => {
+                    self.hand_in(opening.back, &opening.passed, Share::default());
+                    break Up::NotOpened(refusal);
+                }
             }
         };
         self.ups.push_back((opening.back, up));
@@ -265,6 +271,7 @@ impl Relay {
             return Step::Refused(Refusal::NO_SESSION);
         }
         if session.leads_to(&next) {
+            self.pass(key, Along::Received, opening.back, &mut opening.passed);
             return self.way_back(key, opening);
         }
         let from_holder = match &session.holder {
@@ -282,12 +289,14 @@ impl Relay {
         if opening.hop > 0 || !(from_holder || planted(Fault::DirectionUnchecked)) {
             return Step::Refused(Refusal::NO_SESSION);
         }
+        let expires = session.expires;
+        self.pass(key, Along::Sent, opening.back, &mut opening.passed);
         if opening.back.shard == self.shard {
             if let Some(route) = self.routes.get_mut(opening.back.route) {
                 route.session = Some(key);
             }
         } else {
-            opening.expires = Some(session.expires);
+            opening.expires = Some(expires);
         }
         if self.settings.naming(&next) == Naming::Ours {
             opening.hop += 1;
@@ -508,6 +517,7 @@ impl Relay {
             flow.pace = Some(Pace::of(&self.settings.limits));
         }
         flow.waits = waits;
+        flow.way = Some(self.custodies.ways.open(opening.back, opening.passed));
         let flow = self.flows.insert(flow);
         connection.egress.flows.insert(flow);
         Step::Opened(flow)

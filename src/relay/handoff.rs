@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::auth::Proof;
+use crate::metrics::Along;
 use crate::wire::Authority;
 
 use super::command::Refusal;
@@ -15,6 +16,7 @@ use super::keys::{
 };
 use super::refresh::Question;
 use super::route::Down;
+use super::ways::{AllPassed, Share};
 
 /// One message to another shard's machine.
 #[derive(Debug)]
@@ -66,6 +68,15 @@ pub enum Handoff {
     },
     /// Does this relay hold that session, and may it have more time (UPT-13)?
     Ask(Box<Question>),
+    /// A session that the route passes has ended.
+    SessionOver { route: RouteKey },
+    /// What counts for a session of what the route `back` carried, all of it.
+    Share {
+        session: SessionKey,
+        back: ReturnAddress,
+        along: Along,
+        share: Share,
+    },
     /// The Use-Path of the session, if so.
     Answer {
         pending: PendingAuthKey,
@@ -150,6 +161,8 @@ pub struct Opening {
     pub(super) with_chats: bool,
     /// Its connection had gone when it came there, and it looked again.
     pub(super) retried: bool,
+    /// Sessions whose tokens have been found good.
+    pub(super) passed: AllPassed,
     pub(super) expires: Option<Instant>,
 }
 

@@ -32,6 +32,10 @@ key!(
     CustodyKey
 );
 key!(
+    /// A flow's way past the sessions that what goes by it counts for.
+    WayKey
+);
+key!(
     /// An AUTH that waits for the shard that keeps its nonce.
     PendingAuthKey
 );
@@ -51,7 +55,7 @@ pub struct Place {
 }
 
 /// Where verdicts, credit and REPORTs of a flow go.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ReturnAddress {
     pub shard: ShardId,
     pub route: RouteKey,

@@ -11,6 +11,7 @@ use super::handoff::{Handoff, Hop, Up};
 use super::keys::{ConnectionKey, Place, RouteKey, TransactionKey};
 use super::next_hops::home;
 use super::planted::{Fault, planted};
+use super::records::EndCause;
 use super::route::Down;
 use super::transaction::Kind;
 use crate::metrics::DropReason;
@@ -29,9 +30,10 @@ impl Relay {
         if connection.closing.is_some() {
             return;
         }
+        let cause = EndCause::of(reason.label());
         connection.closing = Some(reason);
         connection.deaf = true;
-        self.take_apart(now, key, true);
+        self.take_apart(now, key, true, cause);
         self.announce(key);
         self.settle_closing(now, key);
     }
@@ -41,7 +43,7 @@ impl Relay {
         if !self.connections.contains(key) {
             return;
         }
-        self.take_apart(now, key, false);
+        self.take_apart(now, key, false, EndCause::of(reason.label()));
         self.remove(now, key);
         self.metrics.closed(reason.label());
         self.commands.push_back(Command::Abort {
@@ -55,9 +57,6 @@ impl Relay {
             return;
         };
         let closing = connection.closing.clone();
-        self.judge_dial(now, key, loss);
-        self.take_apart(now, key, false);
-        self.remove(now, key);
         let label = match (closing, loss) {
             (Some(reason), _) => reason.label(),
             (None, Loss::Closed) => crate::metrics::CloseReason::Lost,
@@ -66,6 +65,9 @@ impl Relay {
             (None, Loss::DialDenied(_)) => crate::metrics::CloseReason::DialDenied,
             (None, Loss::NoProxyHeader) => crate::metrics::CloseReason::ProxyHeader,
         };
+        self.judge_dial(now, key, loss);
+        self.take_apart(now, key, false, EndCause::of(label));
+        self.remove(now, key);
         self.metrics.closed(label);
     }
 
@@ -81,7 +83,7 @@ impl Relay {
         if connection.established && owes {
             return;
         }
-        self.take_apart(now, key, false);
+        self.take_apart(now, key, false, EndCause::of(reason.label()));
         self.remove(now, key);
         self.metrics.closed(reason.label());
         self.commands.push_back(Command::Close {
@@ -105,8 +107,14 @@ impl Relay {
     }
 
     /// Everything that lives and dies with a connection. With `wire_alive` its responses,
-    /// REPORTs and the end-line of an open chunk still go out.
-    fn take_apart(&mut self, now: Instant, key: ConnectionKey, wire_alive: bool) {
+    /// REPORTs and the end-line of an open chunk still go out. `cause` is what ends its sessions.
+    fn take_apart(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        wire_alive: bool,
+        cause: EndCause,
+    ) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -127,9 +135,8 @@ impl Relay {
             self.unreachable_by(now, hop, place, failed);
         }
         for session in sessions {
-            self.sessions.remove(session);
+            self.end_session(now, session, cause);
         }
-        self.metrics.sessions = self.sessions.len() as u64;
         if let Incoming::Send { route, .. } = incoming {
             self.push(now, route, Down::Cut);
         }
@@ -167,6 +174,10 @@ impl Relay {
         };
         flow.arriving = None;
         flow.source_gone = true;
+        self.way_over(key);
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
         if !std::mem::replace(&mut flow.closed, true) {
             let back = flow.back;
             self.ups.push_back((back, Up::Closed(refusal.clone())));

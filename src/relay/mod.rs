@@ -36,6 +36,7 @@ mod pausing;
 mod planted;
 mod random;
 mod receive;
+mod records;
 mod refresh;
 mod response;
 mod responses;
@@ -50,8 +51,10 @@ mod timeouts;
 mod timers;
 mod transaction;
 mod turns;
+mod ways;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,9 +68,11 @@ pub use limits::Limits;
 pub use links::Reached;
 #[cfg(feature = "planted-faults")]
 pub use planted::{Fault, plant};
+pub use records::{EndCause, SessionRecord};
 pub use refresh::Question;
 pub use route::{Down, Request};
 pub use settings::{Settings, Start, VerifiedNames};
+pub use ways::Share;
 
 // In what a shard hands to the machine, or gets from it: it needs no other room for them.
 pub use crate::auth::{NonceKeys, Settings as AuthSettings, Users};
@@ -91,6 +96,7 @@ use next_hops::NextHops;
 use planted::Fault;
 use planted::planted;
 use random::Random;
+use records::Ending;
 use route::Routes;
 use session::Sessions;
 use slots::Slots;
@@ -112,6 +118,8 @@ pub struct Relay {
     probation: VecDeque<ConnectionKey>,
     on_probation: usize,
     sessions: Sessions,
+    /// Sessions that have ended and are not yet recorded.
+    ending: Ending,
     routes: Routes,
     /// Sum of all routes' outstanding cost.
     outstanding: usize,
@@ -155,6 +163,7 @@ impl Relay {
             probation: VecDeque::new(),
             on_probation: 0,
             sessions: Sessions::default(),
+            ending: Ending::new(),
             routes: Routes::default(),
             outstanding: 0,
             flows: Flows::default(),
@@ -198,6 +207,7 @@ impl Relay {
         self.now = now;
         let mut connection = Connection::new(now, accepted.transport, &self.settings.limits);
         connection.use_path_port = accepted.use_path_port;
+        connection.remote = Some(accepted.remote);
         let key = self.connections.insert(connection);
         self.timers
             .set(now + self.settings.limits.probation, Timer::Probation(key));
@@ -205,6 +215,13 @@ impl Relay {
         self.on_probation += 1;
         self.crowd(now);
         key
+    }
+
+    /// Whom the other side speaks for, or where a dial has led.
+    pub fn remote_is(&mut self, key: ConnectionKey, remote: SocketAddr) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.remote = Some(remote);
+        }
     }
 
     /// The connection can carry MSRP: TCP is up, TLS too where it is used. `verified` holds the
@@ -436,6 +453,13 @@ impl Relay {
             }
             Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),
             Handoff::Ask(question) => self.asked(now, *question),
+            Handoff::SessionOver { route } => self.session_over(now, route),
+            Handoff::Share {
+                session,
+                back,
+                along,
+                share,
+            } => self.shared(session, back, along, share),
             Handoff::Answer { pending, use_path } => self.answered(now, pending, use_path),
         }
         self.deliver_ups(now);
@@ -560,6 +584,10 @@ impl Relay {
             self.strays.is_empty(),
             "REPORTs find their way within the call"
         );
+        assert!(
+            self.custodies.ways.done.is_empty(),
+            "shares are handed in within the call"
+        );
         for (key, connection) in self.connections.iter() {
             let pauses = self
                 .routes
@@ -673,6 +701,8 @@ impl Relay {
     pub fn assert_empty(&self) {
         assert_eq!(self.connections.len(), 0, "connections");
         assert_eq!(self.sessions.len(), 0, "sessions");
+        assert_eq!(self.ending.len(), 0, "sessions without their record");
+        assert_eq!(self.custodies.ways.len(), 0, "ways");
         assert_eq!(self.routes.len(), 0, "routes");
         assert_eq!(self.flows.len(), 0, "flows");
         assert_eq!(self.custodies.len(), 0, "custodies");

@@ -138,7 +138,7 @@ impl Relay {
     /// At the outgoing connection: queued between chunks, never inside one (FNS-10).
     pub(super) fn request_goes_out(&mut self, now: Instant, key: FlowKey, request: Request) {
         let flow = self.flows.get(key).expect("the caller looked");
-        let (back, connection_key) = (flow.back, flow.connection);
+        let (back, connection_key, way) = (flow.back, flow.connection, flow.way);
         if flow
             .session
             .is_some_and(|session| !self.sessions.is_live(now, session))
@@ -173,6 +173,11 @@ impl Relay {
         if matches!(request.kind, RequestKind::Report) {
             self.metrics
                 .report(request.status, crate::metrics::ReportOrigin::Forwarded);
+            if let Some(way) = way {
+                self.custodies
+                    .ways
+                    .report_passes(way, &mut self.metrics.ledger);
+            }
         }
         let transaction = match request.kind {
             RequestKind::Report => None,

@@ -90,6 +90,8 @@ pub enum Down {
     /// The source's shard refuses the chunk that is arriving (FWD-16).
     Stop,
     Request(Box<Request>),
+    /// A session that it passes has ended: nothing further begins.
+    SessionOver,
     /// The source is gone; what is whole is still delivered.
     SourceGone,
 }

@@ -72,6 +72,7 @@ impl Relay {
         }
         self.lead_strays(now);
         self.settle(now);
+        self.hand_in_shares();
     }
 
     /// Closing connections that wait for nothing more go.
@@ -120,7 +121,8 @@ impl Relay {
     ) {
         let route = self.routes.get_mut(key).expect("the caller looked");
         route.target = Target::Flow { shard, flow };
-        route.expires = expires;
+        // A session that it passes may have ended meanwhile.
+        route.expires = route.expires.or(expires);
         let pending = std::mem::take(&mut route.pending);
         let source = route.source;
         let gives = route.gives.take();
@@ -345,6 +347,6 @@ pub(super) fn cost(down: &Down) -> usize {
         Down::Begin { template, .. } => CHUNK_OVERHEAD + template.len(),
         Down::Body(octets) => octets.len(),
         Down::Request(request) => request.cost(),
-        Down::End { .. } | Down::Cut | Down::Stop | Down::SourceGone => 0,
+        Down::End { .. } | Down::Cut | Down::Stop | Down::SessionOver | Down::SourceGone => 0,
     }
 }

@@ -6,15 +6,17 @@
 //! unknown token like any other.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::metrics::{Along, Traffic};
 use crate::wire::Uri;
 
-use super::keys::{ConnectionKey, SessionKey, ShardId};
+use super::keys::{ConnectionKey, ReturnAddress, SessionKey, ShardId};
 use super::slots::Slots;
 use super::transaction::RandomKeyMap;
 
@@ -87,6 +89,13 @@ pub(super) struct Session {
     pub expires: Instant,
     /// How the URI's port reads; a token under another one is unknown.
     pub port: u16,
+    pub began: Instant,
+    /// The other side of the connection that it was granted on.
+    pub peer: Option<SocketAddr>,
+    /// What ways have handed in, by [`Along`].
+    pub traffic: [Traffic; Along::COUNT],
+    /// Routes whose ways pass it and have not handed in.
+    pub ways: BTreeSet<ReturnAddress>,
 }
 
 impl Session {
@@ -142,6 +151,10 @@ impl Sessions {
         self.by_key
             .get(key)
             .is_some_and(|session| now < session.expires)
+    }
+
+    pub fn keys(&self) -> Vec<SessionKey> {
+        self.by_key.keys()
     }
 
     pub fn remove(&mut self, key: SessionKey) -> Option<Session> {

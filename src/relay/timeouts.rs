@@ -8,6 +8,8 @@ use super::connection::Incoming;
 use super::custody::Fate;
 use super::keys::{ConnectionKey, SessionKey, TransactionKey};
 use super::limits::{LINK_STALL_GRACE, STANDSTILL_LOOK, TIMER_STANDSTILL};
+use super::records::EndCause;
+use super::session::Holder;
 use super::timers::Timer;
 use super::transaction::{Kind, Progress};
 use crate::wire::FailureReport;
@@ -136,10 +138,8 @@ impl Relay {
             // It was prolonged, and that set a timer of its own.
             return;
         }
-        let holder = session.holder.clone();
-        self.sessions.remove(key);
-        self.metrics.sessions = self.sessions.len() as u64;
-        if let super::session::Holder::Client(connection) = holder
+        let holder = self.end_session(now, key, EndCause::Expired);
+        if let Some(Holder::Client(connection)) = holder
             && let Some(connection) = self.connections.get_mut(connection)
         {
             connection.sessions.remove(&key);

@@ -50,6 +50,7 @@ pub(super) fn follow(shard: &Rc<Shard>) {
             } => {
                 uring::spawn(dialling::dial(shard.clone(), connection, target, verify));
             }
+            Command::SessionEnded(_) => {}
             Command::Handoff { to, handoff } => {
                 let mesh = shard.mailbox.mesh();
                 shard

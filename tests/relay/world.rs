@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use msrpd::metrics::{Ledger, Traffic};
 use msrpd::relay::{
     Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Reached, Relay, Settings,
-    ShardId, Start, Transport, VerifiedNames, Verify,
+    SessionRecord, ShardId, Start, Transport, VerifiedNames, Verify,
 };
 use msrpload::codec::{CodecError, Message, Parser};
 
@@ -157,6 +158,8 @@ pub struct World {
     /// Checks all invariants after every call; scenarios that move much turn it off.
     pub checks: bool,
     pub handoffs: u64,
+    /// Of sessions that have ended, with the relay whose they were.
+    pub records: Vec<(usize, SessionRecord)>,
     /// Reads of the relay in [`World::run`] bring at most so many octets.
     pub read_max: usize,
     /// Whether in [`World::run`] dials to relays of this world connect.
@@ -220,6 +223,7 @@ impl World {
             kernel_octets: options.kernel_octets,
             checks: true,
             handoffs: 0,
+            records: Vec::new(),
             read_max: usize::MAX,
             connects_relays: true,
             traces: std::env::var_os("MSRPD_TRACE").is_some(),
@@ -510,6 +514,10 @@ impl World {
                 target: target.to_string(),
                 verify,
             }),
+            Command::SessionEnded(record) => {
+                let relay = self.relay_of(shard);
+                self.records.push((relay, *record));
+            }
             Command::Handoff { to, handoff } => {
                 self.handoffs += 1;
                 let due = self.now + self.handoff_delay;
@@ -783,6 +791,31 @@ impl World {
         self.mesh.values().all(VecDeque::is_empty) && self.shards.iter().all(Relay::is_quiet)
     }
 
+    /// Once all sessions have ended, their records sum up to what the shards have counted.
+    pub fn assert_records(&self) {
+        for (relay, shards) in self.relays.iter().enumerate() {
+            let mut counted = Ledger::default();
+            for shard in shards.clone() {
+                counted.add(&self.shards[shard].metrics().ledger);
+            }
+            let mut recorded = [Traffic::default(); 2];
+            for (_, record) in self.records.iter().filter(|(whose, _)| *whose == relay) {
+                assert!(record.began <= record.ended);
+                recorded[0].add(&record.sent);
+                recorded[1].add(&record.received);
+            }
+            assert_eq!(recorded, counted.sessions, "relay {relay}");
+            let both: u64 = recorded.iter().map(|traffic| traffic.chunks).sum();
+            assert!(
+                (counted.taken..=2 * counted.taken).contains(&both),
+                "every chunk counts for one session or two: {counted:?}"
+            );
+            let failed = counted.reported + counted.dropped.iter().sum::<u64>();
+            let both: u64 = recorded.iter().map(|traffic| traffic.failed).sum();
+            assert!((failed..=2 * failed).contains(&both), "{counted:?}");
+        }
+    }
+
     /// Every far end leaves; then nothing may be left in any table.
     pub fn end(mut self) {
         for peer in 0..self.sockets.len() {
@@ -807,5 +840,6 @@ impl World {
             assert!(shard.is_quiet(), "something is on its way for ever");
             shard.assert_empty();
         }
+        self.assert_records();
     }
 }
