@@ -50,7 +50,11 @@ pub(super) fn follow(shard: &Rc<Shard>) {
             } => {
                 uring::spawn(dialling::dial(shard.clone(), connection, target, verify));
             }
-            Command::SessionEnded(_) => {}
+            Command::SessionEnded(record) => {
+                if let Some(records) = &shard.settings.borrow().records {
+                    records.send(record);
+                }
+            }
             Command::Handoff { to, handoff } => {
                 let mesh = shard.mailbox.mesh();
                 shard

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::mesh::{ShardMessage, Status};
 use super::socket::Socket;
-use super::{Settings, Shard, accept};
+use super::{Settings, Shard, accept, flush};
 
 /// Messages taken in one go: the sockets must have their turn too.
 const AT_ONCE: usize = 4096;
@@ -47,6 +47,7 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
                 connections: relay.connections(),
                 closing: shard.closing.get(),
                 held: relay.metrics().ledger.held,
+                records_due: relay.records_due(),
             });
         }
         ShardMessage::Reload(settings) => reload(shard, settings),
@@ -61,7 +62,12 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
             shard.relay.borrow_mut().drain(now, deadline);
         }
         ShardMessage::CloseAll => shard.relay.borrow_mut().close_all(now),
-        ShardMessage::Stop => shard.stop.notify_one(),
+        ShardMessage::CutRecordsShort => shard.relay.borrow_mut().cut_records_short(now),
+        ShardMessage::Stop => {
+            shard.relay.borrow_mut().last_records();
+            flush::follow(shard);
+            shard.stop.notify_one();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod flush;
 mod inbox;
 mod mesh;
 mod reader;
+mod records;
 mod socket;
 mod start;
 
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub use mesh::{Mesh, ShardMessage, Status};
+pub use records::{Note, RecordCounts, Records};
 pub use start::{Listening, ShardStart, Shards, start};
 
 use crate::net::address::DialPolicy;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Connections of the whole process.
     pub connections: usize,
+    /// Where records of sessions go, if anywhere.
+    pub records: Option<Records>,
 }
 
 /// State of one shard, shared by the tasks on its thread. No borrow lives over an await.

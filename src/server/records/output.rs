@@ -1,0 +1,76 @@
+//! The file or the socket, opened so that nothing waits in it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::Target;
+
+/// Where lines are written to.
+pub enum Output {
+    File(File),
+    Socket(UnixStream),
+}
+
+impl Output {
+    pub fn open(target: &Target) -> io::Result<Self> {
+        match target {
+            Target::File(path) => file(path).map(Self::File),
+            Target::Socket(path) => socket(path).map(Self::Socket),
+        }
+    }
+
+    /// Writes what can be written at once.
+    pub fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(octets),
+            Self::Socket(socket) => socket.write(octets),
+        }
+    }
+}
+
+/// Whether this is no mistake of the configuration: the other side of a socket or a pipe may come later.
+pub fn may_come(target: &Target, error: &io::Error) -> bool {
+    match target {
+        Target::File(_) => error.raw_os_error() == Some(libc::ENXIO),
+        Target::Socket(_) => true,
+    }
+}
+
+/// Appends. A line that was cut short there ends, so that it takes no other with it.
+fn file(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.is_file() && ends_inside_a_line(path) {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+/// Not where it cannot be read: then nobody knows.
+fn ends_inside_a_line(path: &Path) -> bool {
+    let last = || -> io::Result<u8> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        Ok(last[0])
+    };
+    last().is_ok_and(|last| last != b'\n')
+}
+
+/// A connect to somebody who does not accept would wait; this one fails.
+fn socket(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
+}
