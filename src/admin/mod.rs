@@ -17,7 +17,7 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::{
-    Facts, ProcessMetrics, Quantiles, ShardSnapshot, forward_total, histograms_json, render,
+    Facts, ProcessMetrics, Quantiles, RecordTotals, ShardSnapshot, forward_total, histograms_json, render,
 };
 
 use bounded::BoundedListener;
@@ -33,6 +33,7 @@ pub struct State {
     scrapes: mpsc::Sender<Scrape>,
     ready: watch::Receiver<bool>,
     facts: watch::Receiver<Facts>,
+    records: Arc<dyn Fn() -> RecordTotals + Send + Sync>,
     quantiles: Arc<Mutex<Quantiles>>,
 }
 
@@ -41,11 +42,13 @@ impl State {
         scrapes: mpsc::Sender<Scrape>,
         ready: watch::Receiver<bool>,
         facts: watch::Receiver<Facts>,
+        records: impl Fn() -> RecordTotals + Send + Sync + 'static,
     ) -> Self {
         State {
             scrapes,
             ready,
             facts,
+            records: Arc::new(records),
             quantiles: Arc::default(),
         }
     }
@@ -96,6 +99,7 @@ async fn metrics(Extract(state): Extract<State>) -> Response {
     };
     let process = ProcessMetrics {
         facts: state.facts.borrow().clone(),
+        records: (state.records)(),
         recent_forward,
     };
     let text = render(&shards, &process);

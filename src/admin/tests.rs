@@ -32,7 +32,13 @@ fn pages_answer_and_nothing_else_does() {
             reload_successful: true,
             reloaded: std::time::SystemTime::UNIX_EPOCH,
         });
-        tokio::spawn(serve(listener, State::new(scrapes, ready, facts)));
+        let records = || RecordTotals {
+            written: 0,
+            lost: 0,
+            waiting: 0,
+            up: true,
+        };
+        tokio::spawn(serve(listener, State::new(scrapes, ready, facts, records)));
         tokio::spawn(async move {
             while let Some(Scrape { reply }) = requests.recv().await {
                 let numbers = Box::new(ShardMetrics::default());

@@ -35,6 +35,7 @@ pub struct Limits {
     pub dialling_octets: usize,
     pub back_offs: usize,
     pub gone_links: usize,
+    pub records_waiting: usize,
 }
 
 impl Default for Limits {
@@ -68,6 +69,7 @@ impl Default for Limits {
             dialling_octets: 16_777_216,
             back_offs: 4096,
             gone_links: 1024,
+            records_waiting: 65_536,
         }
     }
 }
@@ -243,6 +245,12 @@ impl Limits {
             "lost connections of other relays that one shard remembers; REPORTs still due to them take another one",
             &mut self.gone_links,
             1..=mebi,
+        );
+        v.bounded(
+            "records_waiting",
+            "records of sessions that wait to be written; beyond it they are lost and counted, for no shard waits for a disk",
+            &mut self.records_waiting,
+            1..=16 * mebi,
         );
     }
 }

@@ -26,6 +26,7 @@ pub struct Config {
     pub limits: Limits,
     pub admin: Admin,
     pub log: Log,
+    pub records: Records,
 }
 
 /// `[relay]`
@@ -189,6 +190,13 @@ pub enum AdminAddress {
     Off,
 }
 
+/// `[records]`
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    pub file: Option<PathBuf>,
+    pub socket: Option<PathBuf>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -262,6 +270,7 @@ impl Default for Config {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,
             },
+            records: Records::default(),
         }
     }
 }
@@ -528,6 +537,23 @@ impl Config {
                 &mut log.level,
             );
         });
+        let records = &mut self.records;
+        v.section(
+            "records",
+            "One line of JSON for each session that has ended; docs/records.md has the schema.",
+            |v| {
+                v.key(
+                    "file",
+                    "file that they are appended to; SIGHUP opens it again under its name",
+                    &mut records.file,
+                );
+                v.key(
+                    "socket",
+                    "unix stream socket that they are sent to, instead of a file",
+                    &mut records.socket,
+                );
+            },
+        );
     }
 
     /// The port that Use-Path names for sessions of clients on listener `index`: its own if it is `tls`, else the first

@@ -16,6 +16,7 @@ pub fn judge(config: &Config, places: &Places, problems: &mut Problems) {
     peers(config, places, problems);
     limits(config, places, problems);
     admin(config, places, problems);
+    records(config, places, problems);
 }
 
 fn names(config: &Config, places: &Places, problems: &mut Problems) {
@@ -428,6 +429,16 @@ fn admin(config: &Config, places: &Places, problems: &mut Problems) {
             place,
             format!("admin.address: {address} is not a loopback address"),
             help,
+        );
+    }
+}
+
+fn records(config: &Config, places: &Places, problems: &mut Problems) {
+    if config.records.file.is_some() && config.records.socket.is_some() {
+        problems.error(
+            places.of("records.socket"),
+            "records.socket: there is a file too",
+            "keep one of the two",
         );
     }
 }

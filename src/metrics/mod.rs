@@ -13,7 +13,9 @@ pub use labels::{
     TransportLabel,
 };
 pub use ledger::Ledger;
-pub use render::{Facts, ProcessMetrics, ShardSnapshot, forward_total, histograms_json, render};
+pub use render::{
+    Facts, ProcessMetrics, RecordTotals, ShardSnapshot, forward_total, histograms_json, render,
+};
 pub use traffic::Traffic;
 
 /// Response and status codes that have a label of their own; all others count as `other`.

@@ -30,9 +30,21 @@ pub struct Facts {
     pub reloaded: SystemTime,
 }
 
+/// What became of the records of sessions, ever.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordTotals {
+    pub written: u64,
+    pub lost: u64,
+    /// On their way.
+    pub waiting: u64,
+    /// They can be written, or are not to be.
+    pub up: bool,
+}
+
 /// Numbers of the process as a whole.
 pub struct ProcessMetrics {
     pub facts: Facts,
+    pub records: RecordTotals,
     /// Forward latency of the last 30 to 60 s.
     pub recent_forward: Histogram,
 }
@@ -185,6 +197,7 @@ pub fn render(shards: &[ShardSnapshot], process: &ProcessMetrics) -> String {
     traffic(&mut text, shards);
     ledger(&mut text, shards);
     reasons(&mut text, shards);
+    records(&mut text, &process.records);
     facts(&mut text, &process.facts);
     text.head("build_info", "gauge", "What runs here.");
     text.line(
@@ -385,6 +398,33 @@ const TRAFFIC: [(&str, &str, Count); 5] = [
         |traffic| traffic.failed,
     ),
 ];
+
+fn records(text: &mut Text, records: &RecordTotals) {
+    text.one(
+        "records_written_total",
+        "counter",
+        "Records of sessions that the file or the socket has taken.",
+        records.written,
+    );
+    text.one(
+        "records_lost_total",
+        "counter",
+        "Records of sessions that found no room to wait.",
+        records.lost,
+    );
+    text.one(
+        "records_waiting",
+        "gauge",
+        "Records of sessions on their way.",
+        records.waiting,
+    );
+    text.one(
+        "records_up",
+        "gauge",
+        "Whether records can be written; 1 where none are to be.",
+        u8::from(records.up),
+    );
+}
 
 fn reasons(text: &mut Text, shards: &[ShardSnapshot]) {
     text.head(

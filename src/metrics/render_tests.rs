@@ -21,6 +21,12 @@ fn process(shards: &[ShardSnapshot]) -> ProcessMetrics {
             reload_successful: true,
             reloaded: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
         },
+        records: RecordTotals {
+            written: 7,
+            lost: 1,
+            waiting: 2,
+            up: false,
+        },
         recent_forward: recent,
     }
 }
@@ -45,6 +51,12 @@ fn busy(shard: u16) -> ShardSnapshot {
     metrics.octets_in = 5;
     metrics.ledger.taken = 3;
     metrics.ledger.held = 2;
+    for along in Along::ALL {
+        let traffic = &mut metrics.ledger.sessions[along as usize];
+        traffic.chunk(1000, along == Along::Sent);
+        traffic.reports += 2;
+        traffic.failed += 1;
+    }
     metrics.ledger.dropped[DropReason::SourceGone as usize] = 1;
     ShardSnapshot {
         shard,
@@ -114,6 +126,16 @@ fn the_numbers_of_all_shards_add_up() {
         ("msrpd_reports_total{status=\"408\",origin=\"relay\"}", 3.0),
         ("msrpd_octets_total{direction=\"in\"}", 15.0),
         ("msrpd_chunks_taken_total", 9.0),
+        ("msrpd_session_octets_total{direction=\"sent\"}", 3000.0),
+        ("msrpd_session_chunks_total{direction=\"received\"}", 3.0),
+        ("msrpd_session_messages_total{direction=\"sent\"}", 3.0),
+        ("msrpd_session_messages_total{direction=\"received\"}", 0.0),
+        ("msrpd_session_reports_total{direction=\"sent\"}", 6.0),
+        ("msrpd_session_chunks_failed_total{direction=\"received\"}", 3.0),
+        ("msrpd_records_written_total", 7.0),
+        ("msrpd_records_lost_total", 1.0),
+        ("msrpd_records_waiting", 2.0),
+        ("msrpd_records_up", 0.0),
         ("msrpd_chunks_held", 6.0),
         ("msrpd_chunks_dropped_total{reason=\"source_gone\"}", 3.0),
         ("msrpd_refusals_total{reason=\"credentials\"}", 3.0),

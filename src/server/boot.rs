@@ -10,9 +10,10 @@ use crate::config::{self, AdminAddress, Config, Loaded, Problems, Transport};
 use crate::net::dial::Resolver;
 use crate::net::names::{Names, Random};
 use crate::relay::{self, ShardId};
-use crate::shard::{self, Listening, ShardStart, Shards};
+use crate::shard::{self, Listening, RecordCounts, ShardStart, Shards};
 
 use super::check::{self, Prepared, unix_now};
+use super::records::Sink;
 use super::sockets::{Given, Listeners};
 use super::{descriptors, log};
 
@@ -27,6 +28,8 @@ pub struct Booted {
     pub names: Names,
     pub admin: Option<TcpListener>,
     pub level: log::Level,
+    pub records: Option<Sink>,
+    pub record_counts: Arc<RecordCounts>,
     pub runtime: tokio::runtime::Runtime,
 }
 
@@ -67,6 +70,14 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
             }
         },
     };
+    let record_counts = Arc::<RecordCounts>::default();
+    let records = match Sink::configured(&config, &record_counts) {
+        Ok(records) => records,
+        Err(problem) => {
+            refuse("records", problem);
+            None
+        }
+    };
     for address in given.left() {
         let what = format!("systemd handed over a socket for {address}, which is no address here");
         refuse(
@@ -97,6 +108,7 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
         &nonce_keys,
         &bound,
         admin_address,
+        records.as_ref(),
     ));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -119,6 +131,8 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
         names,
         admin,
         level,
+        records,
+        record_counts,
         runtime,
     })
 }
@@ -144,6 +158,7 @@ pub fn shard_settings(
     nonce_keys: &NonceKeys,
     bound: &[SocketAddr],
     admin: Option<SocketAddr>,
+    records: Option<&Sink>,
 ) -> shard::Settings {
     let mut ports: Vec<u16> = bound.iter().map(SocketAddr::port).collect();
     ports.extend(
@@ -165,6 +180,7 @@ pub fn shard_settings(
         srv_targets: config.srv_targets(),
         connect_timeout: config.dial.connect_timeout,
         connections: prepared.connections,
+        records: records.map(Sink::records),
     }
 }
 

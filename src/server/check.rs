@@ -15,6 +15,7 @@ use crate::config::{
 use crate::net::listener;
 use crate::net::tls::{CertificateFiles, TlsContext, TlsProblem};
 
+use super::records::{self as sink, Target};
 use super::{descriptors, users};
 
 /// What the file names, read and found good.
@@ -40,6 +41,7 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     let tls = certificates(config, places, problems);
     let users = users(config, places, problems);
     let farm_keys = farm_keys(config, places, problems);
+    records(config, places, problems);
     for (index, listen) in config.listen.iter().enumerate() {
         if matches!(listen.transport, Transport::Wss | Transport::Ws) {
             let what =
@@ -286,6 +288,30 @@ fn farm_keys(config: &Config, places: &Places, problems: &mut Problems) -> Optio
                 problems.error_in(path, Some(line), error.what, FORMAT);
             }
             None
+        }
+    }
+}
+
+/// Whether records can be written.
+fn records(config: &Config, places: &Places, problems: &mut Problems) {
+    let Some(target) = Target::of(config) else {
+        return;
+    };
+    let (key, path) = (target.key(), target.path().display());
+    match sink::probe(&target) {
+        Ok(sink::Probed::Good) => {}
+        Ok(sink::Probed::NobodyThere(why)) => {
+            let what = format!("{key}: nobody takes records at {path} now: {why}");
+            let help = "start whoever collects them; until then they wait, as many as limits.records_waiting";
+            problems.warning(places.of(key), what, help);
+        }
+        Err(why) => {
+            let what = format!("{key}: {path}: {why}");
+            let help = match target {
+                Target::File(_) => "name a file that the relay's user may write, in a folder that exists",
+                Target::Socket(_) => "name the unix stream socket that a collector listens on",
+            };
+            problems.error(places.of(key), what, help);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The control thread: signals, metrics, probes, names.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -10,7 +12,10 @@ use crate::net::names::Names;
 use super::boot::{self, Booted};
 use super::scrape::Scraper;
 use super::systemd::Systemd;
-use super::{CUT_SHORT, OK, WRONG, drain, reload, watched};
+use super::{CUT_SHORT, OK, WRONG, drain, records, reload, watched};
+
+/// What the end may be held up by a file or a socket that takes no records.
+const LAST_RECORDS: Duration = Duration::from_millis(300);
 
 /// What `systemctl status` shows.
 const SERVING: &str = "Serving";
@@ -28,15 +33,17 @@ pub fn serve(booted: Booted) -> u8 {
         names,
         admin,
         level,
+        records,
+        record_counts,
         runtime,
     } = booted;
     let mesh = shards.mesh.clone();
-    let code = runtime.block_on(async {
+    let (code, records) = runtime.block_on(async {
         let mut signals = match Signals::new() {
             Ok(signals) => signals,
             Err(error) => {
                 tracing::error!(%error, "cannot wait for signals");
-                return WRONG;
+                return (WRONG, None);
             }
         };
         let (readiness, ready) = watch::channel(true);
@@ -47,9 +54,11 @@ pub fn serve(booted: Booted) -> u8 {
         let (facts, known) = watch::channel(reload::facts(&settings));
         tokio::task::spawn(Scraper::new(mesh.clone()).run(requests));
         if let Some(listener) = admin {
+            let counts = record_counts.clone();
+            let totals = move || records::totals(&counts);
             tokio::task::spawn(admin::serve(
                 listener,
-                admin::State::new(scrapes, ready, known),
+                admin::State::new(scrapes, ready, known, totals),
             ));
         }
         let mut reloader = reload::Reloader {
@@ -59,6 +68,8 @@ pub fn serve(booted: Booted) -> u8 {
             admin: admin_address,
             level,
             facts,
+            records,
+            record_counts,
             watched: watched::Watched::new(&config),
             settings,
         };
@@ -91,13 +102,19 @@ pub fn serve(booted: Booted) -> u8 {
                 }
             }
         };
-        tokio::select! {
+        let code = tokio::select! {
             code = work => code,
             code = until_the_shards_end(names) => code,
-        }
+        };
+        (code, reloader.records)
     });
     if code == OK {
         drain::join(shards);
+    }
+    if let Some(records) = records {
+        records.finish(LAST_RECORDS);
+    }
+    if code == OK {
         tracing::info!("ended");
     }
     code

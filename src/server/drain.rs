@@ -56,10 +56,16 @@ pub async fn drain(mesh: &Mesh, drain_timeout: Duration) {
     while closed_looks < 2 && closing.elapsed() < CLOSING {
         sleep(LOOK).await;
         let open = |status: &Option<Status>| {
-            status.is_none_or(|status| status.connections + status.closing > 0)
+            status.is_none_or(|status| status.connections + status.closing + status.records_due > 0)
         };
         let closed = !status(mesh, ANSWER).await.iter().any(open);
         closed_looks = if closed { closed_looks + 1 } else { 0 };
+    }
+    if closed_looks < 2 {
+        // Somebody takes nothing: what is still under way to it will not be heard of.
+        tell_all(mesh, || ShardMessage::CutRecordsShort).await;
+        status(mesh, LOOK).await;
+        sleep(LOOK).await;
     }
     tell_all(mesh, || ShardMessage::Stop).await;
 }

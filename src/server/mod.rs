@@ -13,6 +13,7 @@ mod drain;
 mod log;
 mod mint;
 mod passwd;
+mod records;
 mod reload;
 mod scrape;
 mod sockets;

@@ -19,6 +19,7 @@ use crate::metrics::RecordTotals;
 use crate::shard::{RecordCounts, Records};
 
 use output::Output;
+pub use output::{Probed, probe};
 use writer::Writer;
 
 /// Where records go.
@@ -71,8 +72,25 @@ pub struct Sink {
 }
 
 impl Sink {
+    /// As configured, if at all. The error says what to do.
+    pub fn configured(config: &Config, counts: &Arc<RecordCounts>) -> Result<Option<Self>, String> {
+        let Some(target) = Target::of(config) else {
+            return Ok(None);
+        };
+        let path = target.path().display().to_string();
+        let host = config.relay.hosts.first();
+        let host = host.map_or_else(String::new, ToString::to_string);
+        let depth = config.limits.records_waiting;
+        match Self::start(target, depth, host, counts.clone()) {
+            Ok(sink) => Ok(Some(sink)),
+            Err(error) => Err(format!(
+                "cannot write to {path}: {error}; see to it that the relay's user may"
+            )),
+        }
+    }
+
     /// Opens a file, which must be possible; a socket, or a pipe, may find its reader later. `host` stands in every record.
-    pub fn start(
+    fn start(
         target: Target,
         depth: usize,
         host: String,
@@ -153,3 +171,6 @@ pub fn totals(counts: &RecordCounts) -> RecordTotals {
         up: !counts.down.load(Relaxed),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,10 @@ use tokio::sync::watch;
 
 use crate::config::{self, Config, Places, Problems};
 use crate::metrics::Facts;
-use crate::shard::{self, Mesh, ShardMessage};
+use crate::shard::{self, Mesh, RecordCounts, ShardMessage};
 
 use super::check::{self, Prepared};
+use super::records::{Sink, Target};
 use super::watched::Watched;
 use super::{boot, drain, log};
 
@@ -27,6 +28,8 @@ pub struct Reloader {
     pub admin: Option<SocketAddr>,
     pub level: log::Level,
     pub watched: Watched,
+    pub records: Option<Sink>,
+    pub record_counts: Arc<RecordCounts>,
     /// For the metrics.
     pub facts: watch::Sender<Facts>,
 }
@@ -60,11 +63,15 @@ async fn hand_out(mesh: &Mesh, settings: &Arc<shard::Settings>) {
 impl Reloader {
     /// Reads the file again and gives every shard what is new. False: it has errors, and nothing has changed.
     pub async fn reload(&mut self, mesh: &Mesh) -> bool {
+        // Who has renamed the file of records waits for this, whatever else there is to be read.
+        if let Some(records) = &self.records {
+            records.reopen();
+        }
         let Some((new, prepared, watched)) = self.read() else {
-            tracing::error!(file = %self.path.display(), "not reloaded: the file has errors, the old settings stay");
-            self.facts
-                .send_modify(|facts| facts.reload_successful = false);
-            return false;
+            return self.not_reloaded("the file has errors");
+        };
+        let Ok(records) = self.other_records(&new) else {
+            return self.not_reloaded("records cannot be written");
         };
         let settings = Arc::new(boot::shard_settings(
             &new,
@@ -72,8 +79,14 @@ impl Reloader {
             &self.settings.nonce_keys,
             &self.bound,
             self.admin,
+            records.as_ref().unwrap_or(&self.records).as_ref(),
         ));
         hand_out(mesh, &settings).await;
+        if let Some(records) = records
+            && let Some(old) = std::mem::replace(&mut self.records, records)
+        {
+            old.retire();
+        }
         self.level.set(&new.log);
         self.facts.send_replace(facts(&settings));
         self.settings = settings;
@@ -81,6 +94,31 @@ impl Reloader {
         self.config = new;
         tracing::info!(file = %self.path.display(), "reloaded");
         true
+    }
+
+    fn not_reloaded(&self, why: &str) -> bool {
+        tracing::error!(file = %self.path.display(), "not reloaded: {why}, the old settings stay");
+        self.facts
+            .send_modify(|facts| facts.reload_successful = false);
+        false
+    }
+
+    /// Where records are to go from now on, if that has changed.
+    fn other_records(&self, new: &Config) -> Result<Option<Option<Sink>>, ()> {
+        let same = match &self.records {
+            Some(records) => records.is_as(new),
+            None => Target::of(new).is_none(),
+        };
+        if same {
+            return Ok(None);
+        }
+        match Sink::configured(new, &self.record_counts) {
+            Ok(records) => Ok(Some(records)),
+            Err(problem) => {
+                tracing::error!("records: {problem}");
+                Err(())
+            }
+        }
     }
 
     /// The file as a whole, with the old values where a restart is needed. `None` if anything is wrong; it is logged.

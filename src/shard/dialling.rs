@@ -186,6 +186,8 @@ async fn secure(
         return Err(Loss::Closed);
     }
     shard.insert(key, socket.clone());
+    let remote = place.socket_address();
+    shard.relay.borrow_mut().remote_is(key, remote);
     match &socket.tls {
         None => {
             let now = shard.now();

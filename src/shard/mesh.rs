@@ -42,7 +42,9 @@ pub enum ShardMessage {
     Drain { deadline: Instant },
     /// Close all connections in order.
     CloseAll,
-    /// End the thread.
+    /// Records of sessions do not wait any more for what is still under way.
+    CutRecordsShort,
+    /// Make the records that are left, and end the thread.
     Stop,
 }
 
@@ -55,6 +57,8 @@ pub struct Status {
     /// Sockets that still read on after our half-close.
     pub closing: usize,
     pub held: u64,
+    /// Sessions that have ended and wait for what counts for them.
+    pub records_due: usize,
 }
 
 struct Inbox {

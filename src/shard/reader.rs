@@ -80,6 +80,9 @@ fn past_proxy_header<'a>(
             socket.proxy_header.replace(None);
             if let Some(source) = source {
                 socket.remote.set(source);
+                if let Some(key) = socket.key.get() {
+                    shard.relay.borrow_mut().remote_is(key, source);
+                }
             }
             if let (Some(key), None) = (socket.key.get(), &socket.tls) {
                 socket.established.set(true);

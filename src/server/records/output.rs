@@ -1,8 +1,8 @@
 //! The file or the socket, opened so that nothing waits in it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -37,8 +37,52 @@ impl Output {
 pub fn may_come(target: &Target, error: &io::Error) -> bool {
     match target {
         Target::File(_) => error.raw_os_error() == Some(libc::ENXIO),
-        Target::Socket(_) => true,
+        // Nobody listens, nobody accepts, or it is not yet there.
+        Target::Socket(path) => match error.kind() {
+            ErrorKind::ConnectionRefused => {
+                std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+            }
+            ErrorKind::WouldBlock => true,
+            ErrorKind::NotFound => path.parent().is_some_and(Path::is_dir),
+            _ => false,
+        },
     }
+}
+
+/// What a look at a target finds.
+pub enum Probed {
+    Good,
+    /// Its other side may come later; why it is not there.
+    NobodyThere(String),
+}
+
+/// Looks whether records could be written, and leaves nothing behind.
+pub fn probe(target: &Target) -> Result<Probed, String> {
+    let looked = match target {
+        Target::File(path) => look_at_file(path),
+        Target::Socket(path) => look_at_socket(path),
+    };
+    match looked {
+        Ok(()) => Ok(Probed::Good),
+        Err(error) if may_come(target, &error) => Ok(Probed::NobodyThere(error.to_string())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn look_at_file(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.append(true).custom_flags(libc::O_NONBLOCK);
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            options.create_new(true).open(path)?;
+            std::fs::remove_file(path)
+        }
+        opened => opened.map(drop),
+    }
+}
+
+fn look_at_socket(path: &Path) -> io::Result<()> {
+    socket(path).map(drop)
 }
 
 /// Appends. A line that was cut short there ends, so that it takes no other with it.
