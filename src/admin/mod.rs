@@ -17,7 +17,8 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::{
-    Facts, ProcessMetrics, Quantiles, RecordTotals, ShardSnapshot, forward_total, histograms_json, render,
+    Facts, ProcessMetrics, Quantiles, RecordTotals, ShardSnapshot, forward_total, histograms_json,
+    render,
 };
 
 use bounded::BoundedListener;

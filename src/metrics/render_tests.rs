@@ -131,7 +131,10 @@ fn the_numbers_of_all_shards_add_up() {
         ("msrpd_session_messages_total{direction=\"sent\"}", 3.0),
         ("msrpd_session_messages_total{direction=\"received\"}", 0.0),
         ("msrpd_session_reports_total{direction=\"sent\"}", 6.0),
-        ("msrpd_session_chunks_failed_total{direction=\"received\"}", 3.0),
+        (
+            "msrpd_session_chunks_failed_total{direction=\"received\"}",
+            3.0,
+        ),
         ("msrpd_records_written_total", 7.0),
         ("msrpd_records_lost_total", 1.0),
         ("msrpd_records_waiting", 2.0),

@@ -108,13 +108,7 @@ impl Relay {
 
     /// Everything that lives and dies with a connection. With `wire_alive` its responses,
     /// REPORTs and the end-line of an open chunk still go out. `cause` is what ends its sessions.
-    fn take_apart(
-        &mut self,
-        now: Instant,
-        key: ConnectionKey,
-        wire_alive: bool,
-        cause: EndCause,
-    ) {
+    fn take_apart(&mut self, now: Instant, key: ConnectionKey, wire_alive: bool, cause: EndCause) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };

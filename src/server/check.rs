@@ -308,7 +308,9 @@ fn records(config: &Config, places: &Places, problems: &mut Problems) {
         Err(why) => {
             let what = format!("{key}: {path}: {why}");
             let help = match target {
-                Target::File(_) => "name a file that the relay's user may write, in a folder that exists",
+                Target::File(_) => {
+                    "name a file that the relay's user may write, in a folder that exists"
+                }
                 Target::Socket(_) => "name the unix stream socket that a collector listens on",
             };
             problems.error(places.of(key), what, help);

@@ -157,7 +157,10 @@ impl Sink {
         self.records.nudge();
         if self.ended.recv_timeout(patience).is_err() {
             let waiting = self.counts.waiting.load(Relaxed);
-            tracing::error!(lost = waiting, "records could not be written before the end");
+            tracing::error!(
+                lost = waiting,
+                "records could not be written before the end"
+            );
         }
     }
 }

@@ -351,6 +351,16 @@ fn mistakes_in_the_file_are_found() {
             ],
         ),
         (
+            "[log]",
+            "[records]\nfile = \"sessions.jsonl\"\nsocket = \"collector\"\n[log]",
+            &["msrpd.toml:23:1: records.socket: there is a file too"],
+        ),
+        (
+            "[log]",
+            "[limits]\nrecords_waiting = 0\n[log]",
+            &["msrpd.toml:22:19: limits.records_waiting: 0 is out of range"],
+        ),
+        (
             "\"127.0.0.1:0\"\n[log]",
             "\"192.0.2.77:9855\"\n[log]",
             &["admin.address: cannot listen on 192.0.2.77:9855"],
@@ -474,6 +484,44 @@ fn mistakes_in_the_files_it_names_are_found() {
 }
 
 /// The farm's key file: found bad line by line, never repeated, and good with two keys.
+#[test]
+fn records_that_could_not_be_written_are_found() {
+    for (key, target, words) in [
+        (
+            "file",
+            "no/such/folder/sessions.jsonl",
+            "No such file or directory",
+        ),
+        ("file", ".", "Is a directory"),
+        ("socket", "no/such/folder/collector", "No such file"),
+        ("socket", "users.htdigest", "Connection refused"),
+    ] {
+        let records = format!("[records]\n{key} = \"{target}\"\n[log]");
+        let place = format!("msrpd.toml:22:1: records.{key}: ");
+        finds(
+            |place| place.change("[log]", &records),
+            &[&place, words, "help: name "],
+        );
+    }
+    // A collector may start later; a file is not made by looking.
+    let place = Place::new();
+    place.change("[log]", "[records]\nsocket = \"collector\"\n[log]");
+    let (code, text) = place.check();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("nobody takes records at"), "{text}");
+    place.change("socket = \"collector\"", "file = \"sessions.jsonl\"");
+    let (code, text) = place.check();
+    assert_eq!((code, text.as_str()), (Some(0), "msrpd.toml: good\n"));
+    assert!(!place.path("sessions.jsonl").exists());
+    // Not ours to write, whoever we are.
+    let sealed = "/sys/kernel/uevent_seqnum";
+    let records = format!("[records]\nfile = \"{sealed}\"\n[log]");
+    finds(
+        |place| place.change("[log]", &records),
+        &[&format!("records.file: {sealed}: ")],
+    );
+}
+
 #[test]
 fn mistakes_in_the_farm_key_file_are_found() {
     const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";

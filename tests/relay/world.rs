@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use msrpd::metrics::{Ledger, Traffic};
 use msrpd::relay::{
-    Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Reached, Relay, Settings,
-    SessionRecord, ShardId, Start, Transport, VerifiedNames, Verify,
+    Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Reached, Relay, SessionRecord,
+    Settings, ShardId, Start, Transport, VerifiedNames, Verify,
 };
 use msrpload::codec::{CodecError, Message, Parser};
 

@@ -1,6 +1,6 @@
 //! The file or the socket, opened so that nothing waits in it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
@@ -36,17 +36,21 @@ impl Output {
 /// Whether this is no mistake of the configuration: the other side of a socket or a pipe may come later.
 pub fn may_come(target: &Target, error: &io::Error) -> bool {
     match target {
-        Target::File(_) => error.raw_os_error() == Some(libc::ENXIO),
+        Target::File(path) => {
+            error.raw_os_error() == Some(libc::ENXIO) && is(path, |kind| kind.is_fifo())
+        }
         // Nobody listens, nobody accepts, or it is not yet there.
         Target::Socket(path) => match error.kind() {
-            ErrorKind::ConnectionRefused => {
-                std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
-            }
+            ErrorKind::ConnectionRefused => is(path, |kind| kind.is_socket()),
             ErrorKind::WouldBlock => true,
             ErrorKind::NotFound => path.parent().is_some_and(Path::is_dir),
             _ => false,
         },
     }
+}
+
+fn is(path: &Path, kind: impl Fn(FileType) -> bool) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| kind(found.file_type()))
 }
 
 /// What a look at a target finds.

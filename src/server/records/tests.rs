@@ -224,15 +224,20 @@ fn what_can_never_take_a_record_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("file"), "").expect("written");
+    let _listener = UnixListener::bind(at("socket")).expect("a socket");
     for target in [
         Target::File(folder.path().to_owned()),
         Target::File(at("no/such/folder")),
+        Target::File(at("socket")),
         Target::Socket(at("file")),
         Target::Socket(at("no/such/folder")),
     ] {
         assert!(probe(&target).is_err(), "{target:?}");
     }
     let new = at("new");
-    assert!(matches!(probe(&Target::File(new.clone())), Ok(Probed::Good)));
+    assert!(matches!(
+        probe(&Target::File(new.clone())),
+        Ok(Probed::Good)
+    ));
     assert!(!new.exists(), "a look leaves nothing behind");
 }
