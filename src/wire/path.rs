@@ -18,10 +18,8 @@ impl<'a> Path<'a> {
     }
 
     /// The URIs from left to right.
-    pub fn uris(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + Clone + use<'a> {
-        self.text
-            .split(|&o| o == b' ')
-            .filter(|uri| !uri.is_empty())
+    pub fn uris(&self) -> Uris<'a> {
+        Uris { rest: self.text }
     }
 
     /// Number of URIs.
@@ -57,6 +55,46 @@ impl<'a> Path<'a> {
     }
 }
 
+/// The URIs of a path, from both ends.
+#[derive(Clone, Debug)]
+pub struct Uris<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Uris<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while !self.rest.is_empty() {
+            let (uri, rest) = match memchr::memchr(b' ', self.rest) {
+                Some(at) => (&self.rest[..at], &self.rest[at + 1..]),
+                None => (self.rest, &[][..]),
+            };
+            self.rest = rest;
+            if !uri.is_empty() {
+                return Some(uri);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> DoubleEndedIterator for Uris<'a> {
+    fn next_back(&mut self) -> Option<&'a [u8]> {
+        while !self.rest.is_empty() {
+            let (rest, uri) = match memchr::memrchr(b' ', self.rest) {
+                Some(at) => (&self.rest[..at], &self.rest[at + 1..]),
+                None => (&[][..], self.rest),
+            };
+            self.rest = rest;
+            if !uri.is_empty() {
+                return Some(uri);
+            }
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +109,29 @@ mod tests {
         assert_eq!(path.last(), Some(&b"c"[..]));
         assert!(Path::new(b"").is_empty());
         assert_eq!(Path::new(b"").len(), 0);
+    }
+
+    #[test]
+    fn uris_come_from_both_ends_once_each() {
+        for text in ["", " ", "a", "a b c", "  a   bc ", "a b c d e"] {
+            let expected: Vec<&[u8]> = text
+                .as_bytes()
+                .split(|&octet| octet == b' ')
+                .filter(|uri| !uri.is_empty())
+                .collect();
+            let path = Path::new(text.as_bytes());
+            assert_eq!(path.uris().collect::<Vec<_>>(), expected);
+            let mut back: Vec<_> = path.uris().rev().collect();
+            back.reverse();
+            assert_eq!(back, expected);
+            let (mut uris, mut both) = (path.uris(), Vec::new());
+            while let Some(front) = uris.next() {
+                both.push(front);
+                both.extend(uris.next_back());
+            }
+            both.sort_unstable();
+            assert_eq!(both, expected, "{text:?}");
+        }
     }
 
     #[test]

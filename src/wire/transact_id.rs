@@ -48,16 +48,32 @@ impl TransactId {
         if tid.len() != Self::OCTETS {
             return None;
         }
-        tid.iter().try_fold(0, |key: u128, &character| {
-            let value = match character {
-                b'a'..=b'z' => character - b'a',
-                b'2'..=b'7' => character - b'2' + 26,
-                _ => return None,
-            };
-            Some(key << 5 | u128::from(value))
-        })
+        // Two halves of 50 bits: arithmetic in 64 bits, and one look whether all was of the alphabet.
+        let half = |characters: &[u8]| {
+            characters.iter().fold((0, 0), |(key, seen), character| {
+                let value = VALUES[usize::from(*character)];
+                (key << 5 | u64::from(value & 31), seen | value)
+            })
+        };
+        let (high, low) = tid.split_at(Self::OCTETS / 2);
+        let ((high, one), (low, other)) = (half(high), half(low));
+        ((one | other) & FOREIGN == 0).then_some(u128::from(high) << 50 | u128::from(low))
     }
 }
+
+/// Marks what is not of the alphabet.
+const FOREIGN: u8 = 0x80;
+
+/// The five bits of each character.
+const VALUES: [u8; 256] = {
+    let mut values = [FOREIGN; 256];
+    let mut at = 0;
+    while at < 32 {
+        values[TransactId::ALPHABET[at] as usize] = at as u8;
+        at += 1;
+    }
+    values
+};
 
 impl fmt::Debug for TransactId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use msrpd::relay::{Limits, Settings, Transport};
 use msrpload::codec::{Builder, Message};
 use msrpload::digest::{Algorithm, Answer, Asker, Challenge, Spelling};
 
-use crate::world::{Peer, World};
+use super::world::{Peer, World};
 
 pub const HOST: &str = "relay.example.com";
 pub const AUTH_URI: &str = "msrps://relay.example.com;tcp";

@@ -19,7 +19,7 @@ use msrpd::relay::{
 };
 use msrpload::codec::{CodecError, Message, Parser};
 
-use crate::setup;
+use super::setup;
 
 /// The far end of a socket, by its number.
 pub type Peer = usize;
