@@ -9,6 +9,7 @@ mod draining;
 mod draining_under_load;
 mod isolation;
 mod pair;
+mod records;
 mod reloading;
 
 // The world of the conformance suite; not all of it is needed here.

@@ -17,7 +17,7 @@ use crate::support::relay::{HOST, Relay, htdigest};
 use crate::support::tls::{Anything, ClientTls, provider};
 
 /// Changes the configuration of a running relay, key by key, and nothing else.
-fn change(relay: &Relay, changes: &[(&str, &str)]) {
+pub fn change(relay: &Relay, changes: &[(&str, &str)]) {
     let path = relay.dir().join("msrpd.toml");
     let text = std::fs::read_to_string(&path).expect("the configuration");
     let mut config: toml::Table = text.parse().expect("TOML");
@@ -38,7 +38,7 @@ fn write(relay: &Relay, name: &str, text: &str) {
 }
 
 /// SIGHUP; waits until the log has one more line with these words.
-fn reload(relay: &Relay, words: &str) {
+pub fn reload(relay: &Relay, words: &str) {
     let before = relay.log().matches(words).count();
     relay.signal(libc::SIGHUP);
     logged(relay, words, before + 1);
@@ -53,7 +53,7 @@ fn logged(relay: &Relay, words: &str, times: usize) {
     // Every shard has taken it by then.
 }
 
-const RELOADED: &str = " reloaded file=";
+pub const RELOADED: &str = " reloaded file=";
 
 #[test]
 fn a_reload_touches_no_session() {

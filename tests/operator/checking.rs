@@ -494,7 +494,7 @@ fn records_that_could_not_be_written_are_found() {
         ),
         ("file", ".", "Is a directory"),
         ("socket", "no/such/folder/collector", "No such file"),
-        ("socket", "users.htdigest", "Connection refused"),
+        ("socket", "users.htdigest", "it is no socket"),
     ] {
         let records = format!("[records]\n{key} = \"{target}\"\n[log]");
         let place = format!("msrpd.toml:22:1: records.{key}: ");
