@@ -116,7 +116,15 @@ impl Relay {
     }
 
     /// Hands in what is due of ways that are done.
+    #[inline]
     pub(super) fn hand_in_shares(&mut self) {
+        if !self.custodies.ways.done.is_empty() {
+            self.hand_in_all();
+        }
+    }
+
+    #[cold]
+    fn hand_in_all(&mut self) {
         while let Some(way) = self.custodies.ways.done.pop() {
             self.hand_in(way.back, &way.passed, way.share);
         }

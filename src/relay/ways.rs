@@ -102,7 +102,9 @@ impl Ways {
             way.each(ledger, |traffic| traffic.failed += 1);
         }
         way.open -= 1;
-        self.finish_if_done(key);
+        if way.over && way.open == 0 {
+            self.finish(key);
+        }
     }
 
     /// A REPORT passes.
@@ -129,7 +131,9 @@ impl Ways {
     pub fn over(&mut self, key: WayKey) {
         if let Some(way) = self.ways.get_mut(key) {
             way.over = true;
-            self.finish_if_done(key);
+            if way.open == 0 {
+                self.finish(key);
+            }
         }
     }
 
@@ -140,13 +144,8 @@ impl Ways {
         }
     }
 
-    fn finish_if_done(&mut self, key: WayKey) {
-        if self
-            .ways
-            .get(key)
-            .is_some_and(|way| way.over && way.open == 0)
-        {
-            self.done.extend(self.ways.remove(key));
-        }
+    #[cold]
+    fn finish(&mut self, key: WayKey) {
+        self.done.extend(self.ways.remove(key));
     }
 }
