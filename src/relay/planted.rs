@@ -37,6 +37,8 @@ pub enum Fault {
     ResponseToNo,
     /// A response travels back under the transact-id of the outgoing hop.
     TransactIdKept,
+    /// A session is recorded before what it had begun is counted.
+    RecordTooSoon,
     /// A link dies and nobody hears what was on it.
     LinkLossUntold,
     /// A connection has gone and is still taken for the way to its next hop.
@@ -52,7 +54,7 @@ pub enum Fault {
 #[cfg(feature = "planted-faults")]
 impl Fault {
     /// Those that show in one relay.
-    pub const OF_ONE_RELAY: [Self; 16] = [
+    pub const OF_ONE_RELAY: [Self; 17] = [
         Self::LostVerdict,
         Self::EarlyOk,
         Self::UnpausedSource,
@@ -69,6 +71,7 @@ impl Fault {
         Self::OctetFlipped,
         Self::ResponseToNo,
         Self::TransactIdKept,
+        Self::RecordTooSoon,
     ];
 
     /// Those that show between relays.

@@ -13,6 +13,7 @@ use super::Relay;
 use super::command::Command;
 use super::handoff::Handoff;
 use super::keys::{ReturnAddress, RouteKey, SessionKey};
+use super::planted::{Fault, planted};
 use super::route::Down;
 use super::session::{Holder, Session};
 use super::ways::{AllPassed, Passed, Share};
@@ -102,6 +103,9 @@ impl Relay {
                 let route = back.route;
                 self.hand(back.shard, Handoff::SessionOver { route });
             }
+        }
+        if planted(Fault::RecordTooSoon) {
+            self.record(key);
         }
         self.record_if_complete(key);
         Some(holder)

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::records;
 use crate::support::client::{Client, Ending, Nothing};
 use crate::support::link::Link;
 use crate::support::message::{Draft, response};
@@ -72,6 +73,7 @@ fn drained(receiver: Receiver, workers: i64, round: usize) -> usize {
     let relay = Setup::new()
         .set("relay.workers", workers)
         .set("relay.drain_timeout", "2s")
+        .set("records.file", "sessions.jsonl")
         .start();
     let links = [Link::inbound_tcp(&relay), Link::neighbours(&relay)];
     let over = AtomicBool::new(false);
@@ -93,7 +95,7 @@ fn drained(receiver: Receiver, workers: i64, round: usize) -> usize {
             assert!(took < END_MAX, "{took:?}");
         }
         knocking.join().expect("nobody was reset");
-        let mut acknowledged = 0;
+        let (mut acknowledged, mut octets) = (0, 0);
         for (sender, receiver) in threads {
             let sent = sender.join().expect("a sender that went well");
             let delivered = receiver.join().expect("a receiver that went well");
@@ -106,7 +108,13 @@ fn drained(receiver: Receiver, workers: i64, round: usize) -> usize {
                 );
             }
             acknowledged += sent.acknowledged.len();
+            octets += sent.octets;
         }
+        // Both who sent have sessions, and one who received.
+        let records = records::read(&relay.dir().join("sessions.jsonl"));
+        assert_eq!(records.len(), 3, "round {round}: {records:?}");
+        let sums = ["messages", "octets"].map(|field| records::sum(&records, "sent", field));
+        assert_eq!(sums, [acknowledged as u64, octets], "round {round}");
         acknowledged
     })
 }
@@ -114,13 +122,15 @@ fn drained(receiver: Receiver, workers: i64, round: usize) -> usize {
 #[derive(Default)]
 struct Sent {
     acknowledged: HashSet<String>,
+    /// Of the messages acknowledged.
+    octets: u64,
     reported: HashSet<String>,
 }
 
 /// Sends until the relay closes the connection, which it does in order and between two messages.
 fn sends(mut a: Client, to_p: &str) -> Sent {
     let mut sent = Sent::default();
-    let mut open: Vec<(String, String)> = Vec::new();
+    let mut open: Vec<(String, String, usize)> = Vec::new();
     let mut pending = Vec::new();
     let mut number = 0_usize;
     loop {
@@ -128,7 +138,7 @@ fn sends(mut a: Client, to_p: &str) -> Sent {
             number += 1;
             let text = "x".repeat(300 + number * 1777 % 20_000);
             let draft = Draft::send(to_p, &a.uri).text(&text);
-            open.push((draft.tid.clone(), draft.message_id.clone()));
+            open.push((draft.tid.clone(), draft.message_id.clone(), text.len()));
             pending = draft.octets();
         }
         let written = a.write(&pending, Duration::from_millis(5));
@@ -143,9 +153,10 @@ fn sends(mut a: Client, to_p: &str) -> Sent {
             }
         };
         if let Some(code) = message.code() {
-            if let Some(at) = open.iter().position(|(tid, _)| *tid == message.tid) {
-                let (_, id) = open.remove(at);
+            if let Some(at) = open.iter().position(|(tid, ..)| *tid == message.tid) {
+                let (_, id, octets) = open.remove(at);
                 if code == 200 {
+                    sent.octets += octets as u64;
                     sent.acknowledged.insert(id);
                 }
             }

@@ -26,7 +26,7 @@ fn recording() -> Setup {
         .set("records.file", FILE)
 }
 
-fn read(path: &Path) -> Vec<Value> {
+pub fn read(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -44,7 +44,7 @@ fn records(relay: &Relay, how_many: usize) -> Vec<Value> {
     records
 }
 
-fn sum(records: &[Value], direction: &str, field: &str) -> u64 {
+pub fn sum(records: &[Value], direction: &str, field: &str) -> u64 {
     let numbers = records.iter().map(|record| &record[direction][field]);
     numbers
         .map(|number| number.as_u64().expect("a number"))
