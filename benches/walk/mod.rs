@@ -196,8 +196,10 @@ impl Walk {
                     self.to_sender += self.out.len();
                 }
             }
-            Command::Handoff { to, handoff } => {
-                self.relays[usize::from(to.0)].handoff(self.now, handoff);
+            Command::Handoffs { to, handoffs } => {
+                for handoff in handoffs {
+                    self.relays[usize::from(to.0)].handoff(self.now, handoff);
+                }
             }
             Command::Resume(_) => {}
             other => panic!("nothing else happens here: {other:?}"),

@@ -33,8 +33,8 @@ pub enum Command {
         target: Authority,
         verify: Verify,
     },
-    /// For another shard's machine, in order.
-    Handoff { to: ShardId, handoff: Handoff },
+    /// For another shard's machine, in order; a few dozen at most.
+    Handoffs { to: ShardId, handoffs: Vec<Handoff> },
     /// A session has ended, and all that counts for it is counted.
     SessionEnded(Box<SessionRecord>),
 }

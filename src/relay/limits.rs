@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+/// Handoffs in one batch for another shard, and how many most have.
+pub(super) const HANDOFFS_AT_ONCE: usize = 64;
+pub(super) const HANDOFFS_EXPECTED: usize = 8;
+
 /// Bounds. `Default` gives the values of the sample configuration.
 #[derive(Clone, Debug)]
 pub struct Limits {

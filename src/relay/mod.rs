@@ -89,7 +89,7 @@ use egress::{Books, Carried, Pen};
 use film_links::Parked;
 use flow::{Flows, Pace};
 use keys::{PendingAuthKey, ReturnAddress};
-use limits::FLUSH_OCTETS;
+use limits::{FLUSH_OCTETS, HANDOFFS_AT_ONCE, HANDOFFS_EXPECTED};
 use links::GoneLinks;
 use next_hops::NextHops;
 #[cfg(not(feature = "planted-faults"))]
@@ -131,6 +131,9 @@ pub struct Relay {
     pending_auths: Slots<PendingAuthKey, PendingAuth>,
     timers: Timers,
     commands: VecDeque<Command>,
+    /// What is for each other shard, in order, and for which there is something.
+    outgoing: Vec<Vec<Handoff>>,
+    handing: VecDeque<ShardId>,
     /// Verdicts and credit not yet delivered; empty between calls.
     ups: VecDeque<(ReturnAddress, Up)>,
     /// Openings that wait for a link for films.
@@ -174,6 +177,8 @@ impl Relay {
             pending_auths: Slots::default(),
             timers: Timers::new(start.now),
             commands: VecDeque::new(),
+            outgoing: (0..start.workers.max(1)).map(|_| Vec::new()).collect(),
+            handing: VecDeque::new(),
             ups: VecDeque::new(),
             parked: Parked::default(),
             gone_links: GoneLinks::default(),
@@ -478,7 +483,7 @@ impl Relay {
 
     /// What the machine wants done, in order.
     pub fn poll_command(&mut self) -> Option<Command> {
-        self.commands.pop_front()
+        self.commands.pop_front().or_else(|| self.next_handoffs())
     }
 
     pub fn metrics(&self) -> &ShardMetrics {
@@ -525,16 +530,32 @@ impl Relay {
         }
     }
 
+    fn next_handoffs(&mut self) -> Option<Command> {
+        let to = *self.handing.front()?;
+        let outgoing = &mut self.outgoing[usize::from(to.0)];
+        let rest = match outgoing.len() > HANDOFFS_AT_ONCE {
+            true => outgoing.split_off(HANDOFFS_AT_ONCE),
+            false => {
+                self.handing.pop_front();
+                Vec::new()
+            }
+        };
+        let handoffs = std::mem::replace(outgoing, rest);
+        Some(Command::Handoffs { to, handoffs })
+    }
+
     fn hand(&mut self, to: ShardId, handoff: Handoff) {
         self.metrics.handoffs += 1;
-        self.commands.push_back(Command::Handoff { to, handoff });
-        if planted(Fault::HandoffReordered) {
-            let last = self.commands.len() - 1;
-            if let Some(before) = last.checked_sub(1)
-                && matches!(&self.commands[before], Command::Handoff { to: other, .. } if *other == to)
-            {
-                self.commands.swap(before, last);
-            }
+        let outgoing = &mut self.outgoing[usize::from(to.0)];
+        if outgoing.is_empty() {
+            outgoing.reserve(HANDOFFS_EXPECTED);
+            self.handing.push_back(to);
+        }
+        outgoing.push(handoff);
+        if planted(Fault::HandoffReordered)
+            && let [.., before, last] = &mut outgoing[..]
+        {
+            std::mem::swap(before, last);
         }
     }
 

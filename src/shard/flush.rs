@@ -55,12 +55,12 @@ pub(super) fn follow(shard: &Rc<Shard>) {
                     records.send(record);
                 }
             }
-            Command::Handoff { to, handoff } => {
+            Command::Handoffs { to, handoffs } => {
                 let mesh = shard.mailbox.mesh();
                 shard
                     .outbox
                     .borrow_mut()
-                    .send(mesh, to, ShardMessage::Handoff(handoff));
+                    .send(mesh, to, ShardMessage::Handoffs(handoffs));
             }
         }
     }

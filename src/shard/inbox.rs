@@ -8,7 +8,7 @@ use super::socket::Socket;
 use super::{Settings, Shard, accept, flush};
 
 /// Messages taken in one go: the sockets must have their turn too.
-const AT_ONCE: usize = 4096;
+const AT_ONCE: usize = 512;
 
 /// Waits for messages and asks for a flush, which takes them.
 pub(super) async fn run(shard: Rc<Shard>) {
@@ -33,7 +33,12 @@ pub(super) fn empty(shard: &Rc<Shard>) {
 fn take(shard: &Rc<Shard>, message: ShardMessage) {
     let now = shard.now();
     match message {
-        ShardMessage::Handoff(handoff) => shard.relay.borrow_mut().handoff(now, handoff),
+        ShardMessage::Handoffs(handoffs) => {
+            let mut relay = shard.relay.borrow_mut();
+            for handoff in handoffs {
+                relay.handoff(now, handoff);
+            }
+        }
         ShardMessage::Socket { stream, accepted } => accept::adopt(shard, stream, accepted),
         ShardMessage::Scrape(reply) => {
             let _ = reply.send(Box::new(shard.numbers()));

@@ -18,13 +18,13 @@ use crate::relay::{Accepted, Handoff, ShardId};
 
 use super::Settings;
 
-/// Messages that one channel holds: a burst of several flushes.
-const DEPTH: usize = 4096;
+/// Messages that one channel holds: handoffs of that many flushes, a few dozen in each.
+const DEPTH: usize = 1024;
 
 /// What comes into a shard.
 pub enum ShardMessage {
-    /// From another shard's machine.
-    Handoff(Handoff),
+    /// From another shard's machine, in order.
+    Handoffs(Vec<Handoff>),
     /// A socket accepted by a shard that has more connections.
     Socket {
         stream: TcpStream,
@@ -118,10 +118,6 @@ impl Mesh {
     }
 
     /// Puts a message into a shard's inbox; gives it back if there is no room, or nobody.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the message itself comes back, to be sent later"
-    )]
     pub fn send(&self, to: ShardId, message: ShardMessage) -> Result<(), ShardMessage> {
         let Some(inbox) = self.inboxes.get(usize::from(to.0)) else {
             return Err(message);

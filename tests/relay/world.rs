@@ -518,14 +518,14 @@ impl World {
                 let relay = self.relay_of(shard);
                 self.records.push((relay, *record));
             }
-            Command::Handoff { to, handoff } => {
-                self.handoffs += 1;
+            Command::Handoffs { to, handoffs } => {
+                self.handoffs += handoffs.len() as u64;
                 let due = self.now + self.handoff_delay;
                 let first = self.relays[self.relay_of(shard)].start;
                 self.mesh
                     .entry((shard, first + usize::from(to.0)))
                     .or_default()
-                    .push_back((due, handoff));
+                    .extend(handoffs.into_iter().map(|handoff| (due, handoff)));
             }
         }
     }
