@@ -5,6 +5,7 @@
 mod dev;
 mod engine;
 mod hdr_log;
+mod hostile;
 mod ids;
 mod ledger;
 mod options;
@@ -98,6 +99,9 @@ fn headline(options: &Options, plan: &plan::Plan) -> String {
             ", beside {} films of {} octets,",
             films.sessions, films.octets
         );
+    }
+    if plan.hostile > 0 {
+        what += &format!(", beside {} hostile connections,", plan.hostile);
     }
     let through = plan
         .relays

@@ -24,6 +24,8 @@ Examples:
       the latency of chats beside a film whose receiver is slow
   msrpload churn --dev --pairs 16 --messages 3
       connect, AUTH, three messages, leave, over and over; rates of handshakes and AUTHs
+  msrpload hostile --dev --pairs 50 --rate 2000 --hostile 200
+      200 connections of bad company and a receiver that stands still: what do the chats notice?
   msrpload pipe --address 127.0.0.1:34000 --host relay.test --ca ca.crt --window 16 \
       --listen-port 34900 --listen-certificate server.crt --listen-key server.key --relay-pid 4711
       the octets of a chat through a TLS proxy on port 34000 that leads to our listener on port 34900
@@ -231,6 +233,15 @@ pub struct Options {
     #[arg(long, value_enum, value_name = "WHOSE", help_heading = "Films")]
     pub standing: Option<StandingOption>,
 
+    /// Workload hostile: connections of the bad company; who is thrown out comes again.
+    #[arg(
+        long,
+        default_value_t = 200,
+        value_name = "COUNT",
+        help_heading = "Bad company"
+    )]
+    pub hostile: usize,
+
     /// How long to measure.
     #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Run")]
     pub duration: Duration,
@@ -283,6 +294,9 @@ pub enum Workload {
     Idle,
     /// Pairs connect, log in, exchange a few messages, leave, and begin again.
     Churn,
+    /// Chat beside bad company: connections that say nothing, half a handshake, noise, a head octet by octet, requests
+    /// to nobody, and a receiver that stands still.
+    Hostile,
     /// The octets of a chat through a proxy that knows nothing of MSRP, to a listener of our own.
     Pipe,
 }

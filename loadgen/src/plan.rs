@@ -103,6 +103,8 @@ pub struct Plan {
     pub round: Option<u64>,
     pub films: Option<Films>,
     pub standing: Standing,
+    /// Connections of bad company at the first relay.
+    pub hostile: usize,
     pub report: Report,
     pub success_report: bool,
     /// Receivers keep their 200s back for a time drawn from here.

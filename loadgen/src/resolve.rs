@@ -96,6 +96,10 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         round: (options.workload == Workload::Churn).then_some(options.messages.max(1)),
         films: films(options)?,
         standing: standing(options)?,
+        hostile: match options.workload {
+            Workload::Hostile => options.hostile,
+            _ => 0,
+        },
         report: match options.failure_report {
             FailureReport::Yes => Report::Yes,
             FailureReport::Partial => Report::Partial,
@@ -166,6 +170,7 @@ fn films(options: &Options) -> Result<Option<Films>, String> {
 
 fn standing(options: &Options) -> Result<Standing, String> {
     match options.standing {
+        None if options.workload == Workload::Hostile => Ok(Standing::Chat),
         None => Ok(Standing::Nobody),
         Some(StandingOption::Chat) => Ok(Standing::Chat),
         Some(StandingOption::Film)

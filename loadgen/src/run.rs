@@ -11,6 +11,7 @@ use crate::engine::series;
 use crate::engine::shared::{Shared, Timeline};
 use crate::engine::{Engine, Outcome};
 use crate::hdr_log::Line;
+use crate::hostile::Company;
 use crate::ids;
 use crate::ledger::Counts;
 use crate::plan::{Plan, Shape, Standing, Work};
@@ -134,14 +135,21 @@ pub fn run(plan: Plan, watched: &Watched, quiet: bool) -> Result<(Summary, Trace
         }
     }
     let set_up_time = began.elapsed();
+    let mut company = None;
     if !shared.is_stopped() && !crashed() {
         readings.set_up = read();
+        if plan.hostile > 0 {
+            let started = Company::start(&plan, plan.hostile);
+            company = Some(started.map_err(|e| format!("cannot start a thread: {e}"))?);
+        }
         measure(&plan, &shared, &mut readings, watched, &mut progress);
     }
     settle(&plan, &shared, &threads, &mut progress);
+    let hostile = company.map(Company::end);
     let outcomes = collect(threads)?;
     progress.finish();
-    let (summary, record) = sum_up(&plan, watched, &readings, set_up_time, outcomes);
+    let (mut summary, record) = sum_up(&plan, watched, &readings, set_up_time, outcomes);
+    summary.hostile = hostile;
     let trace = Trace {
         began: readings.began,
         interval: series::interval(plan.duration),

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::hostile::HostileResult;
 use crate::ledger::{Counts, Wrong};
 
 /// A latency distribution in microseconds.
@@ -152,6 +153,7 @@ pub struct Summary {
     pub films: Option<FilmResult>,
     pub churn: Option<ChurnResult>,
     pub standing: Option<StandingResult>,
+    pub hostile: Option<HostileResult>,
     pub set_up: SetUp,
     pub relay: Option<Relay>,
     /// What the relay says it measured itself in the same stretch, by the names of its metrics.
@@ -326,6 +328,19 @@ impl Summary {
             if let Some(us) = churn.relay_cpu_us_per_round {
                 row("relay CPU", format!("{us:.0} us per round"));
             }
+        }
+        if let Some(hostile) = &self.hostile {
+            let sum = hostile.sum();
+            row(
+                "bad company",
+                format!(
+                    "{} connections, {} opened, {} thrown out, {} not let in",
+                    hostile.connections,
+                    grouped(sum.opened),
+                    grouped(sum.ended),
+                    grouped(sum.refused)
+                ),
+            );
         }
         if let Some(standing) = &self.standing {
             let c = &standing.counts;

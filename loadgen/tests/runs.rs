@@ -341,6 +341,37 @@ fn a_receiver_that_stands_still_is_accounted_for_apart() {
 }
 
 #[test]
+fn good_traffic_goes_on_beside_bad_company() {
+    let more = ["--hostile", "12"];
+    let run = run(Fault::None, &[&["hostile"], SHORT, &more].concat());
+    let kinds = run.result.pointer("/hostile/kinds").unwrap().clone();
+    for kind in [
+        "silent",
+        "half_handshake",
+        "noise",
+        "noise_in_tls",
+        "slow",
+        "stranger",
+    ] {
+        let opened = kinds
+            .pointer(&format!("/{kind}/opened"))
+            .and_then(Value::as_u64);
+        assert!(opened >= Some(1), "{kind}: {kinds}");
+    }
+    // Noise is no TLS: who sends it is thrown out, and comes again.
+    assert!(run.number("/hostile/kinds/noise/ended") > 0, "{kinds}");
+    let sent = run.number("/counts/sent");
+    assert!(
+        sent > 10 && run.number("/counts/delivered") == sent,
+        "{}",
+        run.result
+    );
+    // The fake relay reports nothing of the receiver that stands still.
+    assert_eq!((run.code, run.number("/counts/lost")), (1, 0));
+    assert!(run.number("/standing/counts/lost") > 0);
+}
+
+#[test]
 fn clients_that_come_and_go_lose_nothing() {
     for more in [
         &["--messages", "2"][..],
