@@ -4,10 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::pair::{across, two_shards};
+use crate::records;
 use crate::support::client::{Client, Ending, SOON};
 use crate::support::message::{Draft, response};
 use crate::support::random::heavy;
-use crate::support::relay::Relay;
+use crate::support::relay::{Relay, Setup};
 
 const IDLE: usize = 1000;
 /// Who authenticate, and later read, at the same time.
@@ -41,7 +42,10 @@ fn drain_waits_for_what_is_held_on_the_other_shard() {
 #[test]
 fn drain_with_1000_idle_sessions_takes_less_than_2_s() {
     let _turn = heavy();
-    let relay = two_shards();
+    let relay = Setup::new()
+        .set("relay.workers", 2)
+        .set("records.file", "sessions.jsonl")
+        .start();
     let clients: Vec<Vec<Client>> = thread::scope(|scope| {
         let alice = || {
             (0..IDLE / THREADS)
@@ -69,6 +73,8 @@ fn drain_with_1000_idle_sessions_takes_less_than_2_s() {
     let took = began.elapsed();
     assert_eq!(status.code(), Some(0));
     assert!(took < Duration::from_secs(2), "{took:?}");
+    let records = records::read(&relay.dir().join("sessions.jsonl"));
+    assert_eq!(records.len(), IDLE, "each has its record by then");
 }
 
 #[test]
