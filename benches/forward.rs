@@ -3,7 +3,10 @@
 
 mod walk;
 
+use std::time::Instant;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use msrpd::metrics::Histogram;
 
 use walk::{Pair, Walk};
 
@@ -55,5 +58,25 @@ fn egress(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, forward, handoff, egress);
+/// Two durations of a message: forwarding, and its transaction. The clock is read once for a batch.
+fn record(c: &mut Criterion) {
+    const BATCH: usize = 16;
+    let mut group = c.benchmark_group("record");
+    let (mut forward, mut transaction) = (Histogram::default(), Histogram::default());
+    let began = Instant::now();
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("two durations of 16 messages and the clock", |b| {
+        b.iter(|| {
+            let now = Instant::now();
+            for message in 0..BATCH as u32 {
+                let took = now.saturating_duration_since(began) / (1 + message);
+                forward.record(took);
+                transaction.record(took * 2);
+            }
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, forward, handoff, egress, record);
 criterion_main!(benches);

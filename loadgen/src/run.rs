@@ -363,6 +363,7 @@ fn sum_up(
         &summary.measured,
         octets,
         connections,
+        plan.work == Work::Idle,
     );
     if let Some(films) = plan.films {
         summary.films = Some(FilmResult {
@@ -399,6 +400,7 @@ fn relay(
     measured: &Measured,
     octets: u64,
     connections: usize,
+    idle: bool,
 ) -> Option<Relay> {
     let (from, until) = readings.from.zip(readings.until)?;
     let used = until.since(&from);
@@ -406,7 +408,12 @@ fn relay(
     let per = |scale: f64, count: u64| (count > 0).then(|| cpu * scale / count as f64);
     let mib =
         |usage: Option<ProcessUsage>| usage.map_or(0.0, |u| u.rss_octets as f64 / 1_048_576.0);
-    let grown = mib(readings.set_up) - mib(readings.before);
+    // Idle connections are looked at when they have been idle for a while.
+    let held = match idle {
+        true => Some(until),
+        false => readings.set_up,
+    };
+    let grown = mib(held) - mib(readings.before);
     Some(Relay {
         pids: pids.to_vec(),
         cpu_seconds: cpu,

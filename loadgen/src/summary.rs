@@ -402,7 +402,7 @@ impl Summary {
             row(
                 "relay RSS",
                 format!(
-                    "{:.1} MiB before, {:.1} with all connections{each}, {:.1} at the end",
+                    "{:.1} MiB before, {:.1} with all connections, {:.1} at the end{each}",
                     r.rss_mib_before, r.rss_mib_set_up, r.rss_mib_end
                 ),
             );

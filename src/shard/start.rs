@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Once, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -128,11 +129,22 @@ fn run(
         uring::spawn(flush::run(shard.clone()));
         uring::spawn(inbox::run(shard.clone()));
         uring::spawn(timers(shard.clone()));
+        uring::spawn(tidy_memory());
         for listening in start.listeners {
             uring::spawn(accept::run(shard.clone(), listening));
         }
         shard.stop.notified().await;
     });
+}
+
+/// So often freed memory goes back.
+const TIDY: Duration = Duration::from_secs(10);
+
+async fn tidy_memory() {
+    loop {
+        tokio::time::sleep(TIDY).await;
+        uring::give_back_memory();
+    }
 }
 
 /// Wakes the machine when it wants to be woken.

@@ -7,6 +7,7 @@ mod balancer;
 mod crossing;
 mod draining;
 mod draining_under_load;
+mod figures;
 mod isolation;
 mod pair;
 mod records;

@@ -73,7 +73,7 @@ fn agrees_with_metrics(relay: &Relay, records: &[Value]) {
 }
 
 /// The load generator, which stands where cargo has put the relay.
-fn load_generator() -> PathBuf {
+pub fn load_generator() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_msrpd")).with_file_name("msrpload");
     if !path.exists() {
         let built = Command::new(env!("CARGO"))

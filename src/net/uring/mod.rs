@@ -1,9 +1,11 @@
 //! The one door to tokio-uring, and the only room with `unsafe`: the runtime of a shard, its
-//! provided read buffers, and operations of our own with a single completion each.
+//! provided read buffers, operations of our own with a single completion each, and a word to
+//! the allocator.
 //!
 //! Nothing above knows the ring. A raw ring with deferred task work could take this place.
 
 mod buffers;
+mod memory;
 mod ops;
 
 use std::future::Future;
@@ -15,6 +17,7 @@ use std::rc::Rc;
 use tokio::io::unix::AsyncFd;
 
 pub use buffers::{Buffer, Buffers};
+pub use memory::give_back_memory;
 pub use ops::{Outgoing, receive, send};
 
 /// Entries of the submission queue: more are flushed early, not lost.
