@@ -2,6 +2,7 @@
 
 mod checking;
 mod commands;
+mod dashboards;
 mod documents;
 mod place;
 mod running;
