@@ -66,6 +66,11 @@ impl Problem {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+
+    /// As it is shown, for a log, whose lines tell the severity themselves.
+    pub fn without_severity(&self) -> impl fmt::Display + '_ {
+        Unmarked(self)
+    }
 }
 
 impl fmt::Display for Problem {
@@ -74,13 +79,22 @@ impl fmt::Display for Problem {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{severity}: {}:", self.file.display())?;
-        if let Some(place) = self.place {
+        write!(f, "{severity}: {}", self.without_severity())
+    }
+}
+
+struct Unmarked<'a>(&'a Problem);
+
+impl fmt::Display for Unmarked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(problem) = self;
+        write!(f, "{}:", problem.file.display())?;
+        if let Some(place) = problem.place {
             write!(f, "{}:{}:", place.line, place.column)?;
         }
-        write!(f, " {}", printable(&self.what))?;
-        if !self.help.is_empty() {
-            write!(f, "\n  help: {}", printable(&self.help))?;
+        write!(f, " {}", printable(&problem.what))?;
+        if !problem.help.is_empty() {
+            write!(f, "\n  help: {}", printable(&problem.help))?;
         }
         Ok(())
     }

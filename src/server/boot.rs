@@ -93,7 +93,7 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
         return Err(problems);
     }
     for problem in problems.iter() {
-        tracing::warn!("{problem}");
+        tracing::warn!("{}", problem.without_severity());
     }
     let bound: Vec<SocketAddr> = listeners
         .iter()

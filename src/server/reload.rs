@@ -187,8 +187,8 @@ impl Reloader {
 fn say(problems: &Problems) {
     for problem in problems.iter() {
         match problem.severity {
-            config::Severity::Error => tracing::error!("{problem}"),
-            config::Severity::Warning => tracing::warn!("{problem}"),
+            config::Severity::Error => tracing::error!("{}", problem.without_severity()),
+            config::Severity::Warning => tracing::warn!("{}", problem.without_severity()),
         }
     }
 }

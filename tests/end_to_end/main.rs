@@ -5,9 +5,11 @@
 
 mod balancer;
 mod crossing;
+mod descriptors;
 mod draining;
 mod draining_under_load;
 mod figures;
+mod ipv6;
 mod isolation;
 mod pair;
 mod records;
