@@ -160,7 +160,10 @@ fn con_05_shards_share_the_room_for_strangers() {
     for stranger in &mut strangers {
         stranger.challenge();
     }
-    let more: Vec<Client> = (0..8).map(|_| Client::tls(&relay)).collect();
+    // Each goes to the shard that has fewer just then: of so many, four or more to each.
+    let more: Vec<_> = (0..32)
+        .map(|_| Client::tls_with(&relay, &ClientTls::default()))
+        .collect();
     for stranger in &mut strangers {
         stranger.closed();
     }
