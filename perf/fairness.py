@@ -216,8 +216,11 @@ def main():
     parser.add_argument("--only", action="append", choices=list(CASES))
     parser.add_argument("--duration", default="5s", help="of the measured stretch, whole seconds")
     parser.add_argument("--warmup", default="1s", help="0s: the pause that a slow film costs is measured, too")
+    parser.add_argument("--wire", type=float, default=110, help="MB/s of the wire of the fast film's sender")
     parser.add_argument("--keep", help="a folder for configurations and logs")
     options = parser.parse_args()
+    global WIRE_OCTETS
+    WIRE_OCTETS = int(options.wire * 1e6)
     folder = pathlib.Path(options.keep or tempfile.mkdtemp(prefix="fairness-"))
     folder.mkdir(exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
