@@ -307,3 +307,12 @@ fn the_scanner_sees_what_it_is_to_see() {
         "{stripped}"
     );
 }
+
+/// With two programs in the workspace `cargo run` takes the one that a single package names.
+#[test]
+fn cargo_run_alone_means_the_relay() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("a manifest");
+    assert!(read("Cargo.toml").contains("\ndefault-run = \"msrpd\"\n"));
+    assert!(!read("loadgen/Cargo.toml").contains("default-run"));
+}
