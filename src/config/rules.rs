@@ -327,6 +327,13 @@ fn postgres(config: &Config, places: &Places, problems: &mut Problems) {
             "keep one of the two",
         );
     }
+    if postgres.is_used() {
+        problems.error(
+            places.of("auth.postgres"),
+            "auth.postgres: this version asks no database",
+            "remove the section; users come from auth.htdigest, [[auth.users]] or auth.shared_secret_files",
+        );
+    }
     let default = super::model::Postgres::default();
     if !postgres.is_used() && (postgres.ca.is_some() || postgres.query != default.query) {
         problems.error(
