@@ -159,8 +159,12 @@ impl HeadParser {
         }
     }
 
+    /// The lower bound is the one that is named, however many octets come at once (SYN-09).
     fn check_length(&self, octets: usize, limits: &DecoderLimits) -> Result<(), DecodeError> {
-        if self.start.is_none() && octets > START_LINE_OCTETS_MAX {
+        if self.start.is_none()
+            && octets > START_LINE_OCTETS_MAX
+            && START_LINE_OCTETS_MAX <= limits.head_octets_max
+        {
             return Err(DecodeError::StartLineTooLong {
                 octets_max: START_LINE_OCTETS_MAX,
             });

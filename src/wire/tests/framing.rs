@@ -205,6 +205,25 @@ fn a_megabyte_of_header_line_loses_the_framing_without_growth_of_memory() {
     );
 }
 
+/// SYN-09, SYN-25
+#[test]
+fn the_bound_that_is_named_does_not_depend_on_the_cut() {
+    let octets = vec![b'x'; 40_000];
+    for head_octets_max in [700, 32 * 1024] {
+        let mut errors = Vec::new();
+        for size in [1, 600, 5000, octets.len()] {
+            let mut collected = Collected::new(DecoderLimits {
+                head_octets_max,
+                ..DecoderLimits::default()
+            });
+            collected.push(b"MSRP ");
+            octets.chunks(size).for_each(|piece| collected.push(piece));
+            errors.push(collected.error.expect("far too long"));
+        }
+        assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
+    }
+}
+
 /// SYN-25
 #[test]
 fn a_head_of_exactly_the_limit_is_read_and_one_octet_more_is_not() {
