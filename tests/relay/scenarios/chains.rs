@@ -1,6 +1,9 @@
 //! Several relays in a row (RFC 4976 §5.1, §6.3): AUTH from the inside to the outside, and SEND
 //! over all of them.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use msrpload::codec::Builder;
 
 use crate::setup::{Client, auth_uri, authenticate_at, client, last, respond};
@@ -119,7 +122,7 @@ fn a_lost_link_is_reported_at_once_and_dialled_again() {
     world.messages(a.peer);
     for link in links(&world) {
         let partner = world.sockets[link].partner.expect("a link has two ends");
-        let until = world.now + std::time::Duration::from_secs(60);
+        let until = world.now + Duration::from_secs(60);
         world.sockets[link].stalled_until = Some(until);
         world.sockets[partner].stalled_until = Some(until);
     }
@@ -137,5 +140,57 @@ fn a_lost_link_is_reported_at_once_and_dialled_again() {
     send(&mut world, &a, &b, b"again");
     world.run();
     assert_eq!(last(&mut world, b.peer).body(), b"again");
+    world.end();
+}
+
+/// FWD-16, FWD-03: a film whose path crosses a link twice comes to wait behind itself. It is refused
+/// once, its sender is told, and the link is free again.
+#[test]
+fn a_film_that_waits_behind_itself_is_refused() {
+    let mut world = world(2, 1);
+    let far = world.relays[1].start;
+    let a = chained(&mut world, 0, "a", &[1]);
+    let b = chained(&mut world, far, "b", &[0]);
+    let there_and_back_and_there = a.path_to(&b);
+    assert_eq!(there_and_back_and_there.len(), 5);
+    world.sockets[b.peer].reading = false;
+    let path: Vec<&str> = there_and_back_and_there
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let film = Builder::request("tid1", "SEND")
+        .to_path(&path)
+        .from_path(&[&a.uri])
+        .header("Message-ID", "m1")
+        .header("Byte-Range", "1-*/*")
+        .header("Content-Type", "text/plain")
+        .body(&vec![b'x'; 4 << 20]);
+    world.write(a.peer, &film.encode());
+    world.advance(Duration::from_secs(1));
+    world.sockets[b.peer].reading = true;
+    world.advance(Duration::from_secs(15));
+    let mut told: Vec<_> = world.messages(a.peer);
+    for piece in world.messages(b.peer) {
+        respond(&mut world, b.peer, &piece, 200);
+    }
+    world.advance(Duration::from_secs(31));
+    told.extend(world.messages(a.peer));
+    // One REPORT for each chunk that the first relay had cut it into and was refused.
+    let refused: Vec<_> = told
+        .iter()
+        .filter(|message| message.method() == Some("REPORT"))
+        .collect();
+    assert!(!refused.is_empty(), "it is not lost in silence");
+    let mut starts = BTreeSet::new();
+    for report in refused {
+        assert_eq!(report.status().map(|status| status.1), Some(413));
+        assert!(starts.insert(report.byte_range().map(|range| range.start)));
+    }
+    assert!(world.is_quiet());
+    // Chats take the same way.
+    let c = client(&mut world, far, "c");
+    send(&mut world, &c, &a, b"still open");
+    world.run();
+    assert_eq!(last(&mut world, a.peer).body(), b"still open");
     world.end();
 }
