@@ -80,6 +80,18 @@ impl Client {
         Self::tls_with(relay, &ClientTls::default()).expect("the TLS handshake succeeds")
     }
 
+    /// As [`Self::tls`], waiting so long for each step of the handshake.
+    #[allow(dead_code, reason = "not every suite waits so long")]
+    pub fn tls_patiently(relay: &Relay, patience: Duration) -> io::Result<Self> {
+        let mut tls = ClientTls::default();
+        tls.ca_pem = relay.ca_pem.clone();
+        let socket = socket(TcpStream::connect(relay.tls)?)?;
+        socket.set_read_timeout(Some(patience))?;
+        let client = Self::tls_on(relay, socket, Arc::new(tls.config()))?;
+        client.socket().set_read_timeout(Some(SOON))?;
+        Ok(client)
+    }
+
     pub fn tls_with(relay: &Relay, tls: &ClientTls) -> io::Result<Self> {
         Self::tls_to(relay, relay.tls, tls)
     }
@@ -97,7 +109,10 @@ impl Client {
     }
 
     fn tls_by(relay: &Relay, address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
-        let mut socket = socket(TcpStream::connect(address)?)?;
+        Self::tls_on(relay, socket(TcpStream::connect(address)?)?, config)
+    }
+
+    fn tls_on(relay: &Relay, mut socket: TcpStream, config: Arc<ClientConfig>) -> io::Result<Self> {
         let name = ServerName::try_from(relay.host.clone()).expect("the relay's name is a name");
         let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
         while session.is_handshaking() {
