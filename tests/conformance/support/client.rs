@@ -83,8 +83,10 @@ impl Client {
     /// As [`Self::tls`], waiting so long for each step of the handshake.
     #[allow(dead_code, reason = "not every suite waits so long")]
     pub fn tls_patiently(relay: &Relay, patience: Duration) -> io::Result<Self> {
-        let mut tls = ClientTls::default();
-        tls.ca_pem = relay.ca_pem.clone();
+        let tls = ClientTls {
+            ca_pem: relay.ca_pem.clone(),
+            ..ClientTls::default()
+        };
         let socket = socket(TcpStream::connect(relay.tls)?)?;
         socket.set_read_timeout(Some(patience))?;
         let client = Self::tls_on(relay, socket, Arc::new(tls.config()))?;
