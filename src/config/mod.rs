@@ -8,6 +8,7 @@ mod limits;
 mod model;
 mod printer;
 mod problem;
+mod quotas;
 mod reader;
 #[cfg(test)]
 mod reference;

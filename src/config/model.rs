@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::limits::Limits;
+use super::quotas::Quotas;
 use super::setting::{DnsName, Nameserver, RelayHost, Secret, TextSetting, Word};
 use super::visit::Visitor;
 
@@ -24,6 +25,7 @@ pub struct Config {
     pub dns: Dns,
     pub dial: Dial,
     pub limits: Limits,
+    pub quotas: Quotas,
     pub admin: Admin,
     pub log: Log,
     pub records: Records,
@@ -263,6 +265,7 @@ impl Default for Config {
                 srv_targets: BTreeMap::new(),
             },
             limits: Limits::default(),
+            quotas: Quotas::default(),
             admin: Admin {
                 address: AdminAddress::At(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9855)),
             },
@@ -512,6 +515,12 @@ impl Config {
         v.section("limits", "Every bound; sizes are octets.", |v| {
             limits.visit(v)
         });
+        let quotas = &mut self.quotas;
+        v.section(
+            "quotas",
+            "What one user, realm or source prefix may have, counted over all workers; 0 is no bound.",
+            |v| quotas.visit(v),
+        );
         let admin = &mut self.admin;
         v.section(
             "admin",

@@ -35,6 +35,23 @@ impl Config {
             idle_timeout: self.dial.idle_timeout,
             links_per_next_hop: self.dial.links_per_next_hop,
             limits: self.relay_limits(),
+            quotas: self.relay_quotas(),
+        }
+    }
+
+    fn relay_quotas(&self) -> relay::Quotas {
+        let quota = |quota: &super::quotas::Quota| relay::Quota {
+            sessions: quota.sessions,
+            connections: quota.connections,
+            auths_per_second: quota.auths_per_second,
+            messages_per_second: quota.messages_per_second,
+            octets_per_second: quota.octets_per_second,
+            message_octets: quota.message_octets,
+        };
+        relay::Quotas {
+            user: quota(&self.quotas.user),
+            realm: quota(&self.quotas.realm),
+            prefix: quota(&self.quotas.prefix),
         }
     }
 

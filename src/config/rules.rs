@@ -15,6 +15,7 @@ pub fn judge(config: &Config, places: &Places, problems: &mut Problems) {
     auth(config, places, problems);
     peers(config, places, problems);
     limits(config, places, problems);
+    quotas(config, places, problems);
     admin(config, places, problems);
     records(config, places, problems);
 }
@@ -366,6 +367,34 @@ fn peers(config: &Config, places: &Places, problems: &mut Problems) {
             what,
             "remove it from one of the two",
         );
+    }
+}
+
+fn quotas(config: &Config, places: &Places, problems: &mut Problems) {
+    let kinds = [
+        ("user", &config.quotas.user),
+        ("realm", &config.quotas.realm),
+        ("prefix", &config.quotas.prefix),
+    ];
+    for (kind, quota) in kinds {
+        if quota.is_too_slow() {
+            let key = format!("quotas.{kind}.octets_per_second");
+            let what = format!("{key}: {} is too slow", quota.octets_per_second);
+            let help = "a single read brings more; 16384 is the least, 0 no bound";
+            problems.error(places.of(&key), what, help);
+        }
+    }
+    for (kind, quota) in &kinds[..1] {
+        let (of_one, of_all) = (quota.sessions, config.quotas.realm.sessions);
+        if of_all != 0 && of_one > of_all {
+            let key = format!("quotas.{kind}.sessions");
+            let what = format!("{key}: {of_one} is more than quotas.realm.sessions, {of_all}");
+            problems.error(
+                places.of(&key),
+                what,
+                "one user may have at most what all have",
+            );
+        }
     }
 }
 

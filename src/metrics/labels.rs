@@ -95,6 +95,36 @@ labels!(
 );
 
 labels!(
+    /// Whom a quota is for.
+    SubjectLabel {
+        /// A user of a realm.
+        User = "user",
+        /// All users of a realm.
+        Realm = "realm",
+        /// An IPv4 address, or 64 bits of an IPv6 address.
+        Prefix = "prefix",
+    }
+);
+
+labels!(
+    /// What a quota bounds.
+    QuotaLabel {
+        /// Sessions at the same time.
+        Sessions = "sessions",
+        /// Connections at the same time.
+        Connections = "connections",
+        /// AUTHs in a second.
+        Auths = "auths_per_second",
+        /// Messages in a second.
+        Messages = "messages_per_second",
+        /// Octets of bodies in a second.
+        Octets = "octets_per_second",
+        /// Octets of one message.
+        MessageOctets = "message_octets",
+    }
+);
+
+labels!(
     /// Why a failure was not told.
     DropReason {
         /// The sender asked not to hear of it.
@@ -151,6 +181,8 @@ labels!(
         Crowded = "crowded",
         /// Several failed requests, none successful.
         Failures = "failures",
+        /// Too many connections of one source prefix.
+        Quota = "quota",
         /// Several failed AUTHs.
         AuthFailures = "auth_failures",
         /// A request for somebody else.

@@ -9,8 +9,8 @@ mod traffic;
 
 pub use histogram::{Histogram, Quantiles};
 pub use labels::{
-    Along, CloseReason, Direction, DropReason, MethodLabel, RefusalReason, ReportOrigin, RoleLabel,
-    TransportLabel,
+    Along, CloseReason, Direction, DropReason, MethodLabel, QuotaLabel, RefusalReason,
+    ReportOrigin, RoleLabel, SubjectLabel, TransportLabel,
 };
 pub use ledger::Ledger;
 pub use render::{
@@ -37,6 +37,7 @@ pub struct ShardMetrics {
     pub(crate) responses: [[u64; Direction::COUNT]; CODES.len() + 1],
     pub(crate) reports: [[u64; ReportOrigin::COUNT]; CODES.len() + 1],
     pub(crate) refusals: [u64; RefusalReason::COUNT],
+    pub(crate) quotas: [[u64; QuotaLabel::COUNT]; SubjectLabel::COUNT],
     pub(crate) closed: [u64; CloseReason::COUNT],
     /// Connections by transport and role, filled for a scrape.
     pub connections: [[u64; RoleLabel::COUNT]; TransportLabel::COUNT],
@@ -86,6 +87,16 @@ impl ShardMetrics {
     /// How often something was refused for this reason.
     pub fn refused(&self, reason: RefusalReason) -> u64 {
         self.refusals[reason as usize]
+    }
+
+    /// A quota stood in the way: refused, or a connection not read for a while.
+    pub fn quota_exceeded(&mut self, subject: SubjectLabel, quota: QuotaLabel) {
+        self.quotas[subject as usize][quota as usize] += 1;
+    }
+
+    /// How often that was so.
+    pub fn quotas_exceeded(&self, subject: SubjectLabel, quota: QuotaLabel) -> u64 {
+        self.quotas[subject as usize][quota as usize]
     }
 
     /// A connection ended.

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::labels::{
-    Along, CloseReason, Direction, DropReason, MethodLabel, RefusalReason, ReportOrigin, RoleLabel,
-    TransportLabel,
+    Along, CloseReason, Direction, DropReason, MethodLabel, QuotaLabel, RefusalReason,
+    ReportOrigin, RoleLabel, SubjectLabel, TransportLabel,
 };
 use super::{CODES, Histogram, Ledger, ShardMetrics, Traffic};
 
@@ -439,6 +439,23 @@ fn reasons(text: &mut Text, shards: &[ShardSnapshot]) {
             &labels,
             sum(shards, |numbers| numbers.refusals[reason as usize]),
         );
+    }
+    text.head(
+        "quota_exceeded_total",
+        "counter",
+        "Quotas that stood in the way: sessions, connections and messages refused, connections not read for a while.",
+    );
+    for subject in SubjectLabel::ALL {
+        for quota in QuotaLabel::ALL {
+            let labels = format!("subject=\"{}\",quota=\"{}\"", subject.text(), quota.text());
+            text.line(
+                "quota_exceeded_total",
+                &labels,
+                sum(shards, |numbers| {
+                    numbers.quotas[subject as usize][quota as usize]
+                }),
+            );
+        }
     }
     text.head(
         "connections_closed_total",

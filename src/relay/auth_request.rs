@@ -10,6 +10,7 @@ use super::Relay;
 use super::command::{CloseReason, Refusal};
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, PendingAuthKey, Place, SessionKey, ShardId};
+use super::quotas::Admission;
 use super::refresh::{Held, prolong_of};
 use super::session::{Holder, Session, Token};
 use super::settings::Naming;
@@ -41,6 +42,12 @@ pub(super) enum AuthStep {
     Claim {
         proof: Box<Proof>,
         refresh: Option<Held>,
+    },
+    /// It is fresh: do the homes of user, realm and prefix agree?
+    Admit {
+        proof: Box<Proof>,
+        refresh: Option<Held>,
+        admission: Admission,
     },
     /// All is right: does its session get more time?
     Prolong { proof: Box<Proof>, expires: u32 },
@@ -93,6 +100,7 @@ impl Relay {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
+        let is_relay = connection.verified.is_some();
         if connection.is_plain() {
             // AUT-01: no challenge ever leaves by a plain connection.
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
@@ -109,6 +117,9 @@ impl Relay {
         {
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
             return;
+        }
+        if !is_relay {
+            self.spend_auth(now, key);
         }
         match refresh {
             Some(held @ Held::Elsewhere(keeper)) => {
@@ -230,6 +241,23 @@ impl Relay {
             return;
         }
         if fresh {
+            let relay = self.relay_name(key, head).is_some();
+            if let Some(admission) = self.admission(key, relay, refresh, proof) {
+                let step = AuthStep::Admit {
+                    proof: Box::new(proof.clone()),
+                    refresh,
+                    admission,
+                };
+                return self.ask_homes(
+                    now,
+                    PendingAuth {
+                        connection: key,
+                        head: head.clone(),
+                        began,
+                        step,
+                    },
+                );
+            }
             self.grant(now, key, head, refresh, proof);
         } else {
             self.challenge(now, key, head, true);
@@ -239,14 +267,15 @@ impl Relay {
             .record(now.saturating_duration_since(began));
     }
 
-    fn grant(
+    /// The session, if a new one was made.
+    pub(super) fn grant(
         &mut self,
         now: Instant,
         key: ConnectionKey,
         head: &Head,
         refresh: Option<Held>,
         proof: &Proof,
-    ) {
+    ) -> Option<SessionKey> {
         let settings = self.settings.clone();
         // No session outlives the credential it was made with.
         let left = proof.left.map_or(u32::MAX, |left| {
@@ -265,7 +294,7 @@ impl Relay {
         if let Some((name, bound)) = bound {
             self.metrics.refusal(crate::metrics::RefusalReason::Expires);
             self.answer_other(key, head, 423, &[(name, bound.to_string().as_bytes())]);
-            return;
+            return None;
         }
         let until = now + Duration::from_secs(u64::from(expires));
         let session = match refresh {
@@ -282,13 +311,17 @@ impl Relay {
                         expires,
                     },
                 };
-                return self.ask_keeper(keeper, pending, Some(prolong_of(proof, until)));
+                self.ask_keeper(keeper, pending, Some(prolong_of(proof, until)));
+                return None;
             }
             None => self.new_session(now, key, head, until, proof),
         };
         let session = match session {
             Ok(session) => session,
-            Err(refusal) => return self.refuse_request(now, key, head, &refusal),
+            Err(refusal) => {
+                self.refuse_request(now, key, head, &refusal);
+                return None;
+            }
         };
         let use_path = self
             .sessions
@@ -297,6 +330,7 @@ impl Relay {
             .use_path
             .clone();
         self.granted(now, key, head, &use_path, expires, proof);
+        refresh.is_none().then_some(session)
     }
 
     /// The URI is theirs for so many seconds (AUT-14, UPT-06).
@@ -358,6 +392,7 @@ impl Relay {
             port,
             began: now,
             peer: connection.remote,
+            counted: None,
             traffic: Default::default(),
             ways: Default::default(),
         };
@@ -365,7 +400,10 @@ impl Relay {
         self.timers.set(until, Timer::Session(session));
         self.metrics.sessions = self.sessions.len() as u64;
         match relay {
-            None => self.became_client(now, key, session),
+            None => {
+                self.became_client(now, key, session);
+                self.session_spends(now, key, session);
+            }
             // D-34: requests back find this connection by the URI that it gave.
             Some(_) => {
                 if let Some(hop) = self.hop_of(key, head, true) {

@@ -84,6 +84,8 @@ pub enum CloseReason {
     BodyTooLong,
     /// AUTH on a plain connection (AUT-01).
     PlainAuth,
+    /// Too many connections of one source prefix.
+    Quota,
     /// A message begun did not go on in time (SEC-06).
     TooSlow,
     /// Nothing passed for `idle_timeout`, and no session lives on it.
@@ -106,6 +108,7 @@ impl CloseReason {
         match self {
             Self::Probation => Label::Probation,
             Self::Crowded => Label::Crowded,
+            Self::Quota => Label::Quota,
             Self::TooManyFailures => Label::Failures,
             Self::TooManyAuthFailures => Label::AuthFailures,
             Self::NotOurs => Label::NotOurs,
@@ -128,6 +131,7 @@ impl fmt::Display for CloseReason {
         f.write_str(match self {
             Self::Probation => "no successful request within the probation time",
             Self::Crowded => "too many connections on probation, this was the oldest",
+            Self::Quota => "too many connections of one source prefix",
             Self::TooManyFailures => "several failed requests and none successful",
             Self::TooManyAuthFailures => "several failed AUTH requests",
             Self::NotOurs => "a request whose To-Path does not begin with this relay",

@@ -17,6 +17,7 @@ use super::handoff::Hop;
 use super::keys::RouteKey;
 use super::limits::{ALIVE, Limits};
 use super::links::Reached;
+use super::quotas::Spending;
 use super::route::Route;
 use super::session::SessionSet;
 use super::settings::VerifiedNames;
@@ -127,8 +128,16 @@ pub(super) struct Connection {
     pub unfinished_since: Option<Instant>,
     /// Cost of all that it sent and the kernel has not taken.
     pub outstanding: usize,
-    /// Routes that hold it paused.
+    /// Routes that hold it paused; one more if it is held for a quota.
     pub pauses: usize,
+    /// Why what was read of it waits, as bits (see `quotas`); 0: it does not.
+    pub held: u8,
+    /// The stream has ended behind what waits.
+    pub end_waits: bool,
+    /// It ends, and is not held any more.
+    pub ends: bool,
+    /// What it spends, where there are quotas.
+    pub spending: Option<Box<Spending>>,
     pub paused_since: Option<Instant>,
     /// How long it was paused before that, ever.
     pub unread: Duration,
@@ -172,6 +181,10 @@ impl Connection {
             unfinished_since: None,
             outstanding: 0,
             pauses: 0,
+            held: 0,
+            end_waits: false,
+            ends: false,
+            spending: None,
             paused_since: None,
             unread: Duration::ZERO,
             chats: [None; 2],

@@ -33,6 +33,8 @@ impl Relay {
             Timer::DrainHalf,
         );
         self.timers.set(deadline, Timer::DrainEnd);
+        self.end_quotas(now);
+        self.deliver_ups(now);
     }
 
     /// Nothing is held, and no chunk is coming in. What still waits to be written is answers,

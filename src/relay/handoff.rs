@@ -14,6 +14,7 @@ use super::command::Refusal;
 use super::keys::{
     ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId,
 };
+use super::quotas::QuotaHandoff;
 use super::refresh::Question;
 use super::route::Down;
 use super::ways::{AllPassed, Share};
@@ -68,6 +69,8 @@ pub enum Handoff {
     },
     /// Does this relay hold that session, and may it have more time (UPT-13)?
     Ask(Box<Question>),
+    /// Between a subject's home and whoever counts or spends for it.
+    Quota(QuotaHandoff),
     /// A session that the route passes has ended.
     SessionOver { route: RouteKey },
     /// What counts for a session of what the route `back` carried, all of it.

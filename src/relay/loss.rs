@@ -24,12 +24,14 @@ impl Relay {
     }
 
     pub(super) fn ended(&mut self, now: Instant, key: ConnectionKey, reason: CloseReason) {
+        self.read_out(now, key);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         if connection.closing.is_some() {
             return;
         }
+        connection.ends = true;
         let cause = EndCause::of(reason.label());
         connection.closing = Some(reason);
         connection.deaf = true;
@@ -40,6 +42,7 @@ impl Relay {
 
     /// Ends a connection at once.
     pub(super) fn abort(&mut self, now: Instant, key: ConnectionKey, reason: CloseReason) {
+        self.read_out(now, key);
         if !self.connections.contains(key) {
             return;
         }
@@ -53,6 +56,7 @@ impl Relay {
     }
 
     pub(super) fn connection_lost(&mut self, now: Instant, key: ConnectionKey, loss: &Loss) {
+        self.read_out(now, key);
         let Some(connection) = self.connections.get(key) else {
             return;
         };
@@ -93,6 +97,7 @@ impl Relay {
     }
 
     fn remove(&mut self, now: Instant, key: ConnectionKey) {
+        self.forget_spending(now, key);
         self.remember_gone(now, key);
         let Some(mut connection) = self.connections.remove(key) else {
             return;

@@ -34,6 +34,7 @@ mod next_hops;
 mod other_request;
 mod pausing;
 mod planted;
+mod quotas;
 mod random;
 mod receive;
 mod records;
@@ -68,6 +69,7 @@ pub use limits::Limits;
 pub use links::Reached;
 #[cfg(feature = "planted-faults")]
 pub use planted::{Fault, plant};
+pub use quotas::{Quota, QuotaHandoff, Quotas};
 pub use records::{EndCause, SessionRecord};
 pub use refresh::Question;
 pub use route::{Down, Request};
@@ -95,6 +97,7 @@ use next_hops::NextHops;
 #[cfg(not(feature = "planted-faults"))]
 use planted::Fault;
 use planted::planted;
+use quotas::{Homes, Shares};
 use random::Random;
 use records::Ending;
 use route::Routes;
@@ -129,6 +132,10 @@ pub struct Relay {
     next_hops: NextHops,
     nonces: NonceLedger,
     pending_auths: Slots<PendingAuthKey, PendingAuth>,
+    /// Subjects whose quotas this shard keeps.
+    homes: Homes,
+    /// Subjects that spend on this shard.
+    shares: Shares,
     timers: Timers,
     commands: VecDeque<Command>,
     /// What is for each other shard, in order, and for which there is something.
@@ -175,6 +182,8 @@ impl Relay {
             next_hops: NextHops::default(),
             nonces,
             pending_auths: Slots::default(),
+            homes: Homes::default(),
+            shares: Shares::default(),
             timers: Timers::new(start.now),
             commands: VecDeque::new(),
             outgoing: (0..start.workers.max(1)).map(|_| Vec::new()).collect(),
@@ -198,8 +207,13 @@ impl Relay {
         auth: Arc<AuthSettings>,
         users: Arc<Users>,
     ) {
-        self.settings = settings;
+        let before = std::mem::replace(&mut self.settings, settings);
         self.auth.reconfigure(now, auth, users);
+        if before.quotas != self.settings.quotas {
+            self.now = now;
+            self.quotas_changed(now);
+            self.deliver_ups(now);
+        }
     }
 
     /// Other keys of nonces from now on.
@@ -219,6 +233,9 @@ impl Relay {
         self.probation.push_back(key);
         self.on_probation += 1;
         self.crowd(now);
+        if !accepted.by_proxy {
+            self.came_from(now, key);
+        }
         key
     }
 
@@ -226,6 +243,9 @@ impl Relay {
     pub fn remote_is(&mut self, key: ConnectionKey, remote: SocketAddr) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.remote = Some(remote);
+            if connection.dialled.is_none() {
+                self.came_from(self.now, key);
+            }
         }
     }
 
@@ -255,9 +275,11 @@ impl Relay {
         self.pace_flows(key);
         self.timers
             .set(now + self.settings.idle_timeout, Timer::Idle(key));
+        self.spends_from(now, key);
         self.came_up(now, key);
         self.announce(key);
         self.deliver_ups(now);
+        self.relieve(now);
     }
 
     /// What has waited for a link to another relay is sent at its pace.
@@ -281,14 +303,22 @@ impl Relay {
         self.now = now;
         self.receive_octets(now, key, octets);
         self.deliver_ups(now);
+        self.relieve(now);
     }
 
     /// The other side has ended its stream in order. What came before is handled and what it
     /// is owed is still sent (CON-10); then the machine closes.
     pub fn end_of_stream(&mut self, now: Instant, key: ConnectionKey) {
         self.now = now;
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.held != 0
+        {
+            connection.end_waits = true;
+            return;
+        }
         self.ended(now, key, CloseReason::EndOfStream);
         self.deliver_ups(now);
+        self.relieve(now);
     }
 
     /// The socket is gone, or was never there. The key is void afterwards.
@@ -296,6 +326,7 @@ impl Relay {
         self.now = now;
         self.connection_lost(now, key, &loss);
         self.deliver_ups(now);
+        self.relieve(now);
     }
 
     /// Appends what is to be sent now to `out`, at most about 64 KiB. False: nothing, and no
@@ -458,6 +489,7 @@ impl Relay {
             }
             Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),
             Handoff::Ask(question) => self.asked(now, *question),
+            Handoff::Quota(message) => self.quota(now, message),
             Handoff::SessionOver { route } => self.session_over(now, route),
             Handoff::Share {
                 session,
@@ -468,6 +500,7 @@ impl Relay {
             Handoff::Answer { pending, use_path } => self.answered(now, pending, use_path),
         }
         self.deliver_ups(now);
+        self.relieve(now);
     }
 
     /// When [`Relay::handle_timeout`] wants to be called.
@@ -615,7 +648,7 @@ impl Relay {
                 .iter()
                 .filter(|(_, route)| route.source == key && route.pause.is_some());
             assert_eq!(
-                pauses.count(),
+                pauses.count() + usize::from(connection.held != 0),
                 connection.pauses,
                 "pausing routes of {key:?}"
             );
@@ -729,6 +762,8 @@ impl Relay {
         assert_eq!(self.custodies.len(), 0, "custodies");
         assert_eq!(self.transactions.len(), 0, "transactions");
         assert_eq!(self.pending_auths.len(), 0, "pending AUTHs");
+        assert_eq!(self.homes.counting(), 0, "subjects that count");
+        assert_eq!(self.shares.len(), 0, "subjects that spend");
         assert_eq!(self.next_hops.len(), 0, "next hops");
         assert_eq!(self.parked.len(), 0, "openings that wait for a link");
         assert_eq!(self.on_probation, 0, "connections on probation");

@@ -125,12 +125,12 @@ pub(super) fn home(authority: &Authority, workers: u16) -> ShardId {
     }
     hash.write(&authority.port.unwrap_or(0).to_be_bytes());
     hash.write(authority.transport.as_bytes());
-    ShardId((hash.0 % u64::from(workers.max(1))) as u16)
+    hash.shard(workers)
 }
 
-/// FNV-1a: stable, and good enough to spread authorities over shards. Nothing is looked up by
+/// FNV-1a: stable, and good enough to spread authorities and subjects over shards. Nothing is looked up by
 /// it, so collisions that somebody makes on purpose gain him nothing.
-struct Fnv(u64);
+pub(super) struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {
@@ -139,10 +139,14 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    fn write(&mut self, octets: &[u8]) {
+    pub fn write(&mut self, octets: &[u8]) {
         for octet in octets {
             self.0 = (self.0 ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+
+    pub fn shard(&self, workers: u16) -> ShardId {
+        ShardId((self.0 % u64::from(workers.max(1))) as u16)
     }
 }
 

@@ -147,7 +147,7 @@ impl Relay {
 
     /// Refuses the message that is coming in by this route: what is queued of this chunk ends
     /// `#`, later chunks of it are refused at once.
-    fn stop_arriving(&mut self, now: Instant, key: RouteKey) {
+    pub(super) fn stop_arriving(&mut self, now: Instant, key: RouteKey) {
         let Some(route) = self.routes.get(key) else {
             return;
         };

@@ -10,7 +10,7 @@ use crate::wire::{self, Event, FailureReport, Flag, Head, Kind, Method, Uri};
 
 use super::Relay;
 use super::command::{CloseReason, Refusal, comment_of};
-use super::connection::{Incoming, NamedItself};
+use super::connection::{Connection, Incoming, NamedItself};
 use super::keys::ConnectionKey;
 use super::limits::COPY_BELOW_OCTETS;
 use super::route::Down;
@@ -30,12 +30,29 @@ impl Relay {
         if news {
             self.dial_succeeded(key);
         }
+        self.decode(now, key);
+    }
+
+    /// Goes on with what was read before the connection was held.
+    pub(super) fn go_on(&mut self, now: Instant, key: ConnectionKey) {
+        self.decode(now, key);
+        let ends = |connection: &Connection| connection.held == 0 && connection.end_waits;
+        if self.connections.get(key).is_some_and(ends) {
+            self.ended(now, key, CloseReason::EndOfStream);
+        }
+        self.deliver_ups(now);
+    }
+
+    pub(super) fn decode(&mut self, now: Instant, key: ConnectionKey) {
         loop {
             let Some(connection) = self.connections.get_mut(key) else {
                 return;
             };
             if connection.deaf {
                 return;
+            }
+            if connection.held != 0 {
+                break;
             }
             match connection.decoder.next() {
                 Ok(Some(Event::Head(head))) => self.head(now, key, head),
@@ -79,10 +96,14 @@ impl Relay {
     }
 
     fn head(&mut self, now: Instant, key: ConnectionKey, head: Head) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.unfinished_since = None;
-        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.unfinished_since = None;
+        let ends = connection.ends;
         let incoming = match head.kind() {
+            // It waited for a quota and its sender has gone: nobody was promised anything.
+            Kind::Request(_) if ends => Incoming::PastIt,
             Kind::Request(method) => {
                 self.metrics.request(method_label(method), Direction::In);
                 match method {
@@ -114,6 +135,11 @@ impl Relay {
                 } else {
                     octets
                 };
+                let fits =
+                    connection.spending.is_none() || self.spend_octets(now, key, octets.len());
+                if !fits {
+                    return self.stop_too_large(now, route);
+                }
                 self.push(now, route, Down::Body(octets));
                 self.judge_pause(now, route);
             }

@@ -91,7 +91,8 @@ impl Relay {
         key: SessionKey,
         cause: EndCause,
     ) -> Option<Holder> {
-        let session = self.sessions.remove(key)?;
+        let mut session = self.sessions.remove(key)?;
+        self.session_left(now, &mut session);
         self.metrics.sessions = self.sessions.len() as u64;
         let holder = session.holder.clone();
         let ways: Vec<ReturnAddress> = session.ways.iter().copied().collect();

@@ -185,8 +185,8 @@ impl Relay {
             (AuthStep::Hold(_) | AuthStep::Prolong { .. }, None) => {
                 self.refuse_request(now, key, &head, &Refusal::NO_SESSION);
             }
-            // That one waits for the keeper of its nonce.
-            (AuthStep::Claim { .. }, _) => {}
+            // Those wait for the keeper of a nonce, and for homes.
+            (AuthStep::Claim { .. } | AuthStep::Admit { .. }, _) => {}
         }
     }
 

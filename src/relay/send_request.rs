@@ -72,6 +72,9 @@ impl Relay {
         if let Some(route) = self.routes.get_mut(route) {
             route.hops = Some(hops);
         }
+        if self.has_spending(key) {
+            return self.begin_counted(now, key, route, head, hops);
+        }
         self.begin(now, key, route, head, hops)
     }
 
@@ -144,7 +147,7 @@ impl Relay {
     }
 
     /// Sends the head into its route.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         now: Instant,
         key: ConnectionKey,

@@ -17,6 +17,7 @@ use crate::metrics::{Along, Traffic};
 use crate::wire::Uri;
 
 use super::keys::{ConnectionKey, ReturnAddress, SessionKey, ShardId};
+use super::quotas::Counted;
 use super::slots::Slots;
 use super::transaction::RandomKeyMap;
 
@@ -92,6 +93,8 @@ pub(super) struct Session {
     pub began: Instant,
     /// The other side of the connection that it was granted on.
     pub peer: Option<SocketAddr>,
+    /// What is counted for it somewhere, where there are quotas.
+    pub counted: Option<Box<Counted>>,
     /// What ways have handed in, by [`Along`].
     pub traffic: [Traffic; Along::COUNT],
     /// Routes whose ways pass it and have not handed in.

@@ -8,6 +8,7 @@ use crate::wire::{Host, Scheme, Uri};
 
 use super::keys::ShardId;
 use super::limits::Limits;
+use super::quotas::Quotas;
 
 /// Settings of the machine, parsed into what cannot be wrong. Swapped as a whole on reload.
 #[derive(Clone, Debug)]
@@ -41,6 +42,7 @@ pub struct Settings {
     /// Connections to one other relay; the second is for films only.
     pub links_per_next_hop: u32,
     pub limits: Limits,
+    pub quotas: Quotas,
 }
 
 /// How a URI relates to us.

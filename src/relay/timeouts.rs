@@ -28,6 +28,7 @@ impl Relay {
             self.transaction_due(now, key);
             self.deliver_ups(now);
         }
+        self.relieve(now);
     }
 
     fn timer(&mut self, now: Instant, timer: Timer) {
@@ -48,6 +49,7 @@ impl Relay {
                     self.transaction_due(now, key);
                 }
             }
+            Timer::Quota(key) => self.quota_due(now, key),
             Timer::DrainHalf => self.drain_half(now),
             Timer::DrainEnd => self.drain_end(now),
         }

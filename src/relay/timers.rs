@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use super::keys::{ConnectionKey, RouteKey, SessionKey, TransactionKey};
+use super::quotas::StandingKey;
 
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -26,6 +27,8 @@ pub(super) enum Timer {
     LinkPause(RouteKey),
     /// A transaction whose timer stood still.
     Transaction(TransactionKey),
+    /// A subject whose bucket somebody waits for, or that may be forgotten.
+    Quota(StandingKey),
     /// Chunks that were begun must end now: half of the drain time is over.
     DrainHalf,
     /// The drain time is over.

@@ -12,6 +12,7 @@ mod figures;
 mod ipv6;
 mod isolation;
 mod pair;
+mod quotas;
 mod records;
 mod reloading;
 

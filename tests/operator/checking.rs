@@ -301,6 +301,16 @@ fn mistakes_in_the_file_are_found() {
         ),
         (
             "[admin]",
+            "[quotas.user]\noctets_per_second = 4000\n[admin]",
+            &["msrpd.toml:20:1: quotas.user.octets_per_second: 4000 is too slow"],
+        ),
+        (
+            "[admin]",
+            "[quotas.user]\nsessions = 20\n[quotas.realm]\nsessions = 10\n[admin]",
+            &["quotas.user.sessions: 20 is more than quotas.realm.sessions, 10"],
+        ),
+        (
+            "[admin]",
             "[limits]\nqueued_octets_per_session = 12\n[admin]",
             &["limits.queued_octets_per_session: 12 is out of range"],
         ),

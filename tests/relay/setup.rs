@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use msrpd::auth::{Authenticator, NonceKeys, Settings as AuthSettings, Users};
-use msrpd::relay::{Limits, Settings, Transport};
+use msrpd::relay::{Limits, Quotas, Settings, Transport};
 use msrpload::codec::{Builder, Message};
 use msrpload::digest::{Algorithm, Answer, Asker, Challenge, Spelling};
 
@@ -13,7 +13,7 @@ use super::world::{Peer, World};
 
 pub const HOST: &str = "relay.example.com";
 pub const AUTH_URI: &str = "msrps://relay.example.com;tcp";
-const USERS: [(&str, &str); 2] = [("alice", "wonderland"), ("bob", "builder")];
+pub const USERS: [(&str, &str); 2] = [("alice", "wonderland"), ("bob", "builder")];
 
 /// The name of a relay of the world.
 pub fn host(relay: usize) -> String {
@@ -41,11 +41,23 @@ pub fn settings() -> Settings {
         idle_timeout: Duration::from_secs(3600),
         links_per_next_hop: 2,
         limits: Limits::default(),
+        quotas: Quotas::default(),
     }
 }
 
 /// One for each shard; all share the key, as the shards of one process do.
 pub fn authenticator(now: Instant, relay: usize) -> Authenticator {
+    let (settings, users) = credentials(relay);
+    let keys = NonceKeys::new(
+        vec![[7 + relay as u8; 32]],
+        now,
+        Duration::from_secs(1_800_000_000),
+    );
+    Authenticator::new(settings, users, Arc::new(keys))
+}
+
+/// The users of a relay, and its realm.
+pub fn credentials(relay: usize) -> (Arc<AuthSettings>, Arc<Users>) {
     let realm = host(relay);
     let lines: Vec<String> = USERS
         .iter()
@@ -61,12 +73,7 @@ pub fn authenticator(now: Instant, relay: usize) -> Authenticator {
         realm: Some(realm),
         ..AuthSettings::default()
     };
-    let keys = NonceKeys::new(
-        vec![[7 + relay as u8; 32]],
-        now,
-        Duration::from_secs(1_800_000_000),
-    );
-    Authenticator::new(Arc::new(settings), Arc::new(users), Arc::new(keys))
+    (Arc::new(settings), Arc::new(users))
 }
 
 /// A client of the relay on a connection of its own.
@@ -151,8 +158,7 @@ pub fn authenticate_at(
         client.peer,
         &auth(&client.uri, &path, "auth1", expires, None),
     );
-    world.run();
-    world.advance(world.handoff_delay * 4);
+    world.run_until_answered(client.peer);
     let challenge = world.messages(client.peer);
     let [challenge] = &challenge[..] else {
         return false;
@@ -165,8 +171,7 @@ pub fn authenticate_at(
         client.peer,
         &auth(&client.uri, &path, "auth2", expires, Some(&authorization)),
     );
-    world.run();
-    world.advance(world.handoff_delay * 4);
+    world.run_until_answered(client.peer);
     let granted = world.messages(client.peer);
     let [granted] = &granted[..] else {
         return false;
@@ -182,11 +187,21 @@ pub fn authenticate_at(
 
 /// The Authorization that answers a 401.
 pub fn answer(challenge: &Message, uri: &str, nc: u32) -> String {
+    answer_as(USERS[0], challenge, uri, nc)
+}
+
+/// The same, of this user.
+pub fn answer_as(
+    (user, password): (&str, &str),
+    challenge: &Message,
+    uri: &str,
+    nc: u32,
+) -> String {
     let challenge = Challenge::choose(challenge.headers_named("WWW-Authenticate"))
         .expect("a challenge that can be answered");
     let asker = Asker {
-        user: "alice",
-        password: "wonderland",
+        user,
+        password,
         uri,
     };
     let cnonce = "c0ffee";

@@ -7,6 +7,7 @@
 //! [`World::transmit`], [`World::deliver`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use msrpd::metrics::{Ledger, Traffic};
 use msrpd::relay::{
-    Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Reached, Relay, SessionRecord,
-    Settings, ShardId, Start, Transport, VerifiedNames, Verify,
+    Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Quotas, Reached, Relay,
+    SessionRecord, Settings, ShardId, Start, Transport, VerifiedNames, Verify,
 };
 use msrpload::codec::{CodecError, Message, Parser};
 
@@ -164,6 +165,12 @@ pub struct World {
     pub read_max: usize,
     /// Whether in [`World::run`] dials to relays of this world connect.
     pub connects_relays: bool,
+    /// To relays of this world.
+    pub failed_dials: usize,
+    /// Requests may have to wait.
+    has_quotas: bool,
+    /// Where far ends connect from.
+    pub from: IpAddr,
     /// Says what every far end reads: for one seed that fails (`MSRPD_TRACE=1`).
     pub traces: bool,
 }
@@ -226,6 +233,9 @@ impl World {
             records: Vec::new(),
             read_max: usize::MAX,
             connects_relays: true,
+            failed_dials: 0,
+            has_quotas: options.settings.quotas != Quotas::default(),
+            from: Ipv4Addr::LOCALHOST.into(),
             traces: std::env::var_os("MSRPD_TRACE").is_some(),
         }
     }
@@ -261,7 +271,7 @@ impl World {
             Accepted {
                 by_proxy: false,
                 transport,
-                remote: ([127, 0, 0, 1], port).into(),
+                remote: SocketAddr::new(self.from, port),
                 use_path_port: 2855,
             },
         );
@@ -370,6 +380,7 @@ impl World {
     }
 
     pub fn dial_fails(&mut self, index: usize) {
+        self.failed_dials += usize::from(self.dial_target(index).is_some());
         let dialling = self.dialling.remove(index);
         self.shards[dialling.shard].lost(
             self.now,
@@ -722,6 +733,17 @@ impl World {
             if !moved {
                 return;
             }
+        }
+    }
+
+    /// Until a request that asks another shard is answered, or one that has to wait for a quota.
+    pub fn run_until_answered(&mut self, peer: Peer) {
+        self.run();
+        self.advance(self.handoff_delay * 4);
+        let mut patience = 300;
+        while self.has_quotas && self.sockets[peer].arrived.is_empty() && patience > 0 {
+            self.advance(Duration::from_millis(100));
+            patience -= 1;
         }
     }
 

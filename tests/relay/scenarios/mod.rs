@@ -10,6 +10,7 @@ mod huge;
 mod links;
 mod pacing;
 mod pausing;
+mod quotas;
 mod records;
 mod refresh;
 mod refusals;

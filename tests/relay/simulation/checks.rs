@@ -240,7 +240,9 @@ impl Simulation {
         let answered = |piece: &Piece| piece.answered.is_some() || text.wish == Wish::No;
         let path = &text.stream.to[..text.stream.to.len() - 1];
         let relays: BTreeSet<_> = path.iter().map(|uri| self.relay_of(uri)).collect();
-        self.lost_ends() <= 2
+        // Whoever could not go on beyond the link says so by it.
+        self.world.failed_dials == 0
+            && self.lost_ends() <= 2
             && self.stops(path) == relays.len()
             && self.is_alive(text.stream.receiver)
             && !self.actors[text.stream.receiver].shut

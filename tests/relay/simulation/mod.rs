@@ -17,7 +17,7 @@ mod sessions;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use msrpd::relay::{Limits, Settings};
+use msrpd::relay::{Limits, Quota, Quotas, Settings};
 use msrpload::codec::{Builder, Message};
 
 use crate::dice::Dice;
@@ -235,12 +235,12 @@ fn noise() -> &'static [u8] {
 impl Simulation {
     /// Runs one seed to its end; panics on the first thing that is wrong.
     pub fn run_seed(seed: u64) {
-        Self::run(Dice::seeded(seed), seed, false);
+        Self::run(Dice::seeded(seed), seed, false, seed);
     }
 
     /// The same with up to four relays in a row.
     pub fn run_chain(seed: u64) {
-        Self::run(Dice::seeded(seed), seed, true);
+        Self::run(Dice::seeded(seed), seed, true, seed);
     }
 
     /// What the fuzzer calls.
@@ -248,11 +248,12 @@ impl Simulation {
     pub fn run_octets(octets: &[u8]) {
         let mut dice = Dice::of(octets);
         let chain = dice.chance(50);
-        Self::run(dice, 1, chain);
+        // Not a choice of the dice: that would give all inputs found so far another meaning.
+        Self::run(dice, 1, chain, octets.len() as u64);
     }
 
-    fn run(dice: Dice, seed: u64, chain: bool) {
-        let mut simulation = Self::new(dice, seed, chain);
+    fn run(dice: Dice, seed: u64, chain: bool, bounds: u64) {
+        let mut simulation = Self::new(dice, seed, chain, bounds);
         let steps = 150 + simulation.dice.roll(500);
         for _ in 0..steps {
             if simulation.dice.is_spent() {
@@ -264,7 +265,7 @@ impl Simulation {
         simulation.finish();
     }
 
-    fn new(mut dice: Dice, seed: u64, chain: bool) -> Self {
+    fn new(mut dice: Dice, seed: u64, chain: bool, bounds: u64) -> Self {
         let weather = if dice.chance(30) {
             Weather::Gentle
         } else {
@@ -289,6 +290,7 @@ impl Simulation {
             // far above what one read can cause.
             settings.limits.control_octets = Limits::default().control_octets;
         }
+        settings.quotas = quotas(bounds, weather);
         let world = World::new(Options {
             workers,
             more_relays,
@@ -535,6 +537,31 @@ impl Simulation {
             text += &format!("shard {index}: {}\n", shard.describe());
         }
         text
+    }
+}
+
+/// In every fourth run users, realms and prefixes have quotas that slow them down, and in every
+/// eighth some messages are too large.
+fn quotas(bounds: u64, weather: Weather) -> Quotas {
+    if bounds % 4 != 3 {
+        return Quotas::default();
+    }
+    let pick = |shift: u64, choices: [u32; 3]| choices[(bounds >> shift) as usize % 3];
+    let quota = |shift| Quota {
+        sessions: pick(shift, [0, 1000, 1000]),
+        connections: pick(shift + 1, [1000, 0, 1000]),
+        auths_per_second: pick(shift + 2, [0, 1000, 10_000]),
+        messages_per_second: pick(shift + 1, [5, 0, 50]),
+        octets_per_second: pick(shift + 3, [0, 65_536, 1_048_576]).into(),
+        message_octets: match weather {
+            Weather::Gentle => 0,
+            Weather::Rough => pick(shift + 2, [0, 0, 20_000]).into(),
+        },
+    };
+    Quotas {
+        user: quota(2),
+        realm: quota(3),
+        prefix: quota(4),
     }
 }
 
