@@ -157,26 +157,57 @@ impl Quantiles {
 mod tests {
     use super::*;
 
-    /// Log-uniform from 0.5 us to 40 s: every decade gets its share.
-    fn durations(seed: u64, n: usize) -> Vec<Duration> {
+    /// SplitMix64, as numbers from 0 to 1.
+    fn shares(seed: u64) -> impl FnMut() -> f64 {
         let mut state = seed;
-        let mut next = move || {
-            // SplitMix64
+        move || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = state;
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
+            (z ^ (z >> 31)) as f64 / u64::MAX as f64
+        }
+    }
+
+    /// How latencies may lie: a name, and a value from two numbers from 0 to 1.
+    type Shape = (&'static str, fn(f64, f64) -> f64);
+
+    const SHAPES: [Shape; 7] = [
+        // Every decade gets its share.
+        ("log-uniform from 0.5 us to 40 s", |share, _| {
+            5e-7 * (40.0 / 5e-7_f64).powf(share)
+        }),
+        ("uniform to 10 ms", |share, _| share * 1e-2),
+        ("exponential around 200 us", |share, _| {
+            -2e-4 * (1.0 - share).max(1e-12).ln()
+        }),
+        ("log-normal around 1 ms", |one, other| {
+            let normal =
+                (-2.0 * one.max(1e-12).ln()).sqrt() * (std::f64::consts::TAU * other).cos();
+            1e-3 * normal.exp()
+        }),
+        ("a heavy tail from 50 us", |share, _| {
+            (5e-5 / (1.0 - share).max(1e-9).powf(1.0 / 1.1)).min(40.0)
+        }),
+        ("two humps, 100 us and 5 s", |share, which| {
+            let hump = if which < 0.985 { 1e-4 } else { 5.0 };
+            hump * (0.9 + share / 5.0)
+        }),
+        ("always the same", |_, _| 123.4e-6),
+    ];
+
+    fn durations_of(shape: Shape, seed: u64, n: usize) -> Vec<Duration> {
+        let mut share = shares(seed);
         (0..n)
-            .map(|_| {
-                let share = next() as f64 / u64::MAX as f64;
-                Duration::from_secs_f64(5e-7 * (40.0 / 5e-7_f64).powf(share))
-            })
+            .map(|_| Duration::from_secs_f64(shape.1(share(), share())))
             .collect()
     }
 
-    fn assert_quantiles(histogram: &Histogram, mut all: Vec<Duration>) {
+    fn durations(seed: u64, n: usize) -> Vec<Duration> {
+        durations_of(SHAPES[0], seed, n)
+    }
+
+    fn assert_quantiles(what: &str, histogram: &Histogram, mut all: Vec<Duration>) {
         all.sort();
         for quantile in [0.5, 0.99, 0.999] {
             let index = (all.len() as f64 * quantile).ceil() as usize - 1;
@@ -184,7 +215,7 @@ mod tests {
             let told = histogram.quantile(quantile).as_secs_f64();
             assert!(
                 (told - exact).abs() <= exact * 0.01,
-                "p{quantile}: {told} instead of {exact}"
+                "{what}, p{quantile}: {told} instead of {exact}"
             );
         }
         assert_eq!(histogram.count(), all.len() as u64);
@@ -194,11 +225,13 @@ mod tests {
 
     #[test]
     fn quantiles_are_within_one_percent() {
-        for seed in 0..20 {
-            let all = durations(seed, 20_000);
-            let mut histogram = Histogram::default();
-            all.iter().for_each(|&duration| histogram.record(duration));
-            assert_quantiles(&histogram, all);
+        for shape in SHAPES {
+            for seed in 0..20 {
+                let all = durations_of(shape, seed, 20_000);
+                let mut histogram = Histogram::default();
+                all.iter().for_each(|&duration| histogram.record(duration));
+                assert_quantiles(shape.0, &histogram, all);
+            }
         }
     }
 
@@ -207,9 +240,10 @@ mod tests {
         let mut merged = Histogram::default();
         let mut everything = Vec::new();
         for shard in 0..8 {
-            // Shards that see different loads.
+            // Shards that see different loads, in shape and size.
             let scale = shard as u32 + 1;
-            let all: Vec<_> = durations(100 + shard, 5_000)
+            let shape = SHAPES[shard as usize % SHAPES.len()];
+            let all: Vec<_> = durations_of(shape, 100 + shard, 5_000 * scale as usize)
                 .into_iter()
                 .map(|duration| duration / scale)
                 .collect();
@@ -218,7 +252,7 @@ mod tests {
             merged.merge(&histogram);
             everything.extend(all);
         }
-        assert_quantiles(&merged, everything);
+        assert_quantiles("merged", &merged, everything);
     }
 
     #[test]
