@@ -155,7 +155,7 @@ fn charts(summary: &Summary, trace: &Trace) -> Vec<Chart> {
                 chart::lines(&time, &y, &[line]),
             ));
         }
-        charts.push(percentiles(trace));
+        charts.push(percentiles(summary, trace));
         let histograms: Vec<&Histogram<u64>> = intervals.iter().map(|i| &i.delivery).collect();
         let seen = histograms.iter().filter(|h| !h.is_empty());
         let ends = seen.flat_map(|h| [h.min() as f64 / 1e3, h.max() as f64 / 1e3]);
@@ -175,7 +175,7 @@ fn charts(summary: &Summary, trace: &Trace) -> Vec<Chart> {
     charts
 }
 
-fn percentiles(trace: &Trace) -> Chart {
+fn percentiles(summary: &Summary, trace: &Trace) -> Chart {
     let r = &trace.record;
     let mut curves = vec![("delivery", 'a', &r.delivery)];
     if !r.acknowledgement.is_empty() {
@@ -211,7 +211,10 @@ fn percentiles(trace: &Trace) -> Chart {
         .collect();
     let values = lines.iter().flat_map(|l| l.points.iter().map(|p| p.1));
     let y = Axis::log("latency", values, round_micros);
-    let about = "How long the given share of messages took at most.".into();
+    let mut about = "How long the given share of messages took at most.".to_owned();
+    if let Some(between) = &summary.between_us {
+        about += &format!(" Between the relay and the whole way: {}.", between.text());
+    }
     ("Latency by percentile", about, chart::lines(&x, &y, &lines))
 }
 

@@ -18,7 +18,7 @@ use crate::plan::{Plan, Shape, Standing, Work};
 use crate::progress::{EVERY, Progress};
 use crate::scrape::{self, Reading, Target};
 use crate::summary::{
-    ChurnResult, FilmResult, Latency, Measured, Own, Relay, SetUp, StandingResult, Summary,
+    Between, ChurnResult, FilmResult, Latency, Measured, Own, Relay, SetUp, StandingResult, Summary,
 };
 use crate::usage::{ProcessUsage, ThreadUsage};
 
@@ -389,6 +389,13 @@ fn sum_up(
         .iter()
         .map(|(name, h)| (name.clone(), Latency::of(h)));
     summary.scraped_us = scraped.collect();
+    summary.between_us = summary
+        .scraped_us
+        .get("msrpd_forward_duration_seconds")
+        .and_then(|within| {
+            let own = &summary.own.lateness_us;
+            Between::of(&summary.measured.delivery_us, within, own)
+        });
     summary.warnings = warnings(plan, &summary);
     summary.warnings.extend(readings.problems.iter().cloned());
     (summary, record)

@@ -139,6 +139,50 @@ pub struct Own {
     pub lateness_us: Latency,
 }
 
+/// Quantiles of the whole way less those of the relay's own forwarding: the kernels, the network and
+/// both ends of this program, which was as late as `own` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Between {
+    pub p50: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub own_p50: f64,
+    pub own_p99: f64,
+    pub own_p999: f64,
+}
+
+impl Between {
+    pub fn of(whole: &Latency, within: &Latency, own: &Latency) -> Option<Self> {
+        (whole.count > 0 && within.count > 0).then(|| Self {
+            p50: whole.p50 - within.p50,
+            p99: whole.p99 - within.p99,
+            p999: whole.p999 - within.p999,
+            own_p50: own.p50,
+            own_p99: own.p99,
+            own_p999: own.p999,
+        })
+    }
+
+    /// For the table and the report.
+    pub fn text(&self) -> String {
+        let own = match self.own_p999 > 0.0 {
+            true => format!(
+                "; this program was late by {}, {}, {}",
+                micros(self.own_p50),
+                micros(self.own_p99),
+                micros(self.own_p999)
+            ),
+            false => String::new(),
+        };
+        format!(
+            "p50 {}  p99 {}  p99.9 {}  in kernels, network and clients{own}",
+            micros(self.p50),
+            micros(self.p99),
+            micros(self.p999)
+        )
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
     pub workload: String,
@@ -158,6 +202,9 @@ pub struct Summary {
     pub relay: Option<Relay>,
     /// What the relay says it measured itself in the same stretch, by the names of its metrics.
     pub scraped_us: BTreeMap<String, Latency>,
+    /// What lies between the relay's forwarding and the whole way of a message, where the relay
+    /// was scraped.
+    pub between_us: Option<Between>,
     pub own: Own,
     pub waited_at_end_seconds: f64,
     /// Examples of what went wrong.
@@ -271,6 +318,9 @@ impl Summary {
             let name = name.trim_start_matches("msrpd_");
             let name = name.trim_end_matches("_duration_seconds");
             row(&format!("relay: {name}"), latency(latencies));
+        }
+        if let Some(between) = &self.between_us {
+            row("outside the relay", between.text());
         }
         self.set_up_rows(&mut row);
         self.cost_rows(&mut row);

@@ -155,6 +155,10 @@ fn relays_own_view_is_that_of_the_measured_stretch() {
     assert_eq!(number(view, "/count"), 3);
     let p50 = view.pointer("/p50").and_then(Value::as_f64).unwrap();
     assert!((6_900.0..7_100.0).contains(&p50), "{p50}");
+    // What is left of the whole way is named.
+    let at = |path: &str| result.pointer(path).and_then(Value::as_f64).unwrap();
+    let rest = at("/measured/delivery_us/p50") - p50;
+    assert!((at("/between_us/p50") - rest).abs() < 0.01, "{rest}");
 
     // A relay that cannot be asked costs a warning, not the run.
     let result = chat(folder, &relay, &["--scrape", "127.0.0.1:1"]);
