@@ -92,6 +92,11 @@ fn compare(what: &str, nuisance: impl Fn(&Relay, &AtomicBool) + Sync) {
             break;
         }
     }
+    // Whatever they do, nobody makes series.
+    let (code, text) = relay.get("/metrics").expect("/metrics answers");
+    assert_eq!(code, 200);
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series <= 500, "{series} series");
     drop(pairs);
     relay.assert_ledger_is_settled();
 }
