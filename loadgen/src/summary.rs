@@ -153,7 +153,7 @@ pub struct Between {
 
 impl Between {
     pub fn of(whole: &Latency, within: &Latency, own: &Latency) -> Option<Self> {
-        (whole.count > 0 && within.count > 0).then(|| Self {
+        (whole.count > 0 && within.count > 0).then_some(Self {
             p50: whole.p50 - within.p50,
             p99: whole.p99 - within.p99,
             p999: whole.p999 - within.p999,
