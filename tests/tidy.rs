@@ -35,6 +35,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("crossbeam_channel", &["shard/mesh.rs"]),
     ("core_affinity", &["shard/start.rs"]),
     ("hickory_resolver", &["net/names.rs"]),
+    ("tokio_postgres", &["net/postgres.rs", "net/postgres/"]),
+    ("tokio_postgres_rustls", &["net/postgres.rs"]),
     ("axum", &["admin/"]),
     (
         "rcgen",

@@ -27,7 +27,7 @@ pub use farm_keys::{FarmKey, FarmKeyError, parse_farm_keys};
 pub use nonce::NonceKeys;
 pub use nonce_ledger::NonceLedger;
 pub use shared_secret::{SharedSecret, timed_username};
-pub use users::{Ha1, Users, UsersError, check_name};
+pub use users::{Ha1, Hashes, Users, UsersError, check_name};
 
 use crate::wire::Uri;
 
@@ -47,6 +47,8 @@ pub struct Settings {
     pub nonce_lifetime: Duration,
     /// Users that are known and may not use this relay (AUT-17).
     pub disabled: Vec<String>,
+    /// Somebody else is to be asked for users whom nobody here knows.
+    pub looks_up: bool,
 }
 
 impl Default for Settings {
@@ -57,6 +59,7 @@ impl Default for Settings {
             algorithms: vec![Algorithm::Md5],
             nonce_lifetime: Duration::from_secs(300),
             disabled: Vec::new(),
+            looks_up: false,
         }
     }
 }
@@ -85,6 +88,13 @@ pub enum Judgement {
     Forbidden,
     /// Right. The nonce's use must still be claimed ([`NonceLedger`]).
     Proved(Proof),
+    /// Nobody here knows the user: look for his hashes, then [`Authenticator::judge_found`].
+    LookUp {
+        /// Whom.
+        user: Arc<str>,
+        /// Where.
+        realm: Arc<str>,
+    },
 }
 
 /// Credentials that were right, and what the answer needs of them.
@@ -190,6 +200,30 @@ impl Authenticator {
     /// First the form, then the digest, then the nonce, then the user: `stale=true` and 403 are
     /// for those only who know the password (AUT-13, AUT-17).
     pub fn judge(&self, now: Instant, host: &str, authorization: &[u8], uri: &[u8]) -> Judgement {
+        self.weigh(now, host, authorization, uri, None)
+    }
+
+    /// The same once somebody else was asked: `found` are the user's hashes, none if there is
+    /// no such user.
+    pub fn judge_found(
+        &self,
+        now: Instant,
+        host: &str,
+        authorization: &[u8],
+        uri: &[u8],
+        found: Option<&Hashes>,
+    ) -> Judgement {
+        self.weigh(now, host, authorization, uri, Some(found))
+    }
+
+    fn weigh(
+        &self,
+        now: Instant,
+        host: &str,
+        authorization: &[u8],
+        uri: &[u8],
+        found: Option<Option<&Hashes>>,
+    ) -> Judgement {
         let realm = self.realm(host);
         let credentials = match Authorization::parse(authorization) {
             Ok(Some(credentials)) => credentials,
@@ -207,10 +241,16 @@ impl Authenticator {
         };
 
         // An unknown user takes the way of a known one, down to the last comparison (AUT-12).
-        let known = self.users.find(&credentials.username, realm, algorithm);
-        let decoy = Ha1::decoy();
+        let known = match found {
+            None => self.users.find(&credentials.username, realm, algorithm),
+            Some(found) => match found.and_then(|hashes| hashes.of(algorithm).as_ref()) {
+                Some(ha1) => Known::Listed(ha1),
+                None => Known::Otherwise,
+            },
+        };
+        let decoy = Ha1::decoy(algorithm);
         let (hashes, is_known) = match &known {
-            Known::Nobody => (std::slice::from_ref(&decoy), false),
+            Known::Nobody | Known::Otherwise => (std::slice::from_ref(&decoy), false),
             Known::Listed(ha1) => (std::slice::from_ref(*ha1), true),
             Known::Timed { hashes, .. } => (hashes.as_slice(), true),
         };
@@ -229,6 +269,15 @@ impl Authenticator {
         let right: Vec<&Ha1> = hashes.iter().filter(proves).collect();
         let age = self.keys.age(now, credentials.nonce, &self.lifetimes);
         let Some(ha1) = right.first().filter(|_| is_known) else {
+            // Only whoever was challenged may make us ask. A name that looks like one of a
+            // credential for a time may be anybody's once no secret proves it.
+            let unknown = matches!(known, Known::Nobody | Known::Timed { .. });
+            if unknown && self.settings.looks_up && !matches!(age, Age::NotOurs) {
+                return Judgement::LookUp {
+                    user: (&*credentials.username).into(),
+                    realm: realm.into(),
+                };
+            }
             return Judgement::Wrong;
         };
         let (user, left) = match known {

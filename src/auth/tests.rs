@@ -287,7 +287,7 @@ fn aut_12_the_decoy_is_no_password() {
     let nonce = fresh_nonce(&auth, now);
     let right = response(
         Algorithm::Md5,
-        Ha1::decoy().text(),
+        Ha1::decoy(Algorithm::Md5).text(),
         &nonce,
         "00000001",
         "c0ffee",

@@ -18,20 +18,24 @@ impl Ha1 {
         Self(hash.into())
     }
 
-    /// Stands for the one of a user who is not known; it never decides.
-    pub(super) fn decoy() -> Self {
-        Self("00000000000000000000000000000000".into())
+    /// Stands for the one of a user who is not known; it never decides, and is as long as one.
+    pub(super) fn decoy(algorithm: Algorithm) -> Self {
+        Self("0".repeat(Self::digits(algorithm)).into())
+    }
+
+    fn digits(algorithm: Algorithm) -> usize {
+        match algorithm {
+            Algorithm::Md5 => 32,
+            Algorithm::Sha256 => 64,
+        }
     }
 
     /// Of hex digits as a users' file or table has them, blanks around them left away.
     pub fn from_hex(algorithm: Algorithm, digits: &str) -> Option<Self> {
         let digits = digits.trim();
-        let length = match algorithm {
-            Algorithm::Md5 => 32,
-            Algorithm::Sha256 => 64,
-        };
-        (digits.len() == length && digits.bytes().all(|octet| octet.is_ascii_hexdigit()))
-            .then(|| Self(digits.to_ascii_lowercase().into()))
+        (digits.len() == Self::digits(algorithm)
+            && digits.bytes().all(|octet| octet.is_ascii_hexdigit()))
+        .then(|| Self(digits.to_ascii_lowercase().into()))
     }
 
     pub(super) fn text(&self) -> &str {
@@ -72,6 +76,8 @@ pub struct Users {
 /// What is known about the user that credentials name.
 pub(super) enum Known<'a> {
     Nobody,
+    /// He stands in the list, with a hash of the other kind.
+    Otherwise,
     Listed(&'a Ha1),
     /// By one of these, until `ends` (seconds since 1970).
     Timed {
@@ -81,14 +87,17 @@ pub(super) enum Known<'a> {
     },
 }
 
+/// What one user can be proved by.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-struct Hashes {
-    md5: Option<Ha1>,
-    sha256: Option<Ha1>,
+pub struct Hashes {
+    /// For MD5.
+    pub md5: Option<Ha1>,
+    /// For SHA-256.
+    pub sha256: Option<Ha1>,
 }
 
 impl Hashes {
-    fn of(&self, algorithm: Algorithm) -> &Option<Ha1> {
+    pub(super) fn of(&self, algorithm: Algorithm) -> &Option<Ha1> {
         match algorithm {
             Algorithm::Md5 => &self.md5,
             Algorithm::Sha256 => &self.sha256,
@@ -173,6 +182,7 @@ impl Users {
                     .map(|secret| secret.ha1(algorithm, username, realm))
                     .collect(),
             },
+            _ if listed => Known::Otherwise,
             _ => Known::Nobody,
         }
     }

@@ -30,6 +30,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     pub body_timeout: Duration,
     pub nonces: usize,
+    pub look_ups: usize,
+    pub look_ups_per_connection: usize,
     pub uris_per_connection: usize,
     pub dialling_routes: usize,
     pub dialling_octets: usize,
@@ -64,6 +66,8 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(300),
             nonces: 1_048_576,
+            look_ups: 1024,
+            look_ups_per_connection: 4,
             uris_per_connection: 1024,
             dialling_routes: 4096,
             dialling_octets: 16_777_216,
@@ -215,6 +219,18 @@ impl Limits {
             "answered challenges that one shard remembers, so that none is answered twice",
             &mut self.nonces,
             1024..=64 * mebi,
+        );
+        v.bounded(
+            "look_ups",
+            "users being looked up in a database; beyond it AUTH gets 408",
+            &mut self.look_ups,
+            1..=mebi,
+        );
+        v.bounded(
+            "look_ups_per_connection",
+            "the same of one connection that is no relay's",
+            &mut self.look_ups_per_connection,
+            1..=mebi,
         );
         v.bounded(
             "uris_per_connection",

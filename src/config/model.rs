@@ -444,7 +444,7 @@ impl Config {
         let postgres = &mut auth.postgres;
         v.section(
             "postgres",
-            "Users in a PostgreSQL database. Not in this version: a URL is refused, so that nobody relies on it.",
+            "Users in a PostgreSQL database, asked for those whom nothing above knows: Kamailio's and OpenSIPS's table `subscriber`, or any query.",
             |v| {
                 v.key("url", "postgresql://USER:PASSWORD@HOST/DATABASE, or key=value words; sslmode=require for TLS", &mut postgres.url);
                 v.key("url_file", "a file that holds the URL on one line", &mut postgres.url_file);

@@ -80,6 +80,8 @@ impl Config {
             head_timeout: limits.head_timeout,
             body_timeout: limits.body_timeout,
             nonces: limits.nonces,
+            look_ups: limits.look_ups,
+            look_ups_per_connection: limits.look_ups_per_connection,
             uris_per_connection: limits.uris_per_connection,
             dialling_routes: limits.dialling_routes,
             dialling_octets: limits.dialling_octets,
@@ -110,6 +112,7 @@ impl Config {
                 .map(|algorithm| (*algorithm).into())
                 .collect(),
             nonce_lifetime: self.auth.nonce_lifetime,
+            looks_up: self.auth.postgres.is_used(),
             disabled: self
                 .auth
                 .disabled

@@ -328,13 +328,6 @@ fn postgres(config: &Config, places: &Places, problems: &mut Problems) {
             "keep one of the two",
         );
     }
-    if postgres.is_used() {
-        problems.error(
-            places.of("auth.postgres"),
-            "auth.postgres: this version asks no database",
-            "remove the section; users come from auth.htdigest, [[auth.users]] or auth.shared_secret_files",
-        );
-    }
     let default = super::model::Postgres::default();
     if !postgres.is_used() && (postgres.ca.is_some() || postgres.query != default.query) {
         problems.error(
@@ -344,7 +337,7 @@ fn postgres(config: &Config, places: &Places, problems: &mut Problems) {
         );
     }
     for parameter in ["$1", "$2"] {
-        if !postgres.query.contains(parameter) {
+        if !has_parameter(&postgres.query, parameter) {
             problems.error(
                 place("query"),
                 format!("auth.postgres.query: {parameter} does not stand in it"),
@@ -352,6 +345,14 @@ fn postgres(config: &Config, places: &Places, problems: &mut Problems) {
             );
         }
     }
+}
+
+/// `$1` is no part of `$10`.
+fn has_parameter(query: &str, parameter: &str) -> bool {
+    query.match_indices(parameter).any(|(at, _)| {
+        let next = query.as_bytes().get(at + parameter.len());
+        !next.is_some_and(u8::is_ascii_digit)
+    })
 }
 
 fn peers(config: &Config, places: &Places, problems: &mut Problems) {

@@ -95,6 +95,18 @@ labels!(
 );
 
 labels!(
+    /// What came of a look-up of a user.
+    LookUpLabel {
+        /// There is one.
+        Found = "found",
+        /// There is none.
+        Unknown = "unknown",
+        /// Nobody could tell, or not in time.
+        Failed = "failed",
+    }
+);
+
+labels!(
     /// Whom a quota is for.
     SubjectLabel {
         /// A user of a realm.
@@ -161,6 +173,8 @@ labels!(
         NotOurs = "not_ours",
         /// Credentials that prove nothing.
         Credentials = "credentials",
+        /// A user who could not be looked up (408).
+        UserNotLookedUp = "user_not_looked_up",
         /// Expires outside the limits (423).
         Expires = "expires",
         /// A `Failure-Report: partial` transaction forgotten at its bound.

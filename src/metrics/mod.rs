@@ -9,7 +9,7 @@ mod traffic;
 
 pub use histogram::{Histogram, Quantiles};
 pub use labels::{
-    Along, CloseReason, Direction, DropReason, MethodLabel, QuotaLabel, RefusalReason,
+    Along, CloseReason, Direction, DropReason, LookUpLabel, MethodLabel, QuotaLabel, RefusalReason,
     ReportOrigin, RoleLabel, SubjectLabel, TransportLabel,
 };
 pub use ledger::Ledger;
@@ -37,6 +37,7 @@ pub struct ShardMetrics {
     pub(crate) responses: [[u64; Direction::COUNT]; CODES.len() + 1],
     pub(crate) reports: [[u64; ReportOrigin::COUNT]; CODES.len() + 1],
     pub(crate) refusals: [u64; RefusalReason::COUNT],
+    pub(crate) look_ups: [u64; LookUpLabel::COUNT],
     pub(crate) quotas: [[u64; QuotaLabel::COUNT]; SubjectLabel::COUNT],
     pub(crate) closed: [u64; CloseReason::COUNT],
     /// Connections by transport and role, filled for a scrape.
@@ -87,6 +88,16 @@ impl ShardMetrics {
     /// How often something was refused for this reason.
     pub fn refused(&self, reason: RefusalReason) -> u64 {
         self.refusals[reason as usize]
+    }
+
+    /// A user was looked up.
+    pub fn looked_up(&mut self, result: LookUpLabel) {
+        self.look_ups[result as usize] += 1;
+    }
+
+    /// How many look-ups have ended so.
+    pub fn look_ups(&self, result: LookUpLabel) -> u64 {
+        self.look_ups[result as usize]
     }
 
     /// A quota stood in the way: refused, or a connection not read for a while.

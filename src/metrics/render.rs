@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::labels::{
-    Along, CloseReason, Direction, DropReason, MethodLabel, QuotaLabel, RefusalReason,
+    Along, CloseReason, Direction, DropReason, LookUpLabel, MethodLabel, QuotaLabel, RefusalReason,
     ReportOrigin, RoleLabel, SubjectLabel, TransportLabel,
 };
 use super::{CODES, Histogram, Ledger, ShardMetrics, Traffic};
@@ -438,6 +438,19 @@ fn reasons(text: &mut Text, shards: &[ShardSnapshot]) {
             "refusals_total",
             &labels,
             sum(shards, |numbers| numbers.refusals[reason as usize]),
+        );
+    }
+    text.head(
+        "user_lookups_total",
+        "counter",
+        "Users looked up in the database or the memory of it, by what came of it.",
+    );
+    for result in LookUpLabel::ALL {
+        let labels = format!("result=\"{}\"", result.text());
+        text.line(
+            "user_lookups_total",
+            &labels,
+            sum(shards, |numbers| numbers.look_ups[result as usize]),
         );
     }
     text.head(

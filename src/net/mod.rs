@@ -2,8 +2,10 @@
 
 pub mod address;
 pub mod dial;
+pub mod directory;
 pub mod listener;
 pub mod names;
+pub mod postgres;
 pub mod proxy_header;
 pub mod tls;
 pub mod uring;

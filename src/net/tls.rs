@@ -2,6 +2,7 @@
 //! without buffers of their own (`rustls::unbuffered`). The one door to rustls.
 
 mod choose;
+mod database;
 mod error;
 mod load;
 mod session;
@@ -19,6 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+pub use database::DatabaseTls;
 pub use error::TlsError;
 pub use load::{CertificateFiles, TlsProblem};
 pub use session::{ReadOutcome, TlsSession};

@@ -43,6 +43,8 @@ pub(super) enum AuthStep {
         proof: Box<Proof>,
         refresh: Option<Held>,
     },
+    /// Nobody here knows the user: who knows him elsewhere?
+    LookUp { refresh: Option<Held> },
     /// It is fresh: do the homes of user, realm and prefix agree?
     Admit {
         proof: Box<Proof>,
@@ -149,7 +151,24 @@ impl Relay {
             self.challenge(now, key, &head, false);
             return;
         };
-        match self.auth.judge(now, &host, authorization, uri) {
+        let judgement = self.auth.judge(now, &host, authorization, uri);
+        self.act_on(now, key, head, refresh, judgement, now);
+    }
+
+    /// What the credentials are worth; the AUTH came at `began`.
+    pub(super) fn act_on(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        head: Head,
+        refresh: Option<Held>,
+        judgement: Judgement,
+        began: Instant,
+    ) {
+        match judgement {
+            Judgement::LookUp { user, realm } => {
+                self.look_up(now, key, head, refresh, user, realm);
+            }
             Judgement::Missing | Judgement::Wrong => {
                 self.challenge(now, key, &head, false);
                 self.metrics
@@ -165,7 +184,7 @@ impl Relay {
                     .refusal(crate::metrics::RefusalReason::Forbidden);
                 self.answer_other(key, &head, 403, &[]);
             }
-            Judgement::Proved(proof) => self.claim(now, key, head, refresh, proof),
+            Judgement::Proved(proof) => self.claim(now, key, head, refresh, proof, began),
         }
     }
 
@@ -177,20 +196,21 @@ impl Relay {
         head: Head,
         refresh: Option<Held>,
         proof: Proof,
+        began: Instant,
     ) {
         let keeper = ShardId((proof.nonce_id % u128::from(self.workers)) as u16);
         if keeper == self.shard {
             let fresh = self
                 .nonces
                 .claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
-            self.judged(now, key, &head, refresh, &proof, fresh, now);
+            self.judged(now, key, &head, refresh, &proof, fresh, began);
             return;
         }
         let proof = Box::new(proof);
         let pending = self.pending_auths.insert(PendingAuth {
             connection: key,
             head,
-            began: now,
+            began,
             step: AuthStep::Claim {
                 proof: proof.clone(),
                 refresh,
@@ -457,7 +477,7 @@ impl Relay {
 }
 
 /// The host that an AUTH addresses, in canonical form: it chooses the realm (AUT-06).
-fn addressed_host(uri: &[u8]) -> String {
+pub(super) fn addressed_host(uri: &[u8]) -> String {
     Uri::parse(uri)
         .map(|uri| uri.canonical_host().to_string())
         .unwrap_or_default()

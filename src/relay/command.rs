@@ -1,12 +1,14 @@
 //! What the machine asks of its shard, and why connections end.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::metrics;
 use crate::wire::Authority;
 
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, ShardId};
+use super::looking_up::LookUpKey;
 use super::records::SessionRecord;
 
 /// The slow path out of the machine. After any call, [`super::Relay::poll_command`] until `None`.
@@ -35,6 +37,12 @@ pub enum Command {
     },
     /// For another shard's machine, in order; a few dozen at most.
     Handoffs { to: ShardId, handoffs: Vec<Handoff> },
+    /// Find out what this user can be proved by, then call [`super::Relay::looked_up`].
+    LookUp {
+        asker: LookUpKey,
+        user: Arc<str>,
+        realm: Arc<str>,
+    },
     /// A session has ended, and all that counts for it is counted.
     SessionEnded(Box<SessionRecord>),
 }

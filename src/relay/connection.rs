@@ -123,6 +123,8 @@ pub(super) struct Connection {
     pub proven: bool,
     pub failed_requests: u32,
     pub failed_auths: u32,
+    /// AUTHs whose user is being looked up.
+    pub look_ups: usize,
     pub used: Instant,
     /// Since when a message that was begun waits for its next octet.
     pub unfinished_since: Option<Instant>,
@@ -177,6 +179,7 @@ impl Connection {
             proven: false,
             failed_requests: 0,
             failed_auths: 0,
+            look_ups: 0,
             used: now,
             unfinished_since: None,
             outstanding: 0,

@@ -65,6 +65,10 @@ pub struct Limits {
     pub non_send_body_octets: usize,
     /// Nonces remembered by one shard (D-18).
     pub nonces: usize,
+    /// Users being looked up on all shards, an equal share for each; beyond it AUTH gets 408.
+    pub look_ups: usize,
+    /// The same of one connection that is no relay's.
+    pub look_ups_per_connection: usize,
     /// Whole URIs that one connection of no client may be reached by (D-34).
     pub uris_per_connection: usize,
     /// Routes that may wait for one connection to be dialled: as many as a burst of clients
@@ -105,6 +109,8 @@ impl Default for Limits {
             hop_timeout: Duration::from_secs(30),
             non_send_body_octets: 10_240,
             nonces: 1_048_576,
+            look_ups: 1024,
+            look_ups_per_connection: 4,
             uris_per_connection: 1024,
             dialling_routes: 4096,
             dialling_octets: 16_777_216,

@@ -29,6 +29,7 @@ mod handoff;
 mod keys;
 mod limits;
 mod links;
+mod looking_up;
 mod loss;
 mod next_hops;
 mod other_request;
@@ -67,6 +68,7 @@ pub use handoff::{Handoff, Hop, Opening, Up};
 pub use keys::{ConnectionKey, Place, ShardId};
 pub use limits::Limits;
 pub use links::Reached;
+pub use looking_up::{LookUpKey, LookedUp};
 #[cfg(feature = "planted-faults")]
 pub use planted::{Fault, plant};
 pub use quotas::{Quota, QuotaHandoff, Quotas};
@@ -77,7 +79,7 @@ pub use settings::{Settings, Start, VerifiedNames};
 pub use ways::Share;
 
 // In what a shard hands to the machine, or gets from it: it needs no other room for them.
-pub use crate::auth::{NonceKeys, Settings as AuthSettings, Users};
+pub use crate::auth::{Algorithm, Ha1, Hashes, NonceKeys, Settings as AuthSettings, Users};
 pub use crate::wire::Authority;
 
 use crate::auth::{Authenticator, NonceLedger};
@@ -132,6 +134,8 @@ pub struct Relay {
     next_hops: NextHops,
     nonces: NonceLedger,
     pending_auths: Slots<PendingAuthKey, PendingAuth>,
+    /// Users being looked up.
+    look_ups: usize,
     /// Subjects whose quotas this shard keeps.
     homes: Homes,
     /// Subjects that spend on this shard.
@@ -182,6 +186,7 @@ impl Relay {
             next_hops: NextHops::default(),
             nonces,
             pending_auths: Slots::default(),
+            look_ups: 0,
             homes: Homes::default(),
             shares: Shares::default(),
             timers: Timers::new(start.now),

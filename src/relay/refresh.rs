@@ -185,8 +185,8 @@ impl Relay {
             (AuthStep::Hold(_) | AuthStep::Prolong { .. }, None) => {
                 self.refuse_request(now, key, &head, &Refusal::NO_SESSION);
             }
-            // Those wait for the keeper of a nonce, and for homes.
-            (AuthStep::Claim { .. } | AuthStep::Admit { .. }, _) => {}
+            // Those wait for somebody else.
+            (AuthStep::LookUp { .. } | AuthStep::Claim { .. } | AuthStep::Admit { .. }, _) => {}
         }
     }
 

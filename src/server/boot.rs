@@ -8,7 +8,9 @@ use std::time::Instant;
 use crate::auth::{Authenticator, NonceKeys};
 use crate::config::{self, AdminAddress, Config, Loaded, Problems, Transport};
 use crate::net::dial::Resolver;
+use crate::net::directory::Directory;
 use crate::net::names::{Names, Random};
+use crate::net::postgres::{self, AccessSender, Users};
 use crate::relay::{self, ShardId};
 use crate::shard::{self, Listening, RecordCounts, ShardStart, Shards};
 
@@ -26,6 +28,9 @@ pub struct Booted {
     pub settings: Arc<shard::Settings>,
     pub shards: Shards,
     pub names: Names,
+    pub users: Users,
+    /// Where users are looked up.
+    pub database: AccessSender,
     pub admin: Option<TcpListener>,
     pub level: log::Level,
     pub records: Option<Sink>,
@@ -123,7 +128,8 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
             )
         })?;
     let (resolver, names) = runtime.block_on(async { Names::new(&config.nameservers(), draws()) });
-    let shards = start_shards(&config, &settings, resolver, listeners, &bound)
+    let (directory, database, users) = postgres::users(prepared.database.clone());
+    let shards = start_shards(&config, &settings, resolver, directory, listeners, &bound)
         .map_err(|problem| with(&problems, problem))?;
     Ok(Booted {
         path: path.to_owned(),
@@ -132,6 +138,8 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
         settings,
         shards,
         names,
+        users,
+        database,
         admin,
         level,
         records,
@@ -191,6 +199,7 @@ fn start_shards(
     config: &Config,
     settings: &Arc<shard::Settings>,
     resolver: Resolver,
+    directory: Directory,
     listeners: Vec<Listeners>,
     bound: &[SocketAddr],
 ) -> Result<Shards, String> {
@@ -229,7 +238,7 @@ fn start_shards(
             });
         }
     }
-    shard::start(settings.clone(), resolver, starts)
+    shard::start(settings.clone(), resolver, directory, starts)
 }
 
 /// Sessions of a listener's clients are reached at its own port, or at the first `tls` listener's (WSK-11).

@@ -13,6 +13,7 @@ use crate::config::{
     self, AdminAddress, Config, Loaded, Place, Places, Problems, TextSetting, Transport,
 };
 use crate::net::listener;
+use crate::net::postgres::Access;
 use crate::net::tls::{CertificateFiles, TlsContext, TlsProblem};
 
 use super::records::{self as sink, Target};
@@ -22,6 +23,8 @@ use super::{descriptors, users};
 pub struct Prepared {
     pub tls: Option<TlsContext>,
     pub users: Arc<Users>,
+    /// Where users are looked up whom nothing else knows.
+    pub database: Option<Arc<Access>>,
     /// Newest first; empty outside a farm.
     pub farm_keys: Vec<FarmKey>,
     /// Connections that fit.
@@ -40,6 +43,7 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     } = loaded;
     let tls = certificates(config, places, problems);
     let users = users(config, places, problems);
+    let database = users::database(config, places, problems);
     let farm_keys = farm_keys(config, places, problems);
     records(config, places, problems);
     for (index, listen) in config.listen.iter().enumerate() {
@@ -64,6 +68,7 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     Some(Prepared {
         tls,
         users: users?,
+        database,
         farm_keys: farm_keys?,
         connections: connections.ok()?,
     })
@@ -208,6 +213,9 @@ fn useless(config: &Config, places: &Places, users: &Users, problems: &mut Probl
     let Some(realm) = config.auth.realm.as_ref().map(|realm| realm.as_str()) else {
         return;
     };
+    if config.auth.postgres.is_used() {
+        return;
+    }
     let offered = &config.auth.algorithms;
     let can = |algorithm: &config::Algorithm| users.any_in(realm, (*algorithm).into());
     if !offered.iter().any(can) {
@@ -319,7 +327,7 @@ fn records(config: &Config, places: &Places, problems: &mut Problems) {
 }
 
 /// H(A1) is as good as the password for this relay, and a secret as all passwords (SEC-05).
-fn readable_by_others(
+pub fn readable_by_others(
     key: &str,
     path: &Path,
     place: Option<Place>,

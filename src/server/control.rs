@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin;
 use crate::config::Config;
 use crate::net::names::Names;
+use crate::net::postgres::Users;
 
 use super::boot::{self, Booted};
 use super::scrape::Scraper;
@@ -31,6 +32,8 @@ pub fn serve(booted: Booted) -> u8 {
         settings,
         shards,
         names,
+        users,
+        database,
         admin,
         level,
         records,
@@ -70,6 +73,7 @@ pub fn serve(booted: Booted) -> u8 {
             facts,
             records,
             record_counts,
+            database,
             watched: watched::Watched::new(&config),
             settings,
         };
@@ -104,7 +108,7 @@ pub fn serve(booted: Booted) -> u8 {
         };
         let code = tokio::select! {
             code = work => code,
-            code = until_the_shards_end(names) => code,
+            code = until_the_shards_end(names, users) => code,
         };
         (code, reloader.records)
     });
@@ -120,9 +124,9 @@ pub fn serve(booted: Booted) -> u8 {
     code
 }
 
-/// Shards hold the way to the names, so it ends with them.
-async fn until_the_shards_end(names: Names) -> u8 {
-    names.run().await;
+/// Shards hold the ways to the names and the users, so these end with them.
+async fn until_the_shards_end(names: Names, users: Users) -> u8 {
+    tokio::join!(names.run(), users.run());
     std::future::pending().await
 }
 

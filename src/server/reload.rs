@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::config::{self, Config, Places, Problems};
 use crate::metrics::Facts;
+use crate::net::postgres::AccessSender;
 use crate::shard::{self, Mesh, RecordCounts, ShardMessage};
 
 use super::check::{self, Prepared};
@@ -27,6 +28,8 @@ pub struct Reloader {
     pub bound: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub level: log::Level,
+    /// Where users are looked up.
+    pub database: AccessSender,
     pub watched: Watched,
     pub records: Option<Sink>,
     pub record_counts: Arc<RecordCounts>,
@@ -81,6 +84,8 @@ impl Reloader {
             self.admin,
             records.as_ref().unwrap_or(&self.records).as_ref(),
         ));
+        // What was remembered of users is forgotten before anybody asks again.
+        self.database.send_replace(prepared.database.clone());
         hand_out(mesh, &settings).await;
         if let Some(records) = records
             && let Some(old) = std::mem::replace(&mut self.records, records)

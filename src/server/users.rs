@@ -1,9 +1,14 @@
-//! Users that stand in the operator's file itself.
+//! Users that stand in the operator's file itself, and the database for those who stand nowhere.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::auth::{Algorithm, Ha1, Users};
 use crate::config::{Config, Place, Places, Problems, Secret, TextSetting, User, Word};
+use crate::net::postgres::{Access, AccessOptions};
+use crate::net::tls::DatabaseTls;
+
+use super::check::readable_by_others;
 
 /// Puts the users of `[[auth.users]]` before those of the users' file. `None` if one is wrong.
 pub fn inline(
@@ -108,5 +113,63 @@ pub fn password(file: &Path) -> Result<String, Wrong> {
         Ok(Secret::Known(line)) => Ok(line),
         Ok(Secret::Hidden) => Err((format!("{} holds no password", file.display()), help)),
         Err(what) => Err((format!("{}: {what}", file.display()), help)),
+    }
+}
+
+/// Where users are looked up whom nothing else knows; the server itself is not asked. None too if
+/// something is wrong with it, which is noted.
+pub fn database(config: &Config, places: &Places, problems: &mut Problems) -> Option<Arc<Access>> {
+    let postgres = &config.auth.postgres;
+    let mut wrong = |key: &str, what: String, help: &str| {
+        let key = format!("auth.postgres.{key}");
+        problems.error(places.of(&key), format!("{key}: {what}"), help);
+    };
+    let help = "write postgresql://USER:PASSWORD@HOST/DATABASE, or host=... user=... dbname=...";
+    let (key, url) = match (&postgres.url_file, &postgres.url) {
+        (Some(file), _) => match password(file) {
+            Ok(url) => ("url_file", url),
+            Err((what, _)) => {
+                wrong("url_file", what, "a file holds the URL on one line");
+                return None;
+            }
+        },
+        (None, Some(Secret::Known(url))) => ("url", url.clone()),
+        (None, Some(Secret::Hidden)) => {
+            let what = "auth.postgres.url: the URL is hidden, so no user can be looked up";
+            let help = "this comes from `msrpd config`: put the URL in its place";
+            problems.warning(places.of("auth.postgres.url"), what, help);
+            return None;
+        }
+        (None, None) => return None,
+    };
+    let tls = match DatabaseTls::load(postgres.ca.as_deref()) {
+        Ok(tls) => tls,
+        Err(problem) => {
+            let help = "name a PEM file with the authorities of the server's certificate";
+            wrong("ca", problem.to_string(), help);
+            return None;
+        }
+    };
+    let options = AccessOptions {
+        tls,
+        query: postgres.query.clone(),
+        connections: usize::from(postgres.connections),
+        timeout: postgres.timeout,
+        cache: postgres.cache,
+        negative_cache: postgres.negative_cache,
+    };
+    match Access::new(&url, options) {
+        Ok(access) => {
+            if let Some(file) = &postgres.url_file {
+                let place = places.of("auth.postgres.url_file");
+                let help = "who has it can read every user's hash: chmod o-r";
+                readable_by_others("auth.postgres.url_file", file, place, help, problems);
+            }
+            Some(Arc::new(access))
+        }
+        Err(what) => {
+            wrong(key, what, help);
+            None
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::relay::{CloseReason, Command, ConnectionKey, Loss};
 
 use super::mesh::ShardMessage;
 use super::socket::Socket;
-use super::{Shard, dialling, inbox, reader};
+use super::{Shard, dialling, inbox, looking_up, reader};
 
 /// Vectors kept for sends, and how large one may be to be kept.
 const SPARE_MAX: usize = 256;
@@ -49,6 +49,9 @@ pub(super) fn follow(shard: &Rc<Shard>) {
                 verify,
             } => {
                 uring::spawn(dialling::dial(shard.clone(), connection, target, verify));
+            }
+            Command::LookUp { asker, user, realm } => {
+                uring::spawn(looking_up::look_up(shard.clone(), asker, user, realm));
             }
             Command::SessionEnded(record) => {
                 if let Some(records) = &shard.settings.borrow().records {

@@ -10,6 +10,7 @@ mod accept;
 mod dialling;
 mod flush;
 mod inbox;
+mod looking_up;
 mod mesh;
 mod reader;
 mod records;
@@ -30,6 +31,7 @@ pub use start::{Listening, ShardStart, Shards, start};
 
 use crate::net::address::DialPolicy;
 use crate::net::dial::Resolver;
+use crate::net::directory::Directory;
 use crate::net::tls::TlsContext;
 use crate::net::uring::Buffers;
 use crate::relay::{
@@ -69,6 +71,7 @@ struct Shard {
     mailbox: Mailbox,
     outbox: RefCell<Outbox>,
     resolver: Resolver,
+    directory: Directory,
     /// Something happened in this batch that `flush` has to follow up.
     flush: Notify,
     flush_asked: Cell<bool>,

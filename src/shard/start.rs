@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::metrics::ShardMetrics;
 use crate::net::dial::Resolver;
+use crate::net::directory::Directory;
 use crate::net::uring::{self, Engine};
 use crate::relay::{self, Relay};
 
@@ -37,6 +38,7 @@ pub struct Shards {
 pub fn start(
     settings: Arc<Settings>,
     resolver: Resolver,
+    directory: Directory,
     starts: Vec<ShardStart>,
 ) -> Result<Shards, String> {
     end_process_on_panic();
@@ -49,6 +51,7 @@ pub fn start(
         let (ready, is_ready) = mpsc::channel();
         let core = pin.then(|| cores[index]);
         let (settings, resolver) = (settings.clone(), resolver.clone());
+        let directory = directory.clone();
         let thread = std::thread::Builder::new()
             .name(format!("{THREAD_NAME}{index}"))
             .spawn(move || {
@@ -58,7 +61,7 @@ pub fn start(
                 match Engine::start() {
                     Ok(engine) => {
                         let _ = ready.send(Ok(()));
-                        run(&engine, settings, resolver, start, mailbox);
+                        run(&engine, settings, resolver, directory, start, mailbox);
                     }
                     Err(problem) => {
                         let _ = ready.send(Err(problem));
@@ -96,6 +99,7 @@ fn run(
     engine: &Engine,
     settings: Arc<Settings>,
     resolver: Resolver,
+    directory: Directory,
     start: ShardStart,
     mailbox: Mailbox,
 ) {
@@ -109,6 +113,7 @@ fn run(
         mailbox,
         outbox: RefCell::new(Outbox::new(shards)),
         resolver,
+        directory,
         flush: Notify::new(),
         flush_asked: Cell::new(false),
         uncongested: Notify::new(),

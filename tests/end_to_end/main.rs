@@ -5,6 +5,7 @@
 
 mod balancer;
 mod crossing;
+mod database;
 mod descriptors;
 mod draining;
 mod draining_under_load;

@@ -216,6 +216,24 @@ fn mistakes_in_the_file_are_found() {
                 "$2 does not stand in it",
             ],
         ),
+        (
+            "[log]",
+            "[auth.postgres]\nurl_file = \"no.url\"\nca = \"no.pem\"\nquery = \"SELECT $10, $2\"\n[log]",
+            &[
+                "auth.postgres.url_file: cannot read",
+                "auth.postgres.query: $1 does not stand in it",
+            ],
+        ),
+        (
+            "[log]",
+            "[auth.postgres]\nurl = \"postgresql://u:s3cret@host:port/db\"\n[log]",
+            &["auth.postgres.url: invalid"],
+        ),
+        (
+            "[log]",
+            "[auth.postgres]\nurl = \"host=db user=u\"\nca = \"no.pem\"\n[log]",
+            &["auth.postgres.ca: "],
+        ),
         ("[log]", "[log]\nlevel = 3", &["log.level: found a number"]),
         (
             "\"127.0.0.1:0\"\ntransport = \"tls\"\n[[listen]]\naddress = \"127.0.0.1:0\"",

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use msrpd::metrics::{Ledger, Traffic};
 use msrpd::relay::{
-    Accepted, CloseReason, Command, ConnectionKey, Handoff, Loss, Quotas, Reached, Relay,
-    SessionRecord, Settings, ShardId, Start, Transport, VerifiedNames, Verify,
+    Accepted, CloseReason, Command, ConnectionKey, Handoff, LookUpKey, LookedUp, Loss, Quotas,
+    Reached, Relay, SessionRecord, Settings, ShardId, Start, Transport, VerifiedNames, Verify,
 };
 use msrpload::codec::{CodecError, Message, Parser};
 
@@ -142,6 +142,14 @@ pub struct Dialling {
     pub verify: Verify,
 }
 
+/// A user that a relay wants looked up.
+pub struct LookingUp {
+    pub shard: usize,
+    asker: LookUpKey,
+    pub user: String,
+    pub realm: String,
+}
+
 pub struct World {
     pub now: Instant,
     pub began: Instant,
@@ -165,6 +173,8 @@ pub struct World {
     pub read_max: usize,
     /// Whether in [`World::run`] dials to relays of this world connect.
     pub connects_relays: bool,
+    /// Users asked for.
+    pub looking_up: Vec<LookingUp>,
     /// To relays of this world.
     pub failed_dials: usize,
     /// Requests may have to wait.
@@ -233,6 +243,7 @@ impl World {
             records: Vec::new(),
             read_max: usize::MAX,
             connects_relays: true,
+            looking_up: Vec::new(),
             failed_dials: 0,
             has_quotas: options.settings.quotas != Quotas::default(),
             from: Ipv4Addr::LOCALHOST.into(),
@@ -390,6 +401,13 @@ impl World {
         self.obey();
     }
 
+    /// The answer to the first question for a user.
+    pub fn looked_up(&mut self, found: LookedUp) {
+        let asked = self.looking_up.remove(0);
+        self.shards[asked.shard].looked_up(self.now, asked.asker, found);
+        self.obey();
+    }
+
     /// The far end writes.
     pub fn write(&mut self, peer: Peer, octets: &[u8]) {
         let socket = &mut self.sockets[peer];
@@ -489,6 +507,14 @@ impl World {
                     );
                     socket.wants_transmit = true;
                 }
+            }
+            Command::LookUp { asker, user, realm } => {
+                self.looking_up.push(LookingUp {
+                    shard,
+                    asker,
+                    user: user.to_string(),
+                    realm: realm.to_string(),
+                });
             }
             Command::Resume(key) => {
                 if let Some(peer) = peer_of(self, key) {
@@ -845,6 +871,9 @@ impl World {
         }
         self.connects_relays = false;
         self.run();
+        while !self.looking_up.is_empty() {
+            self.looked_up(LookedUp::Failed);
+        }
         // REPORTs may look for another link to the relay that their SEND came from (RPT-11).
         while !self.dialling.is_empty() {
             self.dial_fails(0);

@@ -189,7 +189,7 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsProblem> {
     })
 }
 
-fn read_roots(file: Option<&Path>) -> Result<RootCertStore, TlsProblem> {
+pub(super) fn read_roots(file: Option<&Path>) -> Result<RootCertStore, TlsProblem> {
     let mut roots = RootCertStore::empty();
     let Some(file) = file else {
         // A machine without any is one that talks to no other relay.

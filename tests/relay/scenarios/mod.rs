@@ -8,6 +8,7 @@ mod forwarding;
 mod hops;
 mod huge;
 mod links;
+mod looking_up;
 mod pacing;
 mod pausing;
 mod quotas;
