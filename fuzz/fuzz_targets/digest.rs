@@ -1,5 +1,5 @@
 //! Any text as an Authorization, a second line as the To-Path URI: nothing panics, and the judgement is what the digest,
-//! computed afresh, says. Also as an htdigest file: what was read is written and read back.
+//! computed afresh, says; the same comes out where users are looked up elsewhere. Also as an htdigest file: what was read is written and read back.
 //!
 //! A fuzzer guesses no digest, so names in braces stand for what a client would know: `{fresh}` and `{old}` are
 //! nonces of the relay, `{md5}` and `{sha256}` alice's right response to the fresh one with nc 1 and cnonce `c`,
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use msrpd::auth::{
-    Algorithm, Authenticator, Authorization, Ha1, Judgement, NonceKeys, Proof, Settings, Users,
-    response,
+    Algorithm, Authenticator, Authorization, Ha1, Hashes, Judgement, NonceKeys, Proof, Settings,
+    Users, response,
 };
 use msrpd::wire::Uri;
 
@@ -23,6 +23,8 @@ const PASSWORDS: [(&str, &str); 2] = [("alice", "wonderland"), ("mallory", "x")]
 
 struct Scene {
     auth: Authenticator,
+    /// Knows nobody and looks everybody up.
+    asks: Authenticator,
     now: Instant,
     fresh: String,
     old: String,
@@ -47,7 +49,13 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     };
     let lifetime = settings.nonce_lifetime;
     let keys = NonceKeys::new(vec![[7; 32]], start, Duration::from_secs(1_700_000_000));
-    let auth = Authenticator::new(Arc::new(settings), Arc::new(users), Arc::new(keys));
+    let keys = Arc::new(keys);
+    let looks_up = Settings {
+        looks_up: true,
+        ..settings.clone()
+    };
+    let asks = Authenticator::new(Arc::new(looks_up), Arc::default(), keys.clone());
+    let auth = Authenticator::new(Arc::new(settings), Arc::new(users), keys);
     let nonce = |now, random| {
         let challenge = &auth.challenge(now, [random; 24], HOST, false)[0];
         let (_, rest) = challenge.split_once("nonce=\"").expect("a nonce");
@@ -57,6 +65,7 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     let (fresh, old) = (nonce(now, 1), nonce(start, 2));
     Scene {
         auth,
+        asks,
         now,
         fresh,
         old,
@@ -84,7 +93,30 @@ fuzz_target!(|input: &[u8]| {
     if let Judgement::Proved(proof) = &judgement {
         check_answer(&authorization, proof);
     }
+    check_looked_up(&authorization, uri, expected);
 });
+
+/// Whoever is asked for a user says what the users' file says, and it comes to the same.
+fn check_looked_up(authorization: &[u8], uri: &[u8], expected: &str) {
+    let judgement = SCENE.asks.judge(SCENE.now, HOST, authorization, uri);
+    let Judgement::LookUp { user, realm } = &judgement else {
+        // Before anybody is asked about: the form, and whether the nonce is one of ours.
+        let before = ["missing", "malformed", "wrong"];
+        assert!(before.contains(&expected));
+        return assert_eq!(name(&judgement), expected);
+    };
+    assert_eq!(&**realm, REALM);
+    let known = PASSWORDS.iter().find(|(known, _)| *known == &**user);
+    let hashes = known.map(|(user, password)| Hashes {
+        md5: Some(Ha1::of(Algorithm::Md5, user, REALM, password)),
+        sha256: Some(Ha1::of(Algorithm::Sha256, user, REALM, password)),
+    });
+    let found = hashes.as_ref();
+    let judgement = SCENE
+        .asks
+        .judge_found(SCENE.now, HOST, authorization, uri, found);
+    assert_eq!(name(&judgement), expected);
+}
 
 /// Puts in what stands for the names in braces.
 fn filled(template: &[u8], uri: &[u8]) -> Vec<u8> {
@@ -218,5 +250,6 @@ fn name(judgement: &Judgement) -> &'static str {
         Judgement::Stale => "stale",
         Judgement::Forbidden => "forbidden",
         Judgement::Proved(_) => "proved",
+        Judgement::LookUp { .. } => "looked up",
     }
 }
