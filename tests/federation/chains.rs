@@ -109,7 +109,7 @@ fn rpt_14_the_loss_of_a_relay_is_reported_to_the_client_behind_another() {
     let use_path = join(&mut alice, &b.uri());
     let to_bob = format!("{use_path} {} {}", bob.token, bob.uri);
     // B stands still, so it has the chunk and has not answered it.
-    b.relay.signal(libc::SIGSTOP);
+    b.relay.stand_still();
     let draft = Draft::send(&to_bob, &alice.uri).text("lost on the way");
     alice.send(draft.octets());
     assert_eq!(alice.response_to(&draft.tid).code(), Some(200));

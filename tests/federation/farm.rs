@@ -136,7 +136,7 @@ fn dns_06_a_member_that_stands_still_is_passed_over() {
     one.announce(&[&one, &two]);
     let outside = Node::with(|setup| setup.set("dial.connect_timeout", "3s"));
     let mut bob = Client::authenticated(&outside.relay, "bob");
-    one.relay.signal(libc::SIGSTOP);
+    one.relay.stand_still();
     let use_path = join(&mut bob, &one.uri());
     assert!(
         use_path.contains(&format!("//{}:", two.relay.host)),

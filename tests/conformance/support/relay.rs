@@ -145,6 +145,27 @@ impl Relay {
         assert_eq!(result, 0, "the relay can be signalled");
     }
 
+    /// Stops all its threads where they are, until SIGCONT; kill() comes back before they all stand.
+    #[allow(dead_code, reason = "one relay alone is not stopped")]
+    pub fn stand_still(&self) {
+        self.signal(libc::SIGSTOP);
+        let stands = |task: &fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ")
+                .is_none_or(|(_, state)| state.starts_with('T'))
+        };
+        let tasks = format!("/proc/{}/task", self.pid());
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let tasks = fs::read_dir(&tasks).expect("the threads of a process of ours");
+            if tasks.flatten().all(|task| stands(&task)) {
+                return;
+            }
+            assert!(Instant::now() < until, "a thread does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Waits until the process has ended.
     pub fn exit_within(&self, within: Duration) -> ExitStatus {
         let end = Instant::now() + within;
