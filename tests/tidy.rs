@@ -45,7 +45,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rpassword", &["server/passwd.rs"]),
     ("clap", &["main.rs"]),
     ("mimalloc", &["main.rs"]),
-    ("tracing_subscriber", &["server/log.rs"]),
+    ("tracing_subscriber", &["server/log.rs", "server/log/"]),
     ("hdrhistogram", &["metrics/"]),
 ];
 

@@ -204,6 +204,7 @@ pub struct Records {
 pub struct Log {
     pub format: LogFormat,
     pub level: LogLevel,
+    pub repeats: u32,
 }
 
 /// How log lines look.
@@ -272,6 +273,7 @@ impl Default for Config {
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,
+                repeats: 20,
             },
             records: Records::default(),
         }
@@ -544,6 +546,11 @@ impl Config {
                 "level",
                 "error | warn | info | debug | trace",
                 &mut log.level,
+            );
+            v.key(
+                "repeats",
+                "lines of one kind in 10 s (at debug and trace 50 times as many); what is more is counted and told in one line; 0 is no bound",
+                &mut log.repeats,
             );
         });
         let records = &mut self.records;

@@ -110,6 +110,7 @@ pub fn serve(booted: Booted) -> u8 {
             code = work => code,
             code = until_the_shards_end(names, users) => code,
         };
+        reloader.level.tell_left_out(true);
         (code, reloader.records)
     });
     if code == OK {

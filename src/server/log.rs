@@ -1,6 +1,9 @@
 //! Log lines on stderr: text for people, JSON for machines.
 
+mod repeats;
+
 use std::io::IsTerminal;
+use std::time::Instant;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -9,12 +12,30 @@ use tracing_subscriber::reload;
 
 use crate::config::{Log, LogFormat, TextSetting};
 
-/// Changes the level of a running log.
-pub struct Level(Box<dyn Fn(&Log) + Send>);
+use repeats::Repeats;
+
+/// Changes a running log.
+pub struct Level {
+    filter: Box<dyn Fn(&Log) + Send>,
+    repeats: Repeats,
+}
 
 impl Level {
     pub fn set(&self, log: &Log) {
-        (self.0)(log);
+        (self.filter)(log);
+        self.repeats.set(log.repeats);
+    }
+
+    /// Says what was left out because there was too much of it; to be called from time to time,
+    /// and at the end.
+    pub fn tell_left_out(&self, at_the_end: bool) {
+        for left_out in self.repeats.left_out(Instant::now(), at_the_end) {
+            tracing::warn!(
+                lines = left_out.lines,
+                of = %format_args!("{}:{}", left_out.target, left_out.line),
+                "lines of one kind are left out (log.repeats)"
+            );
+        }
     }
 }
 
@@ -27,7 +48,10 @@ pub fn start(log: &Log) -> Level {
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let registry = tracing_subscriber::registry().with(filter);
+    let repeats = Repeats::new(log.repeats);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(repeats.clone());
     let _ = match text {
         true => registry
             .with(
@@ -46,9 +70,10 @@ pub fn start(log: &Log) -> Level {
             )
             .try_init(),
     };
-    Level(Box::new(move |log| {
+    let filter = Box::new(move |log: &Log| {
         let _ = handle.reload(self::filter(log));
-    }))
+    });
+    Level { filter, repeats }
 }
 
 /// What libraries say below a warning is theirs to debug, unless everything is wanted.

@@ -147,6 +147,7 @@ impl Reloader {
 
     /// Takes certificates whose files have changed. To be called from time to time.
     pub async fn look(&mut self, mesh: &Mesh) {
+        self.level.tell_left_out(false);
         if !self.watched.changed() {
             return;
         }

@@ -196,6 +196,7 @@ fn end_of_stream(shard: &Shard, socket: &Socket) {
 pub(super) fn lost(shard: &Shard, socket: &Socket, loss: Loss) {
     if let Some(key) = socket.key.get() {
         let now = shard.now();
+        tracing::debug!(remote = %socket.remote.get(), ?loss, "connection lost");
         shard.relay.borrow_mut().lost(now, key, loss);
         shard.take(key);
     }

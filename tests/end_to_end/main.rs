@@ -12,6 +12,7 @@ mod draining_under_load;
 mod figures;
 mod ipv6;
 mod isolation;
+mod log;
 mod pair;
 mod quotas;
 mod records;
