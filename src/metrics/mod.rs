@@ -40,7 +40,7 @@ pub struct ShardMetrics {
     pub(crate) look_ups: [u64; LookUpLabel::COUNT],
     pub(crate) quotas: [[u64; QuotaLabel::COUNT]; SubjectLabel::COUNT],
     pub(crate) closed: [u64; CloseReason::COUNT],
-    /// Connections by transport and role, filled for a scrape.
+    /// Connections by transport and role.
     pub connections: [[u64; RoleLabel::COUNT]; TransportLabel::COUNT],
     /// The custody ledger.
     pub ledger: Ledger,

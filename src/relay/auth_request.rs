@@ -442,6 +442,7 @@ impl Relay {
         };
         connection.sessions.insert(session);
         let hops = std::mem::take(&mut connection.hops);
+        self.recount(key);
         let place = Place {
             shard: self.shard,
             connection: key,

@@ -130,6 +130,8 @@ pub(super) struct Connection {
     pub unfinished_since: Option<Instant>,
     /// Cost of all that it sent and the kernel has not taken.
     pub outstanding: usize,
+    /// As what it is counted.
+    pub counted: Option<(TransportLabel, RoleLabel)>,
     /// Routes that hold it paused; one more if it is held for a quota.
     pub pauses: usize,
     /// Why what was read of it waits, as bits (see `quotas`); 0: it does not.
@@ -183,6 +185,7 @@ impl Connection {
             used: now,
             unfinished_since: None,
             outstanding: 0,
+            counted: None,
             pauses: 0,
             held: 0,
             end_waits: false,

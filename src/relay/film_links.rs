@@ -146,7 +146,7 @@ impl Relay {
         connection.to_relay = true;
         connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());
-        let key = self.connections.insert(connection);
+        let key = self.enter(connection);
         if may {
             self.commands.push_back(Command::Dial {
                 connection: key,
@@ -155,7 +155,7 @@ impl Relay {
             });
             return;
         }
-        self.connections.remove(key);
+        self.leave_table(key);
         let place = Place {
             shard: self.shard,
             connection: key,

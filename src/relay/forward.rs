@@ -465,7 +465,7 @@ impl Relay {
         connection.to_relay = verify == Verify::Relay;
         connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());
-        let key = self.connections.insert(connection);
+        let key = self.enter(connection);
         self.next_hops.dialled(
             hop,
             Place {

@@ -229,6 +229,7 @@ impl Relay {
             .is_some_and(|names| is_still_good(&self.settings, connection, names));
         connection.verified = verified.filter(|_| stays);
         connection.named = None;
+        self.recount(key);
         if !stays {
             self.close(now, key, CloseReason::Unverified);
             self.deliver_ups(now);

@@ -99,7 +99,7 @@ impl Relay {
     fn remove(&mut self, now: Instant, key: ConnectionKey) {
         self.forget_spending(now, key);
         self.remember_gone(now, key);
-        let Some(mut connection) = self.connections.remove(key) else {
+        let Some(mut connection) = self.leave_table(key) else {
             return;
         };
         if !connection.proven && connection.dialled.is_none() {
@@ -133,6 +133,7 @@ impl Relay {
         for hop in hops {
             self.unreachable_by(now, hop, place, failed);
         }
+        self.recount(key);
         for session in sessions {
             self.end_session(now, session, cause);
         }

@@ -15,6 +15,7 @@
 //! [`Handoff`]s between two: the same functions run on both sides.
 
 mod auth_request;
+mod census;
 mod command;
 mod connection;
 mod custody;
@@ -232,7 +233,7 @@ impl Relay {
         let mut connection = Connection::new(now, accepted.transport, &self.settings.limits);
         connection.use_path_port = accepted.use_path_port;
         connection.remote = Some(accepted.remote);
-        let key = self.connections.insert(connection);
+        let key = self.enter(connection);
         self.timers
             .set(now + self.settings.limits.probation, Timer::Probation(key));
         self.probation.push_back(key);
@@ -277,6 +278,7 @@ impl Relay {
         connection.verified = verified;
         connection.named = None;
         connection.used = now;
+        self.recount(key);
         self.pace_flows(key);
         self.timers
             .set(now + self.settings.idle_timeout, Timer::Idle(key));
@@ -558,16 +560,6 @@ impl Relay {
         self.on_probation
     }
 
-    /// Brings the gauges of a copy of the metrics up to date.
-    pub fn fill_gauges(&self, numbers: &mut ShardMetrics) {
-        numbers.sessions = self.sessions.len() as u64;
-        numbers.connections = Default::default();
-        for (_, connection) in self.connections.iter() {
-            let (transport, role) = (connection.transport.label(), connection.role());
-            numbers.connections[transport as usize][role as usize] += 1;
-        }
-    }
-
     fn next_handoffs(&mut self) -> Option<Command> {
         let to = *self.handing.front()?;
         let outgoing = &mut self.outgoing[usize::from(to.0)];
@@ -647,6 +639,7 @@ impl Relay {
             self.custodies.ways.done.is_empty(),
             "shares are handed in within the call"
         );
+        self.assert_census();
         for (key, connection) in self.connections.iter() {
             let pauses = self
                 .routes

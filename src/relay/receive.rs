@@ -317,6 +317,7 @@ impl Relay {
             && connection.dialled.is_none()
         {
             self.on_probation -= 1;
+            self.recount(key);
         }
     }
 

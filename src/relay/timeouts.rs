@@ -141,11 +141,12 @@ impl Relay {
             return;
         }
         let holder = self.end_session(now, key, EndCause::Expired);
-        if let Some(Holder::Client(connection)) = holder
-            && let Some(connection) = self.connections.get_mut(connection)
+        if let Some(Holder::Client(holder)) = holder
+            && let Some(connection) = self.connections.get_mut(holder)
         {
             connection.sessions.remove(&key);
             connection.used = now;
+            self.recount(holder);
         }
     }
 

@@ -1,0 +1,52 @@
+//! How many connections there are of each kind, kept as they change: whoever scrapes must not make
+//! a shard look at all of them.
+
+use super::Relay;
+use super::connection::Connection;
+use super::keys::ConnectionKey;
+
+impl Relay {
+    /// A new connection.
+    pub(super) fn enter(&mut self, connection: Connection) -> ConnectionKey {
+        let key = self.connections.insert(connection);
+        self.recount(key);
+        key
+    }
+
+    /// It is gone.
+    pub(super) fn leave_table(&mut self, key: ConnectionKey) -> Option<Connection> {
+        let connection = self.connections.remove(key)?;
+        if let Some((transport, role)) = connection.counted {
+            self.metrics.connections[transport as usize][role as usize] -= 1;
+        }
+        Some(connection)
+    }
+
+    /// What a connection is to us may have changed.
+    pub(super) fn recount(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let now = (connection.transport.label(), connection.role());
+        let before = connection.counted.replace(now);
+        if before == Some(now) {
+            return;
+        }
+        let counts = &mut self.metrics.connections;
+        counts[now.0 as usize][now.1 as usize] += 1;
+        if let Some((transport, role)) = before {
+            counts[transport as usize][role as usize] -= 1;
+        }
+    }
+
+    /// Panics unless a count of all comes to the same.
+    pub(super) fn assert_census(&self) {
+        let mut counts = self.metrics.connections;
+        for (key, connection) in self.connections.iter() {
+            let label = (connection.transport.label(), connection.role());
+            assert_eq!(connection.counted, Some(label), "{key:?}");
+            counts[label.0 as usize][label.1 as usize] -= 1;
+        }
+        assert!(counts.as_flattened().iter().all(|count| *count == 0));
+    }
+}
