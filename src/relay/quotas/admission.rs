@@ -37,6 +37,7 @@ impl Relay {
             return;
         };
         if self.settings.quotas.prefix.connections > 0 {
+            connection.spending.get_or_insert_default().asked = true;
             let claim = Claim {
                 connection: true,
                 ..Claim::default()
@@ -345,11 +346,9 @@ impl Relay {
                     continue;
                 }
                 let theirs = other.counted.get_or_insert_default();
-                if std::mem::take(&mut realm.connection) {
-                    theirs.realm.connection = true;
-                }
-                if other.user == session.user && std::mem::take(&mut user.connection) {
-                    theirs.user.connection = true;
+                pass_on(&mut realm, &mut theirs.realm);
+                if other.user == session.user {
+                    pass_on(&mut user, &mut theirs.user);
                 }
             }
         }
@@ -393,7 +392,7 @@ impl Relay {
         let established = connection.established;
         let spending = connection.spending.get_or_insert_default();
         let spends = spending.prefix.is_some();
-        if bound && !std::mem::replace(&mut spending.counted, true) {
+        if bound && !spending.asked && !std::mem::replace(&mut spending.counted, true) {
             let claim = Claim {
                 connection: true,
                 ..Claim::default()
@@ -450,6 +449,14 @@ impl Relay {
         {
             self.session_spends(now, connection, key);
         }
+    }
+}
+
+/// The connection counts by another session from now on; two that were judged at the same time may
+/// both have counted it.
+fn pass_on(from: &mut Claim, to: &mut Claim) {
+    if !to.connection {
+        to.connection = std::mem::take(&mut from.connection);
     }
 }
 

@@ -243,6 +243,8 @@ impl Counted {
 pub(super) struct Spending {
     /// It counts for its prefix.
     pub counted: bool,
+    /// The home of its prefix was asked, and has counted it unless it says otherwise.
+    pub asked: bool,
     /// Where it spends for its prefix.
     pub prefix: Option<ShareKey>,
     /// The session under which it sends what is coming in.

@@ -620,3 +620,53 @@ fn con_12_a_drain_waits_for_no_quota() {
     }
     world.end();
 }
+
+/// Two AUTHs that are judged at the same time may both count their connection; when they end,
+/// nothing is left of it.
+#[test]
+fn sec_06_a_connection_that_was_counted_twice_leaves_twice() {
+    for first_to_go in [0, 1] {
+        let quota = Quota {
+            connections: 2,
+            ..Quota::default()
+        };
+        let mut world = world(4, of_user(quota));
+        let peer = world.connect(0, Transport::Tls);
+        let mut both = Vec::new();
+        for (number, expires) in [60, 120].into_iter().enumerate() {
+            let uri = client_uri(&format!("a{number}"));
+            world.write(peer, &auth(&uri, &[AUTH_URI], "auth1", None, None));
+            world.run();
+            let challenge = last(&mut world, peer);
+            let authorization = answer_as(USERS[ALICE], &challenge, AUTH_URI, 1);
+            let expires = if first_to_go == 0 {
+                expires
+            } else {
+                180 - expires
+            };
+            let tid = format!("auth{number}x");
+            both.extend(auth(
+                &uri,
+                &[AUTH_URI],
+                &tid,
+                Some(expires),
+                Some(&authorization),
+            ));
+        }
+        world.write(peer, &both);
+        world.run();
+        for answer in world.messages(peer) {
+            assert_eq!(answer.code(), Some(200));
+        }
+        // One has expired, the other has not: the connection still counts.
+        world.advance(90 * SECOND);
+        let (code, _) = join(&mut world, 1, "b1", ALICE);
+        assert_eq!(code, 200);
+        world.advance(60 * SECOND);
+        let others: Vec<u16> = (2..4)
+            .map(|shard| join(&mut world, shard, &format!("b{shard}"), ALICE).0)
+            .collect();
+        assert_eq!(others, [200, 403]);
+        world.end();
+    }
+}
