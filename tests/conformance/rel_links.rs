@@ -276,6 +276,12 @@ fn tls_13_link_is_judged_again_when_the_authorities_change() {
         let ending = link.closed_within(SOON);
         assert_eq!(ending, Ending::Clean);
     }
+    // By then every shard has read it.
+    let until = Instant::now() + SOON;
+    while !relay.log().contains("reloaded") {
+        assert!(Instant::now() < until, "{}", relay.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let draft = Draft::send(&format!("{token} {} {}", a.token, a.uri), &path).text("still me?");
     let mut again = r2.connect(&relay);
     again.send(draft.octets());
