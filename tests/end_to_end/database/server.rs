@@ -75,7 +75,17 @@ impl Server {
         };
         let made = server
             .program("initdb")
-            .args(["-U", "postgres", "-A", "trust", "--no-sync", "-D"])
+            .args([
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "--locale=C",
+                "-E",
+                "UTF8",
+                "--no-sync",
+                "-D",
+            ])
             .arg(server.data())
             .output()
             .expect("initdb runs");
