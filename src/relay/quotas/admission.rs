@@ -38,11 +38,12 @@ impl Relay {
         };
         if self.settings.quotas.prefix.connections > 0 {
             connection.spending.get_or_insert_default().asked = true;
-            let claim = Claim {
-                connection: true,
-                ..Claim::default()
-            };
-            self.ask(now, Subject::prefix(remote), claim, Asker::Accept(key));
+            self.ask(
+                now,
+                Subject::prefix(remote),
+                Claim::CONNECTION,
+                Asker::Accept(key),
+            );
         }
     }
 
@@ -121,11 +122,7 @@ impl Relay {
             return;
         };
         if spending.counted {
-            let claim = Claim {
-                connection: true,
-                ..Claim::default()
-            };
-            self.leave(now, Subject::prefix(remote), claim);
+            self.leave(now, Subject::prefix(remote), Claim::CONNECTION);
         }
         if let Some(share) = spending.prefix {
             self.leave_share(now, share);
@@ -334,23 +331,7 @@ impl Relay {
             shares,
         } = *counted;
         if let Holder::Client(key) = session.holder {
-            let others: Vec<SessionKey> = match self.connections.get(key) {
-                Some(connection) => connection.sessions.iter().copied().collect(),
-                None => Vec::new(),
-            };
-            for other in others {
-                let Some(other) = self.sessions.get_mut(other) else {
-                    continue;
-                };
-                if other.realm != session.realm {
-                    continue;
-                }
-                let theirs = other.counted.get_or_insert_default();
-                pass_on(&mut realm, &mut theirs.realm);
-                if other.user == session.user {
-                    pass_on(&mut user, &mut theirs.user);
-                }
-            }
+            self.pass_on(key, session, &mut user, &mut realm);
         }
         self.leave(now, Subject::user(&session.user, &session.realm), user);
         self.leave(now, Subject::Realm(session.realm.clone()), realm);
@@ -359,6 +340,30 @@ impl Relay {
         }
         for share in shares.into_iter().flatten() {
             self.leave_share(now, share);
+        }
+    }
+
+    /// The connection counts by another session of the same user and realm from now on. Two that
+    /// were judged at the same time may both have counted it.
+    fn pass_on(&mut self, key: ConnectionKey, left: &Session, user: &mut Claim, realm: &mut Claim) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        for other in &connection.sessions {
+            if !user.connection && !realm.connection {
+                return;
+            }
+            let Some(other) = self.sessions.get_mut(*other) else {
+                continue;
+            };
+            if other.realm != left.realm {
+                continue;
+            }
+            let theirs = other.counted.get_or_insert_default();
+            theirs.realm.take_over(realm);
+            if other.user == left.user {
+                theirs.user.take_over(user);
+            }
         }
     }
 
@@ -393,11 +398,12 @@ impl Relay {
         let spending = connection.spending.get_or_insert_default();
         let spends = spending.prefix.is_some();
         if bound && !spending.asked && !std::mem::replace(&mut spending.counted, true) {
-            let claim = Claim {
-                connection: true,
-                ..Claim::default()
-            };
-            self.ask(now, Subject::prefix(remote), claim, Asker::Established);
+            self.ask(
+                now,
+                Subject::prefix(remote),
+                Claim::CONNECTION,
+                Asker::Established,
+            );
         }
         if established && !spends {
             self.spends_from(now, key);
@@ -449,14 +455,6 @@ impl Relay {
         {
             self.session_spends(now, connection, key);
         }
-    }
-}
-
-/// The connection counts by another session from now on; two that were judged at the same time may
-/// both have counted it.
-fn pass_on(from: &mut Claim, to: &mut Claim) {
-    if !to.connection {
-        to.connection = std::mem::take(&mut from.connection);
     }
 }
 

@@ -167,12 +167,26 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// Of a connection by its prefix.
+    const CONNECTION: Self = Self {
+        session: false,
+        connection: true,
+        auth: false,
+    };
+
     fn is_empty(self) -> bool {
         self == Self::default()
     }
 
     fn counts(self) -> bool {
         self.session || self.connection
+    }
+
+    /// The connection that another claim has counted, unless this one has.
+    fn take_over(&mut self, other: &mut Self) {
+        if !self.connection {
+            self.connection = std::mem::take(&mut other.connection);
+        }
     }
 }
 
