@@ -230,17 +230,22 @@ impl Relay {
         if let Some(quota) = refused {
             let kind = admission.asks[admission.agreed].0.kind();
             self.metrics.quota_exceeded(kind, quota);
-            return self.admission_over(now, pending, false);
+            return self.admission_over(now, pending, Some(quota));
         }
         admission.agreed += 1;
         if admission.agreed < admission.asks.len() {
             self.ask_next_home(now, pending);
         } else {
-            self.admission_over(now, pending, true);
+            self.admission_over(now, pending, None);
         }
     }
 
-    fn admission_over(&mut self, now: Instant, pending: PendingAuthKey, admitted: bool) {
+    fn admission_over(
+        &mut self,
+        now: Instant,
+        pending: PendingAuthKey,
+        refused: Option<QuotaLabel>,
+    ) {
         let Some(pending) = self.pending_auths.remove(pending) else {
             return;
         };
@@ -267,7 +272,10 @@ impl Relay {
         if !lives {
         } else if self.draining.is_some() {
             self.refuse_request(now, key, &head, &Refusal::NEXT_HOP_LOST);
-        } else if admitted {
+        } else if refused == Some(QuotaLabel::Auths) {
+            // Its turn would come too late.
+            self.answer_other(key, &head, 408, &[]);
+        } else if refused.is_none() {
             session = self.grant(now, key, &head, refresh, &proof);
             self.metrics
                 .auth_duration

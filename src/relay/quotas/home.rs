@@ -13,6 +13,10 @@ use super::share::ShareKey;
 use super::{Asker, Claim, Left, Quota, QuotaHandoff, Rate, Subject, Verdict};
 use crate::metrics::QuotaLabel;
 
+/// AUTHs of one subject that wait for their turn. More could only wait in vain: a connection on
+/// probation is closed after 30 s, and its AUTH waits on.
+const AUTHS_WAITING_MAX: usize = 256;
+
 key!(
     /// What is known of a subject at its home.
     StandingKey
@@ -25,6 +29,17 @@ pub struct Question {
     pub(super) claim: Claim,
     pub(super) from: ShardId,
     pub(super) asker: Asker,
+}
+
+impl Question {
+    fn verdict(self, refused: Option<QuotaLabel>) -> Verdict {
+        Verdict {
+            subject: self.subject,
+            claim: self.claim,
+            asker: self.asker,
+            refused,
+        }
+    }
 }
 
 /// A shard wants to spend so much more.
@@ -54,8 +69,7 @@ pub struct Balance {
     pub(super) units: [i64; Rate::ALL.len()],
 }
 
-/// Whoever waits for a bucket, in turn: a borrowing of each shard, and a question of each
-/// connection, for one AUTH of it is under way at a time.
+/// Whoever waits for a bucket, in turn: one borrowing of each shard, and a bounded number of AUTHs.
 #[derive(Debug)]
 enum Waiting {
     Question(Box<Question>),
@@ -85,6 +99,12 @@ impl Homes {
     pub fn counting(&self) -> usize {
         let standings = self.standings.iter();
         standings.filter(|(_, standing)| standing.lives()).count()
+    }
+
+    fn waiting(&self, subject: &Subject, rate: Rate) -> usize {
+        let key = self.by_subject.get(subject);
+        let standing = key.and_then(|key| self.standings.get(*key));
+        standing.map_or(0, |standing| standing.waiting[rate as usize].len())
     }
 
     fn of(&mut self, now: Instant, subject: Subject, quota: &Quota) -> StandingKey {
@@ -183,33 +203,28 @@ impl Relay {
     }
 
     fn quota_asked(&mut self, now: Instant, question: Box<Question>) {
-        if question.claim.auth {
-            let subject = question.subject.clone();
-            self.wait_for_rate(now, subject, Rate::Auths, Waiting::Question(question));
-        } else {
-            self.decide(now, *question);
+        if !question.claim.auth {
+            return self.decide(now, *question);
         }
+        let waiting = self.homes.waiting(&question.subject, Rate::Auths);
+        if waiting >= AUTHS_WAITING_MAX {
+            let from = question.from;
+            let verdict = question.verdict(Some(QuotaLabel::Auths));
+            return self.quota_to(now, from, QuotaHandoff::Verdict(verdict));
+        }
+        let subject = question.subject.clone();
+        self.wait_for_rate(now, subject, Rate::Auths, Waiting::Question(question));
     }
 
     fn decide(&mut self, now: Instant, question: Question) {
-        let Question {
-            subject,
-            claim,
-            from,
-            asker,
-        } = question;
-        let quota = *self.settings.quotas.of(subject.kind());
-        let key = self.homes.of(now, subject.clone(), &quota);
+        let quota = *self.settings.quotas.of(question.subject.kind());
+        let key = self.homes.of(now, question.subject.clone(), &quota);
         let standing = self.homes.standings.get_mut(key).expect("just found");
-        let refused = standing.admit(claim, &quota, asker);
+        let refused = standing.admit(question.claim, &quota, question.asker);
         self.look_after(now, key);
-        if asker != Asker::Established {
-            let verdict = Verdict {
-                subject,
-                claim,
-                asker,
-                refused,
-            };
+        if question.asker != Asker::Established {
+            let from = question.from;
+            let verdict = question.verdict(refused);
             self.quota_to(now, from, QuotaHandoff::Verdict(verdict));
         }
     }

@@ -670,3 +670,28 @@ fn sec_06_a_connection_that_was_counted_twice_leaves_twice() {
         world.end();
     }
 }
+
+/// SEC-07: AUTHs that wait are bounded, whoever has gone meanwhile.
+#[test]
+fn sec_07_auths_that_wait_for_their_turn_are_bounded() {
+    let quota = Quota {
+        auths_per_second: 1,
+        ..Quota::default()
+    };
+    let mut world = world(2, of_user(quota));
+    world.checks = false;
+    let mut codes = Vec::new();
+    for number in 0..300 {
+        let peer = world.connect(number % 2, Transport::Tls);
+        ask(&mut world, peer, &format!("a{number}"), ALICE);
+        codes.extend(world.messages(peer).iter().map(|answer| answer.code()));
+        world.reset(peer);
+    }
+    world.run();
+    let at_once = codes.iter().filter(|code| **code == Some(200)).count();
+    let too_many = codes.iter().filter(|code| **code == Some(408)).count();
+    assert!((1..=3).contains(&at_once), "{at_once}");
+    assert!((40..=44).contains(&too_many), "{too_many}");
+    world.advance(300 * SECOND);
+    world.end();
+}
