@@ -44,7 +44,11 @@ impl Relay {
     }
 
     pub(super) fn decode(&mut self, now: Instant, key: ConnectionKey) {
+        let counted = self.has_spending(key);
         loop {
+            if counted {
+                self.hold_before_message(key);
+            }
             let Some(connection) = self.connections.get_mut(key) else {
                 return;
             };
@@ -58,7 +62,12 @@ impl Relay {
                 Ok(Some(Event::Head(head))) => self.head(now, key, head),
                 Ok(Some(Event::Body(octets))) => self.body(now, key, octets),
                 Ok(Some(Event::End(flag))) => self.end(now, key, flag),
-                Ok(None) => break,
+                Ok(None) => {
+                    if counted {
+                        self.hold_if_anything_is_owed(key);
+                    }
+                    break;
+                }
                 Err(error) => {
                     self.close(now, key, CloseReason::Framing(error.to_string()));
                     return;

@@ -321,9 +321,14 @@ impl Relay {
         if let Some(made) = self.sessions.get_mut(session) {
             made.counted.get_or_insert_default().shares = shares;
         }
-        for share in shares.into_iter().flatten() {
-            self.hold_if_owed(key, share);
+        let spending = self
+            .connections
+            .get_mut(key)
+            .and_then(|c| c.spending.as_mut());
+        if let Some(spending) = spending {
+            spending.session.get_or_insert(session);
         }
+        self.hold_if_anything_is_owed(key);
     }
 
     /// A session has ended: it counts no more. What it counted as a connection passes to another

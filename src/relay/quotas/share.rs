@@ -176,11 +176,11 @@ impl Relay {
         self.borrow(now, loan.share);
     }
 
-    /// The connection has spent so much; past what was lent it is not read on.
+    /// So much was spent; past what was lent the connection is held, see
+    /// [`hold_before_message`](Self::hold_before_message).
     fn spend(
         &mut self,
         now: Instant,
-        key: ConnectionKey,
         shares: impl IntoIterator<Item = ShareKey>,
         rate: Rate,
         units: u64,
@@ -195,7 +195,22 @@ impl Relay {
             let purse = &mut share.purses[rate as usize];
             purse.left = purse.left.saturating_sub_unsigned(units);
             self.borrow(now, share_key);
-            self.hold_if_owed(key, share_key);
+        }
+    }
+
+    /// Whoever spends for somebody who owes begins no message: many connections could else each
+    /// spend once more. What was read of a message that has begun goes on, so that nobody waits
+    /// for its turn with half a message.
+    pub(in crate::relay) fn hold_before_message(&mut self, key: ConnectionKey) {
+        let connection = self.connections.get(key);
+        if connection.is_some_and(|connection| matches!(connection.incoming, Incoming::Nothing)) {
+            self.hold_if_anything_is_owed(key);
+        }
+    }
+
+    pub(in crate::relay) fn hold_if_anything_is_owed(&mut self, key: ConnectionKey) {
+        for share in self.spenders(key).into_iter().flatten() {
+            self.hold_if_owed(key, share);
         }
     }
 
@@ -367,7 +382,7 @@ impl Relay {
     pub(in crate::relay) fn spend_auth(&mut self, now: Instant, key: ConnectionKey) {
         let spending = self.connections.get(key).and_then(Connection::spending);
         let prefix = spending.and_then(|spending| spending.prefix);
-        self.spend(now, key, prefix, Rate::Auths, 1);
+        self.spend(now, prefix, Rate::Auths, 1);
     }
 
     /// A chunk has begun; `new` if it is the first of its message.
@@ -383,7 +398,7 @@ impl Relay {
         spending.session = session;
         if new {
             let shares = self.spenders(key);
-            self.spend(now, key, shares.into_iter().flatten(), Rate::Messages, 1);
+            self.spend(now, shares.into_iter().flatten(), Rate::Messages, 1);
         }
     }
 
@@ -408,7 +423,6 @@ impl Relay {
         let shares = self.spenders(key);
         self.spend(
             now,
-            key,
             shares.into_iter().flatten(),
             Rate::Octets,
             octets as u64,

@@ -695,3 +695,43 @@ fn sec_07_auths_that_wait_for_their_turn_are_bounded() {
     world.advance(300 * SECOND);
     world.end();
 }
+
+/// SEC-06: connections that were idle do not each spend once more for a user who owes, and each
+/// second as many messages come as may, whole: nobody waits for its turn with half a message.
+#[test]
+fn sec_06_many_connections_of_one_user_take_turns() {
+    let messages = Quota {
+        messages_per_second: 10,
+        ..Quota::default()
+    };
+    let octets = Quota {
+        octets_per_second: 10_000,
+        ..Quota::default()
+    };
+    for quota in [messages, octets] {
+        let mut world = world(4, of_user(quota));
+        world.checks = false;
+        let (code, receiver) = join(&mut world, 0, "b", BOB);
+        assert_eq!(code, 200);
+        let senders: Vec<Client> = (0..200)
+            .map(|number| join(&mut world, number % 4, &format!("a{number}"), ALICE).1)
+            .collect();
+        for (number, sender) in senders.iter().enumerate() {
+            let octets = message(sender, &receiver, &format!("m{number}"), 1000);
+            world.write(sender.peer, &octets);
+        }
+        let mut all = 0;
+        for second in 0..20 {
+            world.advance(SECOND);
+            let came = world.messages(receiver.peer).len();
+            let expected = if second == 0 { 8..=20 } else { 8..=12 };
+            assert!(
+                second == 19 || expected.contains(&came),
+                "{came} in second {second} of {quota:?}"
+            );
+            all += came;
+        }
+        assert_eq!(all, 200);
+        world.end();
+    }
+}
