@@ -12,8 +12,10 @@
 
 mod admission;
 mod bucket;
+mod hold;
 mod home;
 mod share;
+mod spend;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
