@@ -81,6 +81,9 @@ impl Simulation {
             );
         }
         for _ in 0..self.dice.roll(4) {
+            if octets.is_empty() {
+                break;
+            }
             let at = self.dice.roll(octets.len());
             match self.dice.roll(4) {
                 0 => octets[at] = self.dice.roll(256) as u8,
