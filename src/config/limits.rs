@@ -20,6 +20,7 @@ pub struct Limits {
     pub queued_octets_per_connection: usize,
     pub link_piece_octets: usize,
     pub link_unanswered_octets: usize,
+    pub link_octets_per_second: u64,
     pub control_octets: usize,
     pub shared_pause: Duration,
     pub stall_timeout: Duration,
@@ -56,6 +57,7 @@ impl Default for Limits {
             queued_octets_per_connection: 4_194_304,
             link_piece_octets: 262_144,
             link_unanswered_octets: 1_048_576,
+            link_octets_per_second: 67_108_864,
             control_octets: 1_048_576,
             shared_pause: Duration::from_millis(250),
             stall_timeout: Duration::from_secs(30),
@@ -159,6 +161,12 @@ impl Limits {
             "what one session may have sent to another relay without an answer (Failure-Report yes): a film waits at its source, not in the link before the chats",
             &mut self.link_unanswered_octets,
             65_536..=1024 * mebi,
+        );
+        v.bounded(
+            "link_octets_per_second",
+            "what one session may send in a second by a link to another relay that other sessions use: no film takes the cores of both relays",
+            &mut self.link_octets_per_second,
+            (mebi as u64)..=1 << 40,
         );
         v.bounded(
             "control_octets",

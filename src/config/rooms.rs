@@ -71,6 +71,7 @@ impl Config {
             queued_octets_per_connection: limits.queued_octets_per_connection,
             link_piece_octets: limits.link_piece_octets,
             link_unanswered_octets: limits.link_unanswered_octets,
+            link_octets_per_second: limits.link_octets_per_second,
             control_octets: limits.control_octets,
             head_octets: limits.head_octets,
             header_lines: limits.header_lines,

@@ -253,6 +253,11 @@ impl Connection {
         self.dialled.is_some() && !self.established
     }
 
+    /// It was dialled for films, and chats have another one.
+    pub fn is_for_films(&self) -> bool {
+        !self.hops.is_empty() && self.hops.iter().all(|hop| matches!(hop, Hop::Films(_)))
+    }
+
     /// Nobody would miss it.
     pub fn is_unused(&self) -> bool {
         self.sessions.is_empty()

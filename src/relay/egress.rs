@@ -20,6 +20,7 @@ use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUA
 use super::planted::{Fault, planted};
 use super::random::Random;
 use super::responses::Responses;
+use super::rest::Resting;
 use super::transaction::{Kind, Piece, Progress, Transaction, Transactions};
 use super::turns::Turns;
 
@@ -90,6 +91,7 @@ pub(super) struct Books<'a> {
     pub transactions: &'a mut Transactions,
     pub random: &'a mut Random,
     pub metrics: &'a mut ShardMetrics,
+    pub resting: &'a mut Resting,
     pub now: Instant,
     pub connection: ConnectionKey,
 }
@@ -270,6 +272,8 @@ impl Egress {
         };
         let wrote = write_body(chunk, limit, out);
         flow.note_written(wrote.octets);
+        let books = &mut pen.books;
+        flow.wrote_beside_others(books.now, key, wrote.octets, books.resting);
         let gone = wrote.octets + flow.take_charge();
         flow.deficit -= wrote.octets as isize;
         let back = flow.back;
@@ -304,6 +308,11 @@ impl Egress {
                 room.min(flow.deficit as usize)
             };
             let (gone, ends) = write_some(key, flow, room, out, &mut pen.books);
+            if self.flows.len() > 1 {
+                let written = out.len() - before;
+                let books = &mut pen.books;
+                flow.wrote_beside_others(books.now, key, written, books.resting);
+            }
             let back = flow.back;
             self.credit(back, key, gone);
             if ends {

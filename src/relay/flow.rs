@@ -14,8 +14,9 @@ use super::few::Few;
 use super::keys::{
     ConnectionKey, CustodyKey, FlowKey, Place, ReturnAddress, SessionKey, TransactionKey, WayKey,
 };
-use super::limits::{COPY_BELOW_OCTETS, INTERRUPTIBLE_OCTETS, Limits, PARTS_MAX};
+use super::limits::{COPY_BELOW_OCTETS, FLUSH_OCTETS, INTERRUPTIBLE_OCTETS, Limits, PARTS_MAX};
 use super::planted::{Fault, planted};
+use super::rest::Ahead;
 use super::slots::Slots;
 
 /// What a queued chunk costs besides its octets.
@@ -256,13 +257,25 @@ pub(super) struct Pace {
     /// So many octets may have been sent and not been answered. With Failure-Report no or
     /// partial nothing is answered, and the link's own flow control is all there is.
     pub unanswered_octets: usize,
+    /// So many octets it may send in a second where others use the link; 0: no bound.
+    pub octets_per_second: u64,
+    /// And no bound while so much is queued: a source alone is not read until there is less.
+    pub rests_below: usize,
 }
 
 impl Pace {
-    pub fn of(limits: &Limits) -> Self {
+    /// `bounded`: it is a client's, and by a link for everybody.
+    pub fn of(limits: &Limits, bounded: bool) -> Self {
         Self {
             piece_octets: limits.link_piece_octets,
             unanswered_octets: limits.link_unanswered_octets,
+            octets_per_second: if bounded {
+                limits.link_octets_per_second
+            } else {
+                0
+            },
+            rests_below: (2 * limits.queued_octets_per_session + FLUSH_OCTETS)
+                .min(limits.queued_octets_shared / 2),
         }
     }
 }
@@ -287,6 +300,11 @@ pub(super) struct Flow {
     pub transactions: usize,
     /// Where it leads to another relay.
     pub pace: Option<Pace>,
+    /// Its source is another relay.
+    pub from_relay: bool,
+    /// What it has sent ahead of its rate, and whether it has to wait for that.
+    pub ahead: Ahead,
+    pub rests: bool,
     /// Octets written with Failure-Report yes that no response has come for.
     pub unanswered: usize,
     /// Those with Failure-Report partial, the oldest first; some may have ended.
@@ -328,6 +346,9 @@ impl Flow {
             waits: false,
             transactions: 0,
             pace: None,
+            from_relay: false,
+            ahead: Ahead::default(),
+            rests: false,
             unanswered: 0,
             partials: VecDeque::new(),
             turn: Turn::None,
@@ -341,9 +362,11 @@ impl Flow {
     /// Whether there is something to write, and it may be written; to a connection that is not
     /// read without regard to answers.
     pub fn is_ready(&self, unread: bool) -> bool {
-        self.queue
-            .front()
-            .is_some_and(|chunk| chunk.is_ready() && (unread || self.may_write(chunk)))
+        !self.rests
+            && self
+                .queue
+                .front()
+                .is_some_and(|chunk| chunk.is_ready() && (unread || self.may_write(chunk)))
     }
 
     /// Whether there would be something to write if more of it were answered.

@@ -313,14 +313,25 @@ impl Relay {
             // Until its end-line is written the octets count with the open piece.
             flow.unanswered -= (piece.end - piece.start) as usize;
         }
+        if flow.pace.is_some() && !planted(Fault::AnswerUnheeded) {
+            self.flow_goes_on(piece.flow);
+        }
+    }
+
+    /// What the flow has waited for is there, and was not its turn.
+    pub(super) fn flow_goes_on(&mut self, key: FlowKey) {
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
         let connection_key = flow.connection;
-        if let Some(connection) = self.connections.get_mut(connection_key)
-            && flow.pace.is_some()
-            && flow.is_ready(connection.egress.turns.unread)
-            && !planted(Fault::AnswerUnheeded)
-        {
-            connection.egress.schedule_last(piece.flow, flow);
+        let Some(connection) = self.connections.get_mut(connection_key) else {
+            return;
+        };
+        if flow.is_ready(connection.egress.turns.unread) {
+            connection.egress.schedule_last(key, flow);
             self.announce(connection_key);
+        } else if flow.waits_for_answers() {
+            connection.egress.turns.wait(key);
         }
     }
 

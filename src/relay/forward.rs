@@ -513,8 +513,10 @@ impl Relay {
             return Step::Refused(Refusal::STOP);
         }
         let mut flow = Flow::new(key, opening.back, opening.source.place, session);
+        flow.from_relay = opening.source.relay.is_some();
         if connection.verified.is_some() {
-            flow.pace = Some(Pace::of(&self.settings.limits));
+            let bounded = !flow.from_relay && !connection.is_for_films();
+            flow.pace = Some(Pace::of(&self.settings.limits, bounded));
         }
         flow.waits = waits;
         flow.way = Some(self.custodies.ways.open(opening.back, opening.passed));

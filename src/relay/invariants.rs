@@ -59,7 +59,9 @@ impl Relay {
                 );
             }
         }
-        for (_, flow) in self.flows.iter() {
+        for (key, flow) in self.flows.iter() {
+            let rests = self.resting.iter().any(|(_, resting)| *resting == key);
+            assert_eq!(flow.rests, rests, "{key:?} rests");
             assert!(
                 self.connections.contains(flow.connection),
                 "a flow leads to a connection"

@@ -41,6 +41,10 @@ pub struct Limits {
     /// What one session may have sent to another relay without an answer (Failure-Report
     /// yes): the rest of a film waits at its own source, not in the link before the chats.
     pub link_unanswered_octets: usize,
+    /// What a client's session may send in a second by a link to another relay that others use,
+    /// beyond a burst of 4 ms. A film that nothing else slows would else keep the cores of
+    /// both relays, and the chats on the link waiting for them.
+    pub link_octets_per_second: u64,
     /// Responses and REPORTs that wait for one connection; beyond it that connection is not
     /// read, for its own requests make them.
     pub control_octets: usize,
@@ -98,6 +102,7 @@ impl Default for Limits {
             transactions_per_session: 16_384,
             link_piece_octets: 262_144,
             link_unanswered_octets: 1_048_576,
+            link_octets_per_second: 67_108_864,
             control_octets: 1_048_576,
             head_octets: 32_768,
             header_lines: 128,
@@ -120,6 +125,10 @@ impl Default for Limits {
     }
 }
 
+/// What a session that was quiet may send at once beyond `link_octets_per_second`: so much time's
+/// worth, and so many octets at least, for no burst of chat lines shall rest.
+pub const LINK_BURST: Duration = Duration::from_millis(4);
+pub const LINK_BURST_OCTETS: u64 = 16_384;
 /// A read brings at least a whole TLS record, however little room is left.
 pub const READ_OCTETS_MIN: usize = 16_384;
 /// A film announces more than this; it may be paused for long, a chat may not.

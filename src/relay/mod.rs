@@ -44,6 +44,7 @@ mod records;
 mod refresh;
 mod response;
 mod responses;
+mod rest;
 mod route;
 mod route_side;
 mod send_request;
@@ -103,6 +104,7 @@ use planted::planted;
 use quotas::{Homes, Shares};
 use random::Random;
 use records::Ending;
+use rest::Resting;
 use route::Routes;
 use session::Sessions;
 use slots::Slots;
@@ -141,6 +143,8 @@ pub struct Relay {
     homes: Homes,
     /// Subjects that spend on this shard.
     shares: Shares,
+    /// Flows that are ahead of their rate.
+    resting: Resting,
     timers: Timers,
     commands: VecDeque<Command>,
     /// What is for each other shard, in order, and for which there is something.
@@ -190,6 +194,7 @@ impl Relay {
             look_ups: 0,
             homes: Homes::default(),
             shares: Shares::default(),
+            resting: Resting::new(),
             timers: Timers::new(start.now),
             commands: VecDeque::new(),
             outgoing: (0..start.workers.max(1)).map(|_| Vec::new()).collect(),
@@ -215,6 +220,9 @@ impl Relay {
     ) {
         let before = std::mem::replace(&mut self.settings, settings);
         self.auth.reconfigure(now, auth, users);
+        for key in self.connections.keys() {
+            self.pace_flows(key);
+        }
         if before.quotas != self.settings.quotas {
             self.now = now;
             self.quotas_changed(now);
@@ -291,7 +299,6 @@ impl Relay {
 
     /// What has waited for a link to another relay is sent at its pace.
     fn pace_flows(&mut self, key: ConnectionKey) {
-        let pace = Pace::of(&self.settings.limits);
         let Some(connection) = self.connections.get(key) else {
             return;
         };
@@ -300,7 +307,8 @@ impl Relay {
         }
         for flow in &connection.egress.flows {
             if let Some(flow) = self.flows.get_mut(*flow) {
-                flow.pace = Some(pace);
+                let bounded = !flow.from_relay && !connection.is_for_films();
+                flow.pace = Some(Pace::of(&self.settings.limits, bounded));
             }
         }
     }
@@ -355,6 +363,7 @@ impl Relay {
                 transactions: &mut self.transactions,
                 random: &mut self.random,
                 metrics: &mut self.metrics,
+                resting: &mut self.resting,
                 now,
                 connection: key,
             },
@@ -512,13 +521,12 @@ impl Relay {
 
     /// When [`Relay::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Option<Instant> {
-        match (
+        let deadlines = [
             self.timers.next_deadline(),
             self.transactions.next_deadline(),
-        ) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+            self.next_rested(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// What the machine wants done, in order.

@@ -24,6 +24,7 @@ impl Relay {
             self.timer(now, timer);
             self.deliver_ups(now);
         }
+        self.wake_rested(now);
         while let Some(key) = self.transactions.first_due(now) {
             self.transaction_due(now, key);
             self.deliver_ups(now);

@@ -1,10 +1,13 @@
 //! What a relay sends to another one: cut, and not more than is answered (design: *Pausing*).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use msrpload::codec::{Builder, Message};
 
-use crate::setup::{Client, auth_uri, authenticate_at, client, last, respond, settings};
+use crate::setup::{
+    Client, auth_uri, authenticate_at, client, credentials, host, last, respond, settings,
+};
 use crate::world::{Options, Peer, World};
 
 const RELAY_B: &str = "msrps://relay-b.example.net:2855/tok;tcp";
@@ -59,7 +62,7 @@ fn a_film_to_another_relay_is_cut_and_waits_for_answers() {
     while answered < pieces.len() {
         let before = pieces.len();
         respond(&mut world, link, &pieces[answered].clone(), 200);
-        world.run();
+        world.advance(Duration::from_millis(10));
         pieces.extend(world.messages(link));
         assert!(pieces.len() <= before + 1, "one answer, one piece");
         answered += 1;
@@ -239,4 +242,124 @@ fn a_receiver_that_stands_still_behind_a_relay_does_not_end_the_link() {
     world.run();
     let other = last(&mut world, d.peer);
     assert_eq!(other.message_id(), Some("other"));
+}
+
+const MIB: u64 = 1_048_576;
+
+/// Who else uses the links.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chats {
+    None,
+    /// Another client, all the time.
+    OfAnother,
+    /// The one that sends the film, before it.
+    OfTheSame,
+}
+
+/// How long a film takes over a chain of relays with these rates.
+fn film_takes(rates: &[u64], links_per_next_hop: u32, chats: Chats) -> Duration {
+    const STEP: Duration = Duration::from_millis(10);
+    let mut world = World::new(Options {
+        more_relays: vec![1; rates.len() - 1],
+        ..Options::default()
+    });
+    world.checks = false;
+    for (relay, rate) in rates.iter().enumerate() {
+        let mut settings = settings();
+        settings.hosts[0] = host(relay).into();
+        settings.links_per_next_hop = links_per_next_hop;
+        settings.limits.link_octets_per_second = *rate;
+        let (auth, users) = credentials(relay);
+        let shard = world.relays[relay].start;
+        world.shards[shard].reconfigure(world.now, Arc::new(settings), auth, users);
+    }
+    let far = rates.len() - 1;
+    let join = |world: &mut World, name: &str| {
+        let mut client = client(world, 0, name);
+        for relay in 1..far {
+            assert!(authenticate_at(world, &mut client, &auth_uri(relay), None));
+        }
+        client
+    };
+    let (a, c) = (join(&mut world, "a"), join(&mut world, "c"));
+    let (b, d) = (client(&mut world, far, "b"), client(&mut world, far, "d"));
+    let message = |from: &Client, to: &Client, id: &str, body: &[u8]| {
+        let path = from.path_to(to);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        Builder::request(&format!("tid{id}"), "SEND")
+            .to_path(&path)
+            .from_path(&[&from.uri])
+            .header("Message-ID", id)
+            .header("Byte-Range", &format!("1-{0}/{0}", body.len()))
+            .header("Content-Type", "text/plain")
+            .body(body)
+            .encode()
+    };
+    let film: Vec<u8> = (0..4_000_000_u32).map(|at| (at % 251) as u8).collect();
+    if chats == Chats::OfTheSame {
+        let octets = message(&a, &d, "before", b"hi");
+        world.write(a.peer, &octets);
+        world.advance(STEP);
+        let chat = last(&mut world, d.peer);
+        respond(&mut world, d.peer, &chat, 200);
+        world.advance(STEP);
+        assert_eq!(last(&mut world, a.peer).code(), Some(200));
+    }
+    let octets = message(&a, &b, "film", &film);
+    world.write(a.peer, &octets);
+    let mut arrived = Vec::new();
+    let began = world.now;
+    while arrived.len() < film.len() {
+        assert!(world.now < began + Duration::from_secs(60), "it comes");
+        let id = format!("chat{}", arrived.len());
+        if chats == Chats::OfAnother {
+            let octets = message(&c, &d, &id, b"hi");
+            world.write(c.peer, &octets);
+        }
+        world.advance(STEP);
+        if chats == Chats::OfAnother {
+            let chat = last(&mut world, d.peer);
+            assert_eq!(chat.message_id(), Some(&*id), "it does not wait");
+            respond(&mut world, d.peer, &chat, 200);
+        }
+        for piece in world.messages(b.peer) {
+            arrived.extend_from_slice(piece.body());
+            respond(&mut world, b.peer, &piece, 200);
+        }
+    }
+    let took = world.now - began;
+    assert!(arrived == film, "the octets changed");
+    world.advance(STEP);
+    assert_eq!(last(&mut world, a.peer).code(), Some(200));
+    assert!(world.is_quiet());
+    took
+}
+
+/// FWD-15: by a link that chats use, too, a film goes at the rate that it may have; no chat waits
+/// for it. By a link without any, or with a link for films, it goes as fast as it can.
+#[test]
+fn a_film_beside_chats_keeps_its_rate() {
+    let at_once = Duration::from_secs(1);
+    assert!(film_takes(&[MIB, MIB], 1, Chats::None) < at_once);
+    assert!(film_takes(&[MIB, MIB], 2, Chats::OfAnother) < at_once);
+    assert!(film_takes(&[1 << 40, MIB], 1, Chats::OfAnother) < at_once);
+    let took = film_takes(&[MIB, MIB], 1, Chats::OfAnother).as_millis();
+    assert!((3500..4000).contains(&took), "{took} ms");
+    let took = film_takes(&[4 * MIB, MIB], 1, Chats::OfAnother).as_millis();
+    assert!((850..1200).contains(&took), "{took} ms");
+}
+
+/// FWD-16: the first relay bounds it and no other one: what came faster than it may leave would
+/// have to be refused there.
+#[test]
+fn a_film_of_another_relay_has_no_rate() {
+    let at_once = Duration::from_secs(1);
+    assert!(film_takes(&[1 << 40, MIB, MIB], 1, Chats::OfAnother) < at_once);
+}
+
+/// FWD-16: nor has one whose source sends chats, too, and must not wait for it.
+#[test]
+fn a_film_from_a_source_that_chats_is_not_refused_for_its_rate() {
+    let took = film_takes(&[MIB, MIB], 1, Chats::OfTheSame);
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }

@@ -312,7 +312,7 @@ fn upt_04_every_relay_records_its_own_sessions() {
                 &send(&back, &b.uri, &format!("n{n}"), 1000).encode(),
             );
             for _ in 0..50 {
-                world.run();
+                world.advance(Duration::from_millis(1));
                 answer_all(&mut world, &b);
                 answer_all(&mut world, &a);
             }

@@ -197,6 +197,8 @@ pub struct Simulation {
     draining: bool,
     /// The bounds are so low that messages may be refused for them.
     tight: bool,
+    /// Quotas slow whoever sends much.
+    slowed: bool,
     /// Several relays.
     chain: bool,
     /// Links between relays may die, stall and be late.
@@ -291,6 +293,14 @@ impl Simulation {
             settings.limits.control_octets = Limits::default().control_octets;
         }
         settings.quotas = quotas(bounds, weather);
+        let Quotas {
+            user,
+            realm,
+            prefix,
+        } = settings.quotas;
+        let slowed = |quota: Quota| quota.messages_per_second > 0 || quota.octets_per_second > 0;
+        let slowed = [user, realm, prefix].into_iter().any(slowed);
+        settings.limits.link_octets_per_second = if bounds % 3 == 1 { 1 << 20 } else { 64 << 20 };
         let world = World::new(Options {
             workers,
             more_relays,
@@ -311,6 +321,7 @@ impl Simulation {
             large,
             draining: false,
             tight,
+            slowed,
             chain,
             trouble,
             troubled: 0,

@@ -314,7 +314,14 @@ impl Simulation {
         );
         let now = self.world.now;
         for actor in &mut self.actors {
-            let consumed = self.world.sockets[actor.client.peer].consumed;
+            let socket = &self.world.sockets[actor.client.peer];
+            // What was read of a connection that is held for a quota waits.
+            let waits = self.slowed && self.world.shards[socket.shard].read_room(socket.key) == 0;
+            let consumed = if waits && socket.alive() {
+                0
+            } else {
+                socket.consumed
+            };
             while actor.told.front().is_some_and(|told| told.0 <= consumed) {
                 let (_, text, piece) = actor.told.pop_front().expect("looked at above");
                 self.texts[text].pieces[piece].answered = Some(now);
