@@ -124,15 +124,18 @@ def run(folder, links, arguments, beside, duration):
     film, slow = None, None
     try:
         if beside == APART:
-            slow = multiprocessing.Process(target=wire, args=(39157, int(PORTS["2855"])), daemon=True)
-            slow.start()
+            address = f"127.0.0.1:{PORTS['2855']}"
+            if WIRE_OCTETS:
+                slow = multiprocessing.Process(target=wire, args=(39157, int(PORTS["2855"])), daemon=True)
+                slow.start()
+                address = "127.0.0.1:39157"
             time.sleep(0.2)
             seconds = int(duration.rstrip("s")) + 2
             film = load(
                 folder,
                 "file",
                 film_out,
-                ["--pairs", "1", "--window", "1", "--message-size", "1GiB", "--chunk-size", "256KiB", "--duration", f"{seconds}s", "--address", "127.0.0.1:39157"],
+                ["--pairs", "1", "--window", "1", "--message-size", "1GiB", "--chunk-size", "256KiB", "--duration", f"{seconds}s", "--address", address],
             )
             time.sleep(1)
             beside = ["--films", "0"]
@@ -216,7 +219,7 @@ def main():
     parser.add_argument("--only", action="append", choices=list(CASES))
     parser.add_argument("--duration", default="5s", help="of the measured stretch, whole seconds")
     parser.add_argument("--warmup", default="1s", help="0s: the pause that a slow film costs is measured, too")
-    parser.add_argument("--wire", type=float, default=110, help="MB/s of the wire of the fast film's sender")
+    parser.add_argument("--wire", type=float, default=110, help="MB/s of the wire of the fast film's sender; 0: it has none")
     parser.add_argument("--keep", help="a folder for configurations and logs")
     options = parser.parse_args()
     global WIRE_OCTETS
