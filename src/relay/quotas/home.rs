@@ -13,9 +13,8 @@ use super::share::ShareKey;
 use super::{Asker, Claim, Left, Quota, QuotaHandoff, Rate, Subject, Verdict};
 use crate::metrics::QuotaLabel;
 
-/// AUTHs of one subject that wait for their turn. More could only wait in vain: a connection on
-/// probation is closed after 30 s, and its AUTH waits on.
-const AUTHS_WAITING_MAX: usize = 256;
+/// AUTHs of one subject that may wait for their turn however low the rate is.
+const AUTHS_WAITING: u64 = 32;
 
 key!(
     /// What is known of a subject at its home.
@@ -206,8 +205,15 @@ impl Relay {
         if !question.claim.auth {
             return self.decide(now, *question);
         }
-        let waiting = self.homes.waiting(&question.subject, Rate::Auths);
-        if waiting >= AUTHS_WAITING_MAX {
+        // More would wait in vain: their connections are closed after the time of probation.
+        let rate = self
+            .settings
+            .quotas
+            .of(question.subject.kind())
+            .rate(Rate::Auths);
+        let bound = rate.saturating_mul(self.settings.limits.probation.as_secs());
+        let waiting = self.homes.waiting(&question.subject, Rate::Auths) as u64;
+        if waiting >= bound.max(AUTHS_WAITING) {
             let from = question.from;
             let verdict = question.verdict(Some(QuotaLabel::Auths));
             return self.quota_to(now, from, QuotaHandoff::Verdict(verdict));
