@@ -266,7 +266,7 @@ fn film_takes(rates: &[u64], links_per_next_hop: u32, chats: Chats) -> Duration 
     world.checks = false;
     for (relay, rate) in rates.iter().enumerate() {
         let mut settings = settings();
-        settings.hosts[0] = host(relay).into();
+        settings.hosts[0] = host(relay);
         settings.links_per_next_hop = links_per_next_hop;
         settings.limits.link_octets_per_second = *rate;
         let (auth, users) = credentials(relay);
