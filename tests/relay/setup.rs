@@ -112,6 +112,21 @@ pub fn client_uri(name: &str) -> String {
     format!("msrps://{name}.invalid:2855/s{name};tcp")
 }
 
+/// One whole message in one chunk; its transact-id is made of the Message-ID.
+pub fn whole(from: &Client, to: &Client, id: &str, wish: &str, body: &[u8]) -> Vec<u8> {
+    let path = from.path_to(to);
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    Builder::request(&format!("tid{id}"), "SEND")
+        .to_path(&path)
+        .from_path(&[&from.uri])
+        .header("Message-ID", id)
+        .header("Byte-Range", &format!("1-{0}/{0}", body.len()))
+        .header("Failure-Report", wish)
+        .header("Content-Type", "text/plain")
+        .body(body)
+        .encode()
+}
+
 /// Connects without AUTH.
 pub fn foreign(world: &mut World, shard: usize, name: &str) -> Client {
     let peer = world.connect(shard, Transport::Tls);

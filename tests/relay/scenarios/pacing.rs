@@ -6,7 +6,7 @@ use std::time::Duration;
 use msrpload::codec::{Builder, Message};
 
 use crate::setup::{
-    Client, auth_uri, authenticate_at, client, credentials, host, last, respond, settings,
+    Client, auth_uri, authenticate_at, client, credentials, host, last, respond, settings, whole,
 };
 use crate::world::{Options, Peer, World};
 
@@ -210,18 +210,7 @@ fn a_receiver_that_stands_still_behind_a_relay_does_not_end_the_link() {
     let b = client(&mut world, far, "b");
     let d = client(&mut world, far, "d");
     world.sockets[b.peer].reading = false;
-    let to = |client: &Client, id: &str, body: &[u8]| {
-        let path = a.path_to(client);
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        Builder::request(&format!("tid{id}"), "SEND")
-            .to_path(&path)
-            .from_path(&[&a.uri])
-            .header("Message-ID", id)
-            .header("Byte-Range", &format!("1-{}/{}", body.len(), body.len()))
-            .header("Content-Type", "text/plain")
-            .body(body)
-            .encode()
-    };
+    let to = |client: &Client, id: &str, body: &[u8]| whole(&a, client, id, "yes", body);
     world.write(a.peer, &to(&b, "small", b"hi"));
     world.write(a.peer, &to(&b, "film", &vec![b'f'; 6_000_000]));
     world.run();
@@ -283,21 +272,9 @@ fn film_takes(rates: &[u64], links_per_next_hop: u32, chats: Chats) -> Duration 
     };
     let (a, c) = (join(&mut world, "a"), join(&mut world, "c"));
     let (b, d) = (client(&mut world, far, "b"), client(&mut world, far, "d"));
-    let message = |from: &Client, to: &Client, id: &str, body: &[u8]| {
-        let path = from.path_to(to);
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        Builder::request(&format!("tid{id}"), "SEND")
-            .to_path(&path)
-            .from_path(&[&from.uri])
-            .header("Message-ID", id)
-            .header("Byte-Range", &format!("1-{0}/{0}", body.len()))
-            .header("Content-Type", "text/plain")
-            .body(body)
-            .encode()
-    };
     let film: Vec<u8> = (0..4_000_000_u32).map(|at| (at % 251) as u8).collect();
     if chats == Chats::OfTheSame {
-        let octets = message(&a, &d, "before", b"hi");
+        let octets = whole(&a, &d, "before", "yes", b"hi");
         world.write(a.peer, &octets);
         world.advance(STEP);
         let chat = last(&mut world, d.peer);
@@ -305,7 +282,7 @@ fn film_takes(rates: &[u64], links_per_next_hop: u32, chats: Chats) -> Duration 
         world.advance(STEP);
         assert_eq!(last(&mut world, a.peer).code(), Some(200));
     }
-    let octets = message(&a, &b, "film", &film);
+    let octets = whole(&a, &b, "film", "yes", &film);
     world.write(a.peer, &octets);
     let mut arrived = Vec::new();
     let began = world.now;
@@ -313,7 +290,7 @@ fn film_takes(rates: &[u64], links_per_next_hop: u32, chats: Chats) -> Duration 
         assert!(world.now < began + Duration::from_secs(60), "it comes");
         let id = format!("chat{}", arrived.len());
         if chats == Chats::OfAnother {
-            let octets = message(&c, &d, &id, b"hi");
+            let octets = whole(&c, &d, &id, "yes", b"hi");
             world.write(c.peer, &octets);
         }
         world.advance(STEP);
@@ -362,4 +339,22 @@ fn a_film_of_another_relay_has_no_rate() {
 fn a_film_from_a_source_that_chats_is_not_refused_for_its_rate() {
     let took = film_takes(&[MIB, MIB], 1, Chats::OfTheSame);
     assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// A reload lets more of a film go that waits for answers.
+#[test]
+fn a_film_that_waits_hears_of_a_reload() {
+    let mut world = World::new(Options::default());
+    let a = client(&mut world, 0, "a");
+    let film = vec![b'f'; 3_000_000];
+    world.write(a.peer, &send(&a, "film", "yes", "1-*/*", &film));
+    let link = link(&mut world);
+    assert_eq!(bodies(&world.messages(link)), WINDOW);
+    let mut settings = settings();
+    settings.limits.link_unanswered_octets = 2 * WINDOW;
+    let (auth, users) = credentials(0);
+    world.shards[0].reconfigure(world.now, Arc::new(settings), auth, users);
+    world.obey();
+    world.run();
+    assert_eq!(bodies(&world.messages(link)), WINDOW);
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use msrpd::metrics::{QuotaLabel, SubjectLabel};
 use msrpd::relay::{CloseReason, Quota, Quotas, Transport};
-use msrpload::codec::{Builder, build_send};
+use msrpload::codec::build_send;
 
 use crate::setup::{
-    AUTH_URI, Client, USERS, answer_as, auth, client_uri, credentials, last, settings,
+    AUTH_URI, Client, USERS, answer_as, auth, client_uri, credentials, last, settings, whole,
 };
 use crate::world::{Ended, Options, Peer, World};
 
@@ -91,17 +91,7 @@ fn exceeded(world: &World, subject: SubjectLabel, quota: QuotaLabel) -> u64 {
 
 /// One whole message without an answer.
 fn message(from: &Client, to: &Client, id: &str, octets: usize) -> Vec<u8> {
-    let path = from.path_to(to);
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    Builder::request(&format!("tid{id}"), "SEND")
-        .to_path(&path)
-        .from_path(&[&from.uri])
-        .header("Message-ID", id)
-        .header("Byte-Range", &format!("1-{octets}/{octets}"))
-        .header("Failure-Report", "no")
-        .header("Content-Type", "text/plain")
-        .body(&vec![b'x'; octets])
-        .encode()
+    whole(from, to, id, "no", &vec![b'x'; octets])
 }
 
 #[test]
