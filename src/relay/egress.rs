@@ -17,10 +17,10 @@ use super::custody::{Covered, Custodies};
 use super::flow::{Flow, Flows, OpenPiece, OutChunk, Turn};
 use super::keys::{ConnectionKey, FlowKey, ReturnAddress, TransactionKey};
 use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUANTUM_OCTETS};
+use super::pace::Resting;
 use super::planted::{Fault, planted};
 use super::random::Random;
 use super::responses::Responses;
-use super::rest::Resting;
 use super::transaction::{Kind, Piece, Progress, Transaction, Transactions};
 use super::turns::Turns;
 
@@ -272,11 +272,10 @@ impl Egress {
         };
         let wrote = write_body(chunk, limit, out);
         flow.note_written(wrote.octets);
-        let books = &mut pen.books;
-        flow.wrote_beside_others(books.now, key, wrote.octets, books.resting);
         let gone = wrote.octets + flow.take_charge();
         flow.deficit -= wrote.octets as isize;
         let back = flow.back;
+        self.count_for_rate(key, wrote.octets, pen);
         self.credit(back, key, gone);
         self.end_piece(key, out, pen);
         let flow = pen.flows.get_mut(key).expect("looked up above");
@@ -308,12 +307,8 @@ impl Egress {
                 room.min(flow.deficit as usize)
             };
             let (gone, ends) = write_some(key, flow, room, out, &mut pen.books);
-            if self.flows.len() > 1 {
-                let written = out.len() - before;
-                let books = &mut pen.books;
-                flow.wrote_beside_others(books.now, key, written, books.resting);
-            }
             let back = flow.back;
+            self.count_for_rate(key, out.len() - before, pen);
             self.credit(back, key, gone);
             if ends {
                 self.end_piece(key, out, pen);
@@ -328,6 +323,15 @@ impl Egress {
             } else {
                 flow.deficit - (out.len() - before) as isize
             };
+        }
+    }
+
+    /// What the flow has written counts for its rate, where others use the connection.
+    fn count_for_rate(&self, key: FlowKey, octets: usize, pen: &mut Pen<'_>) {
+        if self.flows.len() > 1
+            && let Some(flow) = pen.flows.get_mut(key)
+        {
+            flow.wrote_beside_others(pen.books.now, key, octets, pen.books.resting);
         }
     }
 

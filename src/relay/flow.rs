@@ -14,9 +14,9 @@ use super::few::Few;
 use super::keys::{
     ConnectionKey, CustodyKey, FlowKey, Place, ReturnAddress, SessionKey, TransactionKey, WayKey,
 };
-use super::limits::{COPY_BELOW_OCTETS, FLUSH_OCTETS, INTERRUPTIBLE_OCTETS, Limits, PARTS_MAX};
+use super::limits::{COPY_BELOW_OCTETS, INTERRUPTIBLE_OCTETS, PARTS_MAX};
+use super::pace::{Ahead, Pace};
 use super::planted::{Fault, planted};
-use super::rest::Ahead;
 use super::slots::Slots;
 
 /// What a queued chunk costs besides its octets.
@@ -246,38 +246,6 @@ pub(super) enum Turn {
     /// Came just now and goes before those that have sent a quantum already.
     New,
     Old,
-}
-
-/// How a session sends to another relay: a film's backlog shall wait at its own source, not in
-/// the link before the chats (design: *Pausing*).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// A piece ends after so many octets.
-    pub piece_octets: usize,
-    /// So many octets may have been sent and not been answered. With Failure-Report no or
-    /// partial nothing is answered, and the link's own flow control is all there is.
-    pub unanswered_octets: usize,
-    /// So many octets it may send in a second where others use the link; 0: no bound.
-    pub octets_per_second: u64,
-    /// And no bound while so much is queued: a source alone is not read until there is less.
-    pub rests_below: usize,
-}
-
-impl Pace {
-    /// `bounded`: it is a client's, and by a link for everybody.
-    pub fn of(limits: &Limits, bounded: bool) -> Self {
-        Self {
-            piece_octets: limits.link_piece_octets,
-            unanswered_octets: limits.link_unanswered_octets,
-            octets_per_second: if bounded {
-                limits.link_octets_per_second
-            } else {
-                0
-            },
-            rests_below: (2 * limits.queued_octets_per_session + FLUSH_OCTETS)
-                .min(limits.queued_octets_shared / 2),
-        }
-    }
 }
 
 /// The queue of one route on its outgoing connection.

@@ -15,10 +15,11 @@ use super::Relay;
 use super::command::{Command, Refusal, Verify};
 use super::connection::{Connection, Transport};
 use super::film_links::FilmWay;
-use super::flow::{Flow, Pace};
+use super::flow::Flow;
 use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
 use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
 use super::next_hops::home;
+use super::pace::Pace;
 use super::planted::{Fault, planted};
 use super::route::{Route, Target};
 use super::session::{Holder, Token};
@@ -514,10 +515,7 @@ impl Relay {
         }
         let mut flow = Flow::new(key, opening.back, opening.source.place, session);
         flow.from_relay = opening.source.relay.is_some();
-        if connection.verified.is_some() {
-            let bounded = !flow.from_relay && !connection.is_for_films();
-            flow.pace = Some(Pace::of(&self.settings.limits, bounded));
-        }
+        flow.pace = Pace::of(&self.settings.limits, connection, flow.from_relay);
         flow.waits = waits;
         flow.way = Some(self.custodies.ways.open(opening.back, opening.passed));
         let flow = self.flows.insert(flow);

@@ -35,6 +35,7 @@ mod looking_up;
 mod loss;
 mod next_hops;
 mod other_request;
+mod pace;
 mod pausing;
 mod planted;
 mod quotas;
@@ -44,7 +45,6 @@ mod records;
 mod refresh;
 mod response;
 mod responses;
-mod rest;
 mod route;
 mod route_side;
 mod send_request;
@@ -93,18 +93,18 @@ use connection::Connection;
 use custody::Custodies;
 use egress::{Books, Carried, Pen};
 use film_links::Parked;
-use flow::{Flows, Pace};
+use flow::Flows;
 use keys::{PendingAuthKey, ReturnAddress};
 use limits::{FLUSH_OCTETS, HANDOFFS_AT_ONCE, HANDOFFS_EXPECTED};
 use links::GoneLinks;
 use next_hops::NextHops;
+use pace::Resting;
 #[cfg(not(feature = "planted-faults"))]
 use planted::Fault;
 use planted::planted;
 use quotas::{Homes, Shares};
 use random::Random;
 use records::Ending;
-use rest::Resting;
 use route::Routes;
 use session::Sessions;
 use slots::Slots;
@@ -295,22 +295,6 @@ impl Relay {
         self.announce(key);
         self.deliver_ups(now);
         self.relieve(now);
-    }
-
-    /// What has waited for a link to another relay is sent at its pace.
-    fn pace_flows(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connections.get(key) else {
-            return;
-        };
-        if connection.verified.is_none() {
-            return;
-        }
-        for flow in &connection.egress.flows {
-            if let Some(flow) = self.flows.get_mut(*flow) {
-                let bounded = !flow.from_relay && !connection.is_for_films();
-                flow.pace = Some(Pace::of(&self.settings.limits, bounded));
-            }
-        }
     }
 
     /// Decrypted octets, in order.

@@ -1,15 +1,53 @@
-//! A bound on how fast one session sends by a link that others use too (design: *Pausing*): a film
-//! rests for a moment after each share, so that it keeps neither the link nor both relays' cores
-//! at what they can. Its source waits for it. Where that cannot be, no film rests: behind the first
-//! relay, and when more is queued than a source alone leaves there, for the source carries chats too.
+//! How a session sends to another relay (design: *Pausing*): in pieces, with a bound on what is
+//! unanswered, and by a link that others use at a bounded rate.
+//!
+//! For the rate a film rests for a moment after each share, so that it keeps neither the link nor
+//! both relays' cores at what they can. Its source waits for it. Where that cannot be, no film
+//! rests: behind the first relay, and when more is queued than a source alone leaves there, for
+//! the source carries chats too.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Relay;
+use super::connection::Connection;
 use super::flow::Flow;
-use super::keys::FlowKey;
-use super::limits::{LINK_BURST, LINK_BURST_OCTETS};
+use super::keys::{ConnectionKey, FlowKey};
+use super::limits::{FLUSH_OCTETS, LINK_BURST, LINK_BURST_OCTETS, Limits};
+
+/// How a session sends to another relay: a film's backlog shall wait at its own source, not in
+/// the link before the chats (design: *Pausing*).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// A piece ends after so many octets.
+    pub piece_octets: usize,
+    /// So many octets may have been sent and not been answered. With Failure-Report no or
+    /// partial nothing is answered, and the link's own flow control is all there is.
+    pub unanswered_octets: usize,
+    /// So many octets it may send in a second where others use the link; 0: no bound.
+    pub octets_per_second: u64,
+    /// And no bound while so much is queued: a source alone is not read until there is less.
+    pub rests_below: usize,
+}
+
+impl Pace {
+    /// Of a flow by this connection, if that leads to another relay.
+    pub fn of(limits: &Limits, connection: &Connection, from_relay: bool) -> Option<Self> {
+        connection.verified.as_ref()?;
+        let bounded = !from_relay && !connection.is_for_films();
+        Some(Self {
+            piece_octets: limits.link_piece_octets,
+            unanswered_octets: limits.link_unanswered_octets,
+            octets_per_second: if bounded {
+                limits.link_octets_per_second
+            } else {
+                0
+            },
+            rests_below: (2 * limits.queued_octets_per_session + FLUSH_OCTETS)
+                .min(limits.queued_octets_shared / 2),
+        })
+    }
+}
 
 /// What a session has sent ahead of its rate.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +103,41 @@ impl Flow {
 }
 
 impl Relay {
+    /// What has waited for a link to another relay is sent at its pace, or at another one.
+    pub(super) fn pace_flows(&mut self, key: ConnectionKey) {
+        let link = self.connections.get(key);
+        let Some(link) = link.filter(|connection| connection.verified.is_some()) else {
+            return;
+        };
+        let flows: Vec<FlowKey> = link.egress.flows.iter().copied().collect();
+        for key in &flows {
+            if let Some(flow) = self.flows.get_mut(*key) {
+                flow.pace = Pace::of(&self.settings.limits, link, flow.from_relay);
+            }
+        }
+        // Who had to wait may not have to any more.
+        for key in flows {
+            self.flow_goes_on(key);
+        }
+    }
+
+    /// What the flow has waited for is there, and was not its turn.
+    pub(super) fn flow_goes_on(&mut self, key: FlowKey) {
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
+        let connection_key = flow.connection;
+        let Some(connection) = self.connections.get_mut(connection_key) else {
+            return;
+        };
+        if flow.is_ready(connection.egress.turns.unread) {
+            connection.egress.schedule_last(key, flow);
+            self.announce(connection_key);
+        } else if flow.waits_for_answers() {
+            connection.egress.turns.wait(key);
+        }
+    }
+
     pub(super) fn next_rested(&self) -> Option<Instant> {
         self.resting.first().map(|(until, _)| *until)
     }
