@@ -3,7 +3,7 @@
 //! A template is everything but the start line's transact-id and the Byte-Range, which differ from piece to
 //! piece of a message (CHK-04, CHK-16). It is made once per incoming head and encoded once per outgoing chunk.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 use super::{
     byte_range::ByteRange,
@@ -15,11 +15,20 @@ use super::{
     transact_id::TransactId,
 };
 
-/// Head of a request as it leaves. Made in one allocation; a clone shares it.
+/// Head of a request as it leaves. A clone shares nearly all of it, and so do templates of heads that differ in
+/// Message-ID and Byte-Range only.
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// The method's name, then the header lines without Byte-Range.
-    text: Bytes,
+    shared: Arc<Shared>,
+    /// Message-ID as it came; empty where there is none.
+    message_id: Box<[u8]>,
+    total: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The head as it leaves, with any transact-id, without the value of Message-ID and without Byte-Range.
+    text: Box<[u8]>,
     method: Method,
     method_len: u16,
     /// Outgoing To-Path.
@@ -29,14 +38,17 @@ pub struct Template {
     /// Where in the outgoing From-Path our own URIs end and where what came in begins.
     own_end: u16,
     incoming_at: u16,
-    message_id: (u16, u16),
+    /// Where the value of Message-ID goes.
+    message_id_at: u16,
     /// Where Byte-Range goes.
     range_at: u16,
-    total: Option<u64>,
     failure_report: FailureReport,
     success_report: bool,
     blank_line: bool,
 }
+
+/// Where the method stands.
+const METHOD_AT: usize = PROTOCOL.len() + TransactId::OCTETS + 1;
 
 impl Template {
     /// Moves the first `hops` To-Path URIs, one after the other, to the front of From-Path (URI-02), as if
@@ -50,8 +62,10 @@ impl Template {
         let method = head.method_text();
 
         let mut text = Writer(Vec::with_capacity(capacity(head, method)));
+        text.0.extend_from_slice(PROTOCOL);
+        text.0.resize(METHOD_AT, b' ');
         text.0.extend_from_slice(method);
-        text.0.extend_from_slice(b"To-Path: ");
+        text.0.extend_from_slice(b"\r\nTo-Path: ");
         let to_path = text.push(remaining.text());
         text.0.extend_from_slice(b"\r\nFrom-Path: ");
         let from_at = text.at();
@@ -66,76 +80,103 @@ impl Template {
         text.0.extend_from_slice(b"\r\n");
 
         let copied = copy_headers(head, &mut text, false);
-        Template {
+        if head.has_blank_line() {
+            text.0.extend_from_slice(b"\r\n");
+        }
+        let (id_at, id_end) = copied.message_id;
+        let message_id = text.0.drain(id_at..id_end).collect();
+        let range_at = match copied.range_at {
+            at if at > id_at => at - (id_end - id_at),
+            at => at,
+        };
+        let shared = Shared {
             method: head.method().unwrap_or(Method::Other),
             method_len: method.len() as u16,
             to_path: places(to_path),
             from_path: places(from_path),
             own_end: place(own_end),
             incoming_at: place(incoming_at),
-            message_id: places(copied.message_id),
-            range_at: place(copied.range_at),
-            total: head.byte_range().and_then(|range| range.total),
+            message_id_at: place(id_at),
+            range_at: place(range_at),
             failure_report: head.failure_report(),
             success_report: head.success_report(),
             blank_line: head.has_blank_line(),
             text: text.0.into(),
+        };
+        Template {
+            shared: Arc::new(shared),
+            message_id,
+            total: head.byte_range().and_then(|range| range.total),
+        }
+    }
+
+    /// For a head that differs from this one's in Message-ID and Byte-Range only, and has either if this one had.
+    pub fn again(&self, message_id: &[u8], range: Option<ByteRange>) -> Template {
+        Template {
+            shared: self.shared.clone(),
+            message_id: message_id.into(),
+            total: range.and_then(|range| range.total),
         }
     }
 
     /// Appends the whole head: with the blank line, if the request has a body. Byte-Range stands where it stood,
     /// or else after Message-ID; `None` leaves it out.
     pub fn encode(&self, out: &mut Vec<u8>, tid: &TransactId, range: Option<ByteRange>) {
-        let method_len = usize::from(self.method_len);
-        let range_at = usize::from(self.range_at);
-        // The start line's fixed octets, a transact-id and the longest Byte-Range.
-        out.reserve(self.text.len() + 112);
-        out.extend_from_slice(PROTOCOL);
-        out.extend_from_slice(tid.as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(&self.text[..method_len]);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&self.text[method_len..range_at]);
-        if let Some(range) = range {
-            out.extend_from_slice(b"Byte-Range: ");
-            range.encode(out);
-            out.extend_from_slice(b"\r\n");
+        let text = &self.shared.text;
+        let id_at = usize::from(self.shared.message_id_at);
+        let range_at = usize::from(self.shared.range_at);
+        let begin = out.len();
+        // The longest Byte-Range.
+        out.reserve(self.len() + 80);
+        if id_at <= range_at {
+            out.extend_from_slice(&text[..id_at]);
+            out.extend_from_slice(&self.message_id);
+            out.extend_from_slice(&text[id_at..range_at]);
+            encode_range(out, range);
+            out.extend_from_slice(&text[range_at..]);
+        } else {
+            out.extend_from_slice(&text[..range_at]);
+            encode_range(out, range);
+            out.extend_from_slice(&text[range_at..id_at]);
+            out.extend_from_slice(&self.message_id);
+            out.extend_from_slice(&text[id_at..]);
         }
-        out.extend_from_slice(&self.text[range_at..]);
-        if self.blank_line {
-            out.extend_from_slice(b"\r\n");
-        }
+        out[begin + PROTOCOL.len()..][..TransactId::OCTETS].copy_from_slice(tid.as_bytes());
     }
 
     /// Whether chunks under both templates are pieces of one message that may be merged: all is equal but
     /// start and end of the Byte-Range (CHK-11).
     pub fn same_message(&self, other: &Template) -> bool {
-        self.total == other.total && self.blank_line == other.blank_line && self.text == other.text
+        let (one, two) = (&self.shared, &other.shared);
+        self.total == other.total
+            && self.message_id == other.message_id
+            && (Arc::ptr_eq(one, two)
+                || one.message_id_at == two.message_id_at && one.text == two.text)
     }
 
     /// The method.
     pub fn method(&self) -> Method {
-        self.method
+        self.shared.method
     }
 
     /// The method's name.
     pub fn method_text(&self) -> &[u8] {
-        &self.text[..usize::from(self.method_len)]
+        &self.shared.text[METHOD_AT..][..usize::from(self.shared.method_len)]
     }
 
     /// Message-ID as it came; empty where there is none.
     pub fn message_id(&self) -> &[u8] {
-        self.slice(self.message_id)
+        &self.message_id
     }
 
     /// The outgoing To-Path.
     pub fn to_path(&self) -> Path<'_> {
-        Path::new(self.slice(self.to_path))
+        Path::new(self.slice(self.shared.to_path))
     }
 
     /// The outgoing From-Path.
     pub fn from_path(&self) -> Path<'_> {
-        Path::new(self.slice(self.from_path))
+        Path::new(self.slice(self.shared.from_path))
     }
 
     /// The next hop: the first URI of the outgoing To-Path.
@@ -145,27 +186,27 @@ impl Template {
 
     /// Our URIs as they stand at the front of the outgoing From-Path: the one that was addressed last is first.
     pub fn own_uris(&self) -> &[u8] {
-        self.slice((self.from_path.0, self.own_end))
+        self.slice((self.shared.from_path.0, self.shared.own_end))
     }
 
     /// The From-Path as it came in.
     pub fn incoming_from_path(&self) -> &[u8] {
-        self.slice((self.incoming_at, self.from_path.1))
+        self.slice((self.shared.incoming_at, self.shared.from_path.1))
     }
 
     /// Failure-Report of the request.
     pub fn failure_report(&self) -> FailureReport {
-        self.failure_report
+        self.shared.failure_report
     }
 
     /// Success-Report of the request.
     pub fn success_report(&self) -> bool {
-        self.success_report
+        self.shared.success_report
     }
 
     /// Whether the request has a body, be it empty.
     pub fn has_blank_line(&self) -> bool {
-        self.blank_line
+        self.shared.blank_line
     }
 
     /// Total of the Byte-Range as received (CHK-08).
@@ -173,14 +214,22 @@ impl Template {
         self.total
     }
 
-    /// Octets of memory that the template holds, besides itself.
+    /// Octets of memory that the template holds, besides itself, as if it shared none.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.text.len()
+        self.shared.text.len() + self.message_id.len()
     }
 
     fn slice(&self, (start, end): (u16, u16)) -> &[u8] {
-        &self.text[usize::from(start)..usize::from(end)]
+        &self.shared.text[usize::from(start)..usize::from(end)]
+    }
+}
+
+fn encode_range(out: &mut Vec<u8>, range: Option<ByteRange>) {
+    if let Some(range) = range {
+        out.extend_from_slice(b"Byte-Range: ");
+        range.encode(out);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -312,5 +361,5 @@ fn places((start, end): (usize, usize)) -> (u16, u16) {
 }
 
 fn capacity(head: &Head, method: &[u8]) -> usize {
-    head.octets() - usize::from(head.headers_at) + method.len()
+    METHOD_AT + method.len() + head.octets() - usize::from(head.headers_at) + b"\r\n\r\n".len()
 }
