@@ -9,7 +9,12 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TransactId {
     text: [u8; Self::OCTETS],
+    /// The same as two numbers of 50 bits: arithmetic in 64 bits is the cheaper one.
+    halves: [u64; 2],
 }
+
+/// Bits of half a transact-id.
+const HALF_BITS: u32 = 50;
 
 impl TransactId {
     /// Characters of the text; five bits each.
@@ -19,18 +24,21 @@ impl TransactId {
 
     /// Makes one of random octets; the last four bits of them go unused.
     pub fn from_random(random: [u8; 13]) -> Self {
-        let mut bits = [0; 16];
-        bits[3..].copy_from_slice(&random);
-        Self::from_key(u128::from_be_bytes(bits) >> 4)
-    }
-
-    fn from_key(key: u128) -> Self {
+        let seven = |from: usize| {
+            let octets = random[from..from + 7].iter();
+            octets.fold(0, |bits, octet| bits << 8 | u64::from(*octet))
+        };
+        // 104 bits, the first 56 of them and the last 56.
+        let halves = [seven(0) >> 6, seven(6) >> 4 & ((1 << HALF_BITS) - 1)];
         let mut text = [0; Self::OCTETS];
-        for (at, character) in text.iter_mut().enumerate() {
-            let shift = 5 * (Self::OCTETS - 1 - at);
-            *character = Self::ALPHABET[(key >> shift) as usize & 31];
+        let (high, low) = text.split_at_mut(Self::OCTETS / 2);
+        for (characters, half) in [(high, halves[0]), (low, halves[1])] {
+            for (at, character) in characters.iter_mut().enumerate() {
+                let shift = HALF_BITS - 5 - 5 * at as u32;
+                *character = Self::ALPHABET[(half >> shift) as usize & 31];
+            }
         }
-        Self { text }
+        Self { text, halves }
     }
 
     /// The text, as in a start line.
@@ -40,7 +48,11 @@ impl TransactId {
 
     /// The 100 bits as a number.
     pub fn to_key(&self) -> u128 {
-        Self::parse(&self.text).expect("the text was made of the alphabet")
+        Self::key(self.halves)
+    }
+
+    fn key([high, low]: [u64; 2]) -> u128 {
+        u128::from(high) << HALF_BITS | u128::from(low)
     }
 
     /// The number of a transact-id that came back; `None` where it cannot be one of ours.
@@ -48,7 +60,7 @@ impl TransactId {
         if tid.len() != Self::OCTETS {
             return None;
         }
-        // Two halves of 50 bits: arithmetic in 64 bits, and one look whether all was of the alphabet.
+        // One look whether all was of the alphabet.
         let half = |characters: &[u8]| {
             characters.iter().fold((0, 0), |(key, seen), character| {
                 let value = VALUES[usize::from(*character)];
@@ -57,7 +69,7 @@ impl TransactId {
         };
         let (high, low) = tid.split_at(Self::OCTETS / 2);
         let ((high, one), (low, other)) = (half(high), half(low));
-        ((one | other) & FOREIGN == 0).then_some(u128::from(high) << 50 | u128::from(low))
+        ((one | other) & FOREIGN == 0).then(|| Self::key([high, low]))
     }
 }
 
@@ -89,8 +101,11 @@ mod tests {
     fn text_and_key_are_two_forms_of_the_same_bits() {
         for random in [[0; 13], [0xff; 13], *b"thirteen bits"] {
             let tid = TransactId::from_random(random);
+            let mut bits = [0; 16];
+            bits[3..].copy_from_slice(&random);
+            assert_eq!(tid.to_key(), u128::from_be_bytes(bits) >> 4);
             assert_eq!(TransactId::parse(tid.as_bytes()), Some(tid.to_key()));
-            assert_eq!(TransactId::from_key(tid.to_key()), tid);
+            assert_eq!(text_of(tid.to_key()), tid.as_bytes());
             assert!(tid.to_key() < 1 << 100);
         }
         assert_eq!(
@@ -101,6 +116,11 @@ mod tests {
             TransactId::from_random([0xff; 13]).as_bytes(),
             b"77777777777777777777"
         );
+    }
+
+    fn text_of(key: u128) -> Vec<u8> {
+        let digit = |at: u32| TransactId::ALPHABET[(key >> (95 - 5 * at)) as usize & 31];
+        (0..20).map(digit).collect()
     }
 
     /// SYN-16
