@@ -6,14 +6,15 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Few<T> {
     first: Option<T>,
-    rest: VecDeque<T>,
+    /// Boxed, for it is moved about more often than it is needed.
+    rest: Option<Box<VecDeque<T>>>,
 }
 
 impl<T> Default for Few<T> {
     fn default() -> Self {
         Self {
             first: None,
-            rest: VecDeque::new(),
+            rest: None,
         }
     }
 }
@@ -22,35 +23,36 @@ impl<T> Few<T> {
     pub fn one(value: T) -> Self {
         Self {
             first: Some(value),
-            rest: VecDeque::new(),
+            rest: None,
         }
     }
 
     pub fn push_back(&mut self, value: T) {
         match self.first {
             None => self.first = Some(value),
-            Some(_) => self.rest.push_back(value),
+            Some(_) => self.rest.get_or_insert_default().push_back(value),
         }
     }
 
     pub fn push_front(&mut self, value: T) {
         if let Some(first) = self.first.replace(value) {
-            self.rest.push_front(first);
+            self.rest.get_or_insert_default().push_front(first);
         }
     }
 
     pub fn pop_front(&mut self) -> Option<T> {
-        let first = self.first.take()?;
-        self.first = self.rest.pop_front();
+        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        let first = std::mem::replace(&mut self.first, next);
         if self.first.is_none() {
             // A burst must not keep its memory for ever.
-            self.rest = VecDeque::new();
+            self.rest = None;
         }
-        Some(first)
+        first
     }
 
     pub fn pop_back(&mut self) -> Option<T> {
-        self.rest.pop_back().or_else(|| self.first.take())
+        let last = self.rest.as_mut().and_then(|rest| rest.pop_back());
+        last.or_else(|| self.first.take())
     }
 
     /// Takes out the first for which `leaves` holds.
@@ -58,8 +60,9 @@ impl<T> Few<T> {
         if leaves(self.first.as_ref()?) {
             return self.pop_front();
         }
-        let index = self.rest.iter().position(leaves)?;
-        self.rest.remove(index)
+        let rest = self.rest.as_mut()?;
+        let index = rest.iter().position(leaves)?;
+        rest.remove(index)
     }
 
     pub fn front(&self) -> Option<&T> {
@@ -71,19 +74,19 @@ impl<T> Few<T> {
     }
 
     pub fn back_mut(&mut self) -> Option<&mut T> {
-        if self.rest.is_empty() {
-            self.first.as_mut()
-        } else {
-            self.rest.back_mut()
-        }
+        let last = self.rest.as_mut().and_then(|rest| rest.back_mut());
+        last.or(self.first.as_mut())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(self.rest.iter())
+        self.first
+            .iter()
+            .chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.first.iter_mut().chain(self.rest.iter_mut())
+        let rest = self.rest.iter_mut().flat_map(|rest| rest.iter_mut());
+        self.first.iter_mut().chain(rest)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -91,6 +94,6 @@ impl<T> Few<T> {
     }
 
     pub fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 }
