@@ -13,7 +13,7 @@ use super::{
     error::DecodeError,
     head::Head,
     head_parser::{HeadParser, Progress},
-    known_paths::KnownPaths,
+    known_heads::{Again, KnownHeads, Shape},
 };
 
 /// How much of a head is read (SYN-25).
@@ -65,7 +65,9 @@ pub struct Decoder {
     /// Pushed while `input` was not used up.
     later: VecDeque<Bytes>,
     state: State,
-    known: KnownPaths,
+    known: KnownHeads,
+    /// That of the last head.
+    shape: Option<Shape>,
 }
 
 #[derive(Debug)]
@@ -94,7 +96,8 @@ impl Decoder {
             input: Bytes::new(),
             later: VecDeque::new(),
             state: State::BetweenMessages,
-            known: KnownPaths::default(),
+            known: KnownHeads::default(),
+            shape: None,
         }
     }
 
@@ -149,6 +152,31 @@ impl Decoder {
         }
     }
 
+    /// The shape of the head that [`next`](Self::next) gave last, if it had come before.
+    pub fn shape(&self) -> Option<Shape> {
+        self.shape
+    }
+
+    /// Lends the octets that are to be decoded next, for a look at them by [`again`](Self::again); they come back by
+    /// [`give_back`](Self::give_back), less whole messages at their front. `None` where no message can begin.
+    pub fn lend(&mut self) -> Option<Bytes> {
+        let begins = matches!(self.state, State::BetweenMessages) && !self.input.is_empty();
+        begins.then(|| std::mem::take(&mut self.input))
+    }
+
+    /// What was lent and has not been used.
+    pub fn give_back(&mut self, octets: Bytes) {
+        self.input = octets;
+    }
+
+    /// The message at the front of what was lent, if it is whole, its head is the last one of its kind again, and its body
+    /// has `body_max` octets at most; of SENDs only one with the shape `send`. `None` says nothing:
+    /// [`next`](Self::next) will tell.
+    pub fn again(&self, lent: &[u8], body_max: usize, send: Option<Shape>) -> Option<Again> {
+        let again = self.known.again(lent, body_max, send)?;
+        (again.head_octets() <= self.limits.head_octets_max).then_some(again)
+    }
+
     /// Whether the end of the stream would be clean here: all octets are used up and no message is open.
     pub fn is_between_messages(&self) -> bool {
         matches!(self.state, State::BetweenMessages) && self.input.is_empty()
@@ -180,7 +208,7 @@ impl Decoder {
     /// Reads a head that begins with the input.
     fn head(&mut self) -> Result<Option<Event>, DecodeError> {
         let mut parser = HeadParser::new();
-        match parser.read(&self.input, &self.limits, &mut self.known)? {
+        match parser.read(&self.input, &self.limits, &self.known)? {
             Progress::NeedMore => {
                 let octets = self.input.to_vec();
                 self.input = Bytes::new();
@@ -209,8 +237,7 @@ impl Decoder {
         let taken = self.input.split_to(line.min(room));
         head.octets.extend_from_slice(&taken);
         let Progress::Complete { head_len, end, .. } =
-            head.parser
-                .read(&head.octets, &self.limits, &mut self.known)?
+            head.parser.read(&head.octets, &self.limits, &self.known)?
         else {
             return Ok(None);
         };
@@ -224,6 +251,7 @@ impl Decoder {
 
     fn head_complete(&mut self, parser: HeadParser, raw: Bytes, end: Option<Flag>) -> Event {
         let head = parser.finish(raw, end.is_none());
+        self.shape = self.known.learn(&head);
         self.state = match end {
             Some(flag) => State::End(flag),
             None => State::Body(EndLineScan::new(head.transact_id())),

@@ -35,19 +35,42 @@ pub fn encode_response(
     from_path: &[u8],
     headers: &[(&str, &[u8])],
 ) {
-    let comment = comment.as_ref();
     out.extend_from_slice(PROTOCOL);
     out.extend_from_slice(tid);
-    out.push(b' ');
-    push_code(out, code);
-    push_comment(out, comment);
-    out.extend_from_slice(b"\r\n");
-    push_header(out, "To-Path", to_path);
-    push_header(out, "From-Path", from_path);
+    push_answer(out, code, comment.as_ref(), to_path, from_path);
     for (name, value) in headers {
         push_header(out, name, value);
     }
     encode_end(out, tid, Flag::Complete, false);
+}
+
+/// A response to requests of one shape (see [`Shape`](super::Shape)), which repeats their Message-ID (RSP-03).
+#[derive(Clone, Debug)]
+pub struct AnswerAgain {
+    /// What stands between the transact-id and the value of Message-ID.
+    text: Box<[u8]>,
+}
+
+impl AnswerAgain {
+    /// The paths are text of the requests, as for [`encode_response`].
+    pub fn new(code: u16, comment: impl AsRef<[u8]>, to_path: &[u8], from_path: &[u8]) -> Self {
+        let mut text = Vec::new();
+        push_answer(&mut text, code, comment.as_ref(), to_path, from_path);
+        text.extend_from_slice(b"Message-ID: ");
+        Self { text: text.into() }
+    }
+
+    /// Appends the whole response. `tid` and `message_id` are those of a request without fault.
+    pub fn encode(&self, out: &mut Vec<u8>, tid: &[u8], message_id: &[u8]) {
+        out.reserve(self.text.len() + 2 * tid.len() + message_id.len() + 24);
+        out.extend_from_slice(PROTOCOL);
+        out.extend_from_slice(tid);
+        out.extend_from_slice(&self.text);
+        out.extend_from_slice(message_id);
+        out.extend_from_slice(b"\r\n-------");
+        out.extend_from_slice(tid);
+        out.extend_from_slice(b"$\r\n");
+    }
 }
 
 /// Appends a whole REPORT about a failed chunk, end-line included (RPT-07..10): to all of the From-Path that
@@ -114,6 +137,16 @@ pub fn response_forwarded(
     *out = text.0;
     encode_end(out, incoming_tid, Flag::Complete, false);
     true
+}
+
+/// What follows the transact-id, up to the paths.
+fn push_answer(out: &mut Vec<u8>, code: u16, comment: &[u8], to_path: &[u8], from_path: &[u8]) {
+    out.push(b' ');
+    push_code(out, code);
+    push_comment(out, comment);
+    out.extend_from_slice(b"\r\n");
+    push_header(out, "To-Path", to_path);
+    push_header(out, "From-Path", from_path);
 }
 
 fn push_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {

@@ -13,11 +13,13 @@ use super::{start_line::TRANSACT_ID_OCTETS_MAX, transact_id::TransactId};
 /// What begins every end-line.
 pub(super) const HYPHENS: &[u8] = b"-------";
 
-const CRLF_HYPHENS: &[u8] = b"\r\n-------";
+pub(super) const CRLF_HYPHENS: &[u8] = b"\r\n-------";
 
-static CRLF_HYPHENS_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(CRLF_HYPHENS));
+pub(super) static CRLF_HYPHENS_FINDER: LazyLock<Finder<'static>> =
+    LazyLock::new(|| Finder::new(CRLF_HYPHENS));
 
-static HYPHENS_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(HYPHENS));
+pub(super) static HYPHENS_FINDER: LazyLock<Finder<'static>> =
+    LazyLock::new(|| Finder::new(HYPHENS));
 
 /// The continuation flag: how a chunk stands to its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

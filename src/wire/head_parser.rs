@@ -12,7 +12,7 @@ use super::{
     error::{DecodeError, Excerpt, HeadFault},
     head::{Facts, Head, HeaderLine, Lines, parse_expires},
     header_name::HeaderName,
-    known_paths::KnownPaths,
+    known_heads::KnownHeads,
     report_headers::{FailureReport, Status, parse_success_report},
     start_line::{Kind, Method, PROTOCOL, START_LINE_OCTETS_MAX, StartLine},
     text::{TOKEN, all, is_control, is_printable_ascii, trimmed},
@@ -82,7 +82,7 @@ impl HeadParser {
         &mut self,
         octets: &[u8],
         limits: &DecoderLimits,
-        known: &mut KnownPaths,
+        known: &KnownHeads,
     ) -> Result<Progress, DecodeError> {
         if self.start.is_none() {
             // Other protocols are told by their first octets: they may never send a line end.
@@ -210,7 +210,7 @@ impl HeadParser {
         start: usize,
         end: usize,
         limits: &DecoderLimits,
-        known: &mut KnownPaths,
+        known: &KnownHeads,
     ) {
         if self.lines.len() >= limits.header_lines_max {
             return self.fault(HeadFault::TooManyHeaders);
@@ -284,7 +284,7 @@ impl HeadParser {
         name: HeaderName,
         value: &[u8],
         limits: &DecoderLimits,
-        known: &mut KnownPaths,
+        known: &KnownHeads,
     ) {
         let legal = match name {
             HeaderName::ToPath | HeaderName::FromPath => {
@@ -316,15 +316,9 @@ impl HeadParser {
         }
     }
 
-    fn path(
-        &mut self,
-        name: HeaderName,
-        value: &[u8],
-        limits: &DecoderLimits,
-        known: &mut KnownPaths,
-    ) {
+    fn path(&mut self, name: HeaderName, value: &[u8], limits: &DecoderLimits, known: &KnownHeads) {
         let kind = self.start.expect("headers follow a start line").kind;
-        if known.has(kind, name, value) {
+        if known.has_path(kind, name, value) {
             return self.path_splits(name, true);
         }
         let mut count = 0;
@@ -345,11 +339,7 @@ impl HeadParser {
         if let Some(error) = error {
             self.fault(HeadFault::UriIllegal(error));
         }
-        let parses = error.is_none();
-        if parses && count <= limits.uris_per_path_max {
-            known.learn(kind, name, value);
-        }
-        self.path_splits(name, parses);
+        self.path_splits(name, error.is_none());
     }
 
     /// The path is one of URIs; whether each of them `parses` matters for From-Path.

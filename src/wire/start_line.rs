@@ -91,7 +91,7 @@ impl StartLine {
 }
 
 /// `ident` of RFC 4975 §9 (SYN-02).
-fn is_transact_id(tid: &[u8]) -> bool {
+pub(super) fn is_transact_id(tid: &[u8]) -> bool {
     (4..=TRANSACT_ID_OCTETS_MAX).contains(&tid.len())
         && tid[0].is_ascii_alphanumeric()
         && all(tid, IDENT)
