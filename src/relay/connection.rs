@@ -21,6 +21,7 @@ use super::quotas::Spending;
 use super::route::Route;
 use super::session::SessionSet;
 use super::settings::VerifiedNames;
+use super::short_walk::Trodden;
 
 /// How octets travel on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +114,8 @@ pub(super) struct Connection {
     pub film_routes: HashMap<Bytes, RouteKey>,
     /// The one that was used last: most connections have one in use.
     pub last_route: Option<RouteKey>,
+    /// Its last SENDs, where they are all alike.
+    pub trodden: Option<Box<Trodden>>,
     /// Routes that gave up their To-Path and still have something on its way.
     pub retired: BTreeSet<RouteKey>,
     pub egress: Egress,
@@ -174,6 +177,7 @@ impl Connection {
             routes: HashMap::new(),
             film_routes: HashMap::new(),
             last_route: None,
+            trodden: None,
             retired: BTreeSet::new(),
             egress: Egress::default(),
             sessions: SessionSet::new(),

@@ -17,7 +17,7 @@ use super::custody::{Covered, Custodies};
 use super::flow::{Flow, Flows, OpenPiece, OutChunk, Turn};
 use super::keys::{ConnectionKey, FlowKey, ReturnAddress, TransactionKey};
 use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUANTUM_OCTETS};
-use super::pace::Resting;
+use super::pace::{Pace, Resting};
 use super::planted::{Fault, planted};
 use super::random::Random;
 use super::responses::Responses;
@@ -100,6 +100,11 @@ impl Egress {
     pub fn push_response(&mut self, octets: &[u8]) {
         self.control_octets += octets.len();
         self.responses.push(octets);
+    }
+
+    /// One that is written where it waits.
+    pub fn push_response_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.control_octets += self.responses.push_with(write);
     }
 
     pub fn push_request(&mut self, request: Whole) {
@@ -306,12 +311,18 @@ impl Egress {
             } else {
                 room.min(flow.deficit as usize)
             };
-            let (gone, ends) = write_some(key, flow, room, out, &mut pen.books);
             let back = flow.back;
-            self.count_for_rate(key, out.len() - before, pen);
-            self.credit(back, key, gone);
-            if ends {
-                self.end_piece(key, out, pen);
+            if let Some((carried, gone)) = write_whole(key, flow, out, &mut pen.books) {
+                self.carried.push(carried);
+                self.count_for_rate(key, out.len() - before, pen);
+                self.credit(back, key, gone);
+            } else {
+                let (gone, ends) = write_some(key, flow, room, out, &mut pen.books);
+                self.count_for_rate(key, out.len() - before, pen);
+                self.credit(back, key, gone);
+                if ends {
+                    self.end_piece(key, out, pen);
+                }
             }
             let flow = pen
                 .flows
@@ -417,6 +428,80 @@ impl Egress {
     }
 }
 
+/// Writes the flow's first chunk in one go, if it is short and whole. Says what happens once the kernel has it, and what
+/// has left the queue.
+fn write_whole(
+    key: FlowKey,
+    flow: &mut Flow,
+    out: &mut Vec<u8>,
+    books: &mut Books<'_>,
+) -> Option<(Carried, usize)> {
+    let first = flow.queue.front()?;
+    let fits = |pace: Pace| first.unsent <= pace.piece_octets;
+    if !first.is_untouched() || !flow.pace.is_none_or(fits) {
+        return None;
+    }
+    let mut chunk = flow.queue.pop_front()?;
+    let id = fresh_id(&chunk, books.random);
+    let octets = chunk.unsent;
+    let start = chunk.position;
+    chunk.template.encode(out, &id, chunk.range());
+    books.metrics.request(MethodLabel::Send, Direction::Out);
+    while let Some(slice) = chunk.pop(usize::MAX) {
+        push_body(out, &slice);
+    }
+    let mut flag = chunk.end?;
+    if planted(Fault::WrongFlag) && flag == Flag::Complete {
+        flag = Flag::More;
+    }
+    let has_body = chunk.template.has_blank_line();
+    wire::encode_end(out, id.as_bytes(), flag, has_body);
+    let custody = chunk.parts.front()?.custody;
+    books.custodies.piece_written(custody, true);
+    let (covered, received) = (Covered::one(custody), chunk.received);
+    let gone = octets + chunk.charge;
+    let failure_report = chunk.template.failure_report();
+    if failure_report == FailureReport::No {
+        return Some((Carried::Released { covered, received }, gone));
+    }
+    let piece = Piece {
+        flow: key,
+        template: chunk.template,
+        start,
+        end: start + octets as u64,
+        covered,
+        failure_report,
+        answered_early: false,
+    };
+    let transaction = books.transactions.begin(
+        books.now,
+        id.to_key(),
+        books.connection,
+        Progress::Written,
+        Kind::Send(piece),
+    );
+    flow.transactions += 1;
+    match failure_report {
+        FailureReport::Partial => flow.partials.push_back(transaction),
+        _ => flow.unanswered += octets,
+    }
+    let carried = Carried::Piece {
+        transaction,
+        received,
+    };
+    Some((carried, gone))
+}
+
+fn push_body(out: &mut Vec<u8>, slice: &[u8]) {
+    out.extend_from_slice(slice);
+    if planted(Fault::OctetFlipped)
+        && slice.len() > 100
+        && let Some(octet) = out.last_mut()
+    {
+        *octet ^= 1;
+    }
+}
+
 /// Writes at most about `room` octets of the flow's first chunk, in its open piece or a new
 /// one. Says what has left its queue, and whether the piece must end here.
 fn write_some(
@@ -477,17 +562,21 @@ fn begin_piece(
             failure_report,
             answered_early: false,
         };
-        books
-            .transactions
-            .begin(books.now, id.to_key(), books.connection, Kind::Send(piece))
+        books.transactions.begin(
+            books.now,
+            id.to_key(),
+            books.connection,
+            Progress::Sending,
+            Kind::Send(piece),
+        )
     });
-    chunk.piece = Some(OpenPiece {
+    chunk.piece = Some(Box::new(OpenPiece {
         id,
         transaction,
         start: chunk.position,
         unanswered: 0,
         guard: EndLineGuard::default(),
-    });
+    }));
     transaction
 }
 
@@ -495,7 +584,7 @@ fn begin_piece(
 fn fresh_id(chunk: &OutChunk, random: &mut Random) -> TransactId {
     loop {
         let id = random.transact_id();
-        if !chunk.is_short() {
+        if !chunk.is_short() || chunk.clean {
             return id;
         }
         let mut guard = EndLineGuard::default();
@@ -529,13 +618,7 @@ fn write_body(chunk: &mut OutChunk, limit: usize, out: &mut Vec<u8>) -> Wrote {
             }
             wrote.collided = true;
         }
-        out.extend_from_slice(&slice);
-        if planted(Fault::OctetFlipped)
-            && slice.len() > 100
-            && let Some(octet) = out.last_mut()
-        {
-            *octet ^= 1;
-        }
+        push_body(out, &slice);
         chunk.position += slice.len() as u64;
         wrote.octets += slice.len();
         left -= slice.len();

@@ -61,7 +61,9 @@ pub(super) struct OutChunk {
     pub end: Option<Flag>,
     /// When its last octet came.
     pub received: Option<Instant>,
-    pub piece: Option<OpenPiece>,
+    /// Nothing in it can be taken for an end-line, whatever the transact-id.
+    pub clean: bool,
+    pub piece: Option<Box<OpenPiece>>,
     /// Pieces already written; a continuation always tells its range.
     pub continued: bool,
     /// It failed, and that was told: what is open of it ends `#`.
@@ -82,6 +84,7 @@ impl OutChunk {
             last_part: 0,
             end: None,
             received: None,
+            clean: false,
             piece: None,
             continued: false,
             aborted: false,
@@ -131,6 +134,7 @@ impl OutChunk {
     pub fn join(&mut self, mut other: Self) -> usize {
         self.end = None;
         self.received = None;
+        self.clean = false;
         self.last_part = 0;
         self.parts
             .push_back(other.parts.pop_front().expect("a new chunk has one part"));
@@ -164,6 +168,15 @@ impl OutChunk {
         Some(gone)
     }
 
+    /// The end-line of its last part is in.
+    pub fn ends(&mut self, flag: Flag, received: Instant) {
+        self.end = Some(flag);
+        self.received = Some(received);
+        let end = self.next_position();
+        let part = self.parts.back_mut().expect("its own part is the last");
+        part.end = Some(end);
+    }
+
     /// Octets that may be written now. While a part still arrives its last octet stays here,
     /// so that the piece that carries the end is no empty one.
     pub fn writable(&self) -> usize {
@@ -186,6 +199,11 @@ impl OutChunk {
     /// Short and whole: leaves in one piece that is not interruptible, with its exact range.
     pub fn is_short(&self) -> bool {
         self.end.is_some() && self.unsent <= INTERRUPTIBLE_OCTETS && self.piece.is_none()
+    }
+
+    /// Short and whole, of one incoming chunk, and nothing of it was written.
+    pub fn is_untouched(&self) -> bool {
+        self.is_short() && !self.continued && self.parts.len() == 1
     }
 
     /// The Byte-Range of the piece that begins now (CHK-02, CHK-08, CHK-09, CHK-17, CHK-18).
@@ -325,6 +343,35 @@ impl Flow {
             closed: false,
             arriving: None,
         }
+    }
+
+    /// Nothing is to be considered but its bounds.
+    pub fn is_plain(&self) -> bool {
+        !self.closed && !self.waits && !self.source_gone && self.arriving.is_none()
+    }
+
+    /// A chunk that begins joins the last one if it may (CHK-11), or queues behind it. Says what it costs.
+    pub fn enter(&mut self, chunk: OutChunk) -> usize {
+        let mut cost = chunk.charge;
+        match self.queue.back_mut() {
+            Some(last) if last.takes(&chunk) => cost -= last.join(chunk),
+            _ => self.queue.push_back(chunk),
+        }
+        self.queued += cost;
+        cost
+    }
+
+    /// All that was missing of the last chunk: a body without seven hyphens in a row. Says what it costs.
+    pub fn complete(&mut self, body: Bytes, flag: Flag, now: Instant) -> usize {
+        let chunk = self.queue.back_mut().expect("a chunk has entered");
+        let cost = body.len();
+        chunk.clean = chunk.parts.len() == 1 && !chunk.continued;
+        if cost > 0 {
+            chunk.push(body);
+        }
+        chunk.ends(flag, now);
+        self.queued += cost;
+        cost
     }
 
     /// Whether there is something to write, and it may be written; to a connection that is not

@@ -95,18 +95,11 @@ impl Relay {
             return;
         }
         flow.arriving = Some(arriving);
-        match flow.queue.back_mut() {
-            Some(last) if last.takes(&chunk) => {
-                let back_now = last.join(chunk);
-                flow.queued += cost - back_now;
-                self.ups.push_back((back, Up::Credit(back_now)));
-                // What came before need not wait for more of this one.
-                self.flow_has_output(key);
-            }
-            _ => {
-                flow.queued += cost;
-                flow.queue.push_back(chunk);
-            }
+        let saved = cost - flow.enter(chunk);
+        if saved > 0 {
+            self.ups.push_back((back, Up::Credit(saved)));
+            // What came before need not wait for more of this one.
+            self.flow_has_output(key);
         }
         if full && failure_report == FailureReport::Partial {
             self.forget_oldest_partial(key);
@@ -149,15 +142,8 @@ impl Relay {
             .queue
             .back_mut()
             .expect("an arriving chunk is the last of its queue");
-        chunk.end = Some(flag);
-        chunk.received = Some(received);
-        let end = chunk.next_position();
+        chunk.ends(flag, received);
         let octets = chunk.arrived();
-        chunk
-            .parts
-            .back_mut()
-            .expect("its own part is the last")
-            .end = Some(end);
         let back = flow.back;
         let ends_message = flag == Flag::Complete;
         self.custodies
@@ -287,7 +273,7 @@ impl Relay {
         self.drop_flow_if_done(key);
     }
 
-    fn flow_has_output(&mut self, key: FlowKey) {
+    pub(super) fn flow_has_output(&mut self, key: FlowKey) {
         let Some(flow) = self.flows.get_mut(key) else {
             return;
         };

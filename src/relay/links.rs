@@ -218,6 +218,7 @@ impl Relay {
         verified: Option<Arc<VerifiedNames>>,
     ) {
         self.now = now;
+        self.tread_no_more(key);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };

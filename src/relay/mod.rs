@@ -51,6 +51,7 @@ mod send_request;
 mod session;
 mod settings;
 mod shedding;
+mod short_walk;
 mod slots;
 mod timeouts;
 mod timers;
@@ -222,6 +223,7 @@ impl Relay {
         self.auth.reconfigure(now, auth, users);
         for key in self.connections.keys() {
             self.pace_flows(key);
+            self.tread_no_more(key);
         }
         if before.quotas != self.settings.quotas {
             self.now = now;

@@ -18,7 +18,7 @@ use super::planted::{Fault, planted};
 use super::receive::method_label;
 use super::route::{Down, Request, RequestKind};
 use super::send_request::Addressed;
-use super::transaction::{Forwarded, ForwardedAuth, Kind};
+use super::transaction::{Forwarded, ForwardedAuth, Kind, Progress};
 
 impl Relay {
     /// A whole request other than SEND is in.
@@ -198,6 +198,7 @@ impl Relay {
                     now,
                     id.to_key(),
                     connection_key,
+                    Progress::Sending,
                     Kind::Other(forwarded),
                 ))
             }

@@ -46,8 +46,9 @@ impl Relay {
     pub(super) fn decode(&mut self, now: Instant, key: ConnectionKey) {
         let counted = self.has_spending(key);
         loop {
-            if counted {
-                self.hold_before_message(key);
+            match counted {
+                true => self.hold_before_message(key),
+                false => self.walk_short(now, key),
             }
             let Some(connection) = self.connections.get_mut(key) else {
                 return;

@@ -103,7 +103,7 @@ impl Relay {
     }
 }
 
-fn is_success(code: u16) -> bool {
+pub(super) fn is_success(code: u16) -> bool {
     (200..300).contains(&code)
 }
 

@@ -21,9 +21,17 @@ pub(super) struct Responses {
 
 impl Responses {
     pub fn push(&mut self, octets: &[u8]) {
-        self.octets.extend_from_slice(octets);
-        self.lengths.push_back(octets.len() as u32);
+        self.push_with(|out| out.extend_from_slice(octets));
+    }
+
+    /// One that is appended by `write`; says how long it is.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let before = self.octets.len();
+        write(&mut self.octets);
+        let length = self.octets.len() - before;
+        self.lengths.push_back(length as u32);
         self.seen = KEPT_FROM.min(self.seen + 1);
+        length
     }
 
     pub fn is_empty(&self) -> bool {

@@ -185,6 +185,24 @@ impl Route {
         }
     }
 
+    /// The number of the chunk that begins now.
+    pub fn next(&mut self, now: Instant) -> u32 {
+        self.used = now;
+        let sequence = self.next_sequence;
+        self.next_sequence = sequence.wrapping_add(1);
+        sequence
+    }
+
+    /// Nothing is to be considered but its bounds.
+    pub fn is_plain(&self) -> bool {
+        !self.retired
+            && !self.for_films
+            && !self.stuck
+            && self.pause.is_none()
+            && self.refused.is_empty()
+            && self.unanswered.is_empty()
+    }
+
     /// A chunk of this message has gone by it and was not its last.
     pub fn has_begun(&self, message_id: &[u8]) -> bool {
         self.begun.iter().any(|begun| **begun == *message_id)

@@ -170,14 +170,12 @@ impl Relay {
         }
         let range = head.byte_range();
         let route = self.routes.get_mut(key_of_route).expect("looked up above");
-        route.used = now;
         route.film = range
             .and_then(|range| range.total)
             .is_some_and(|total| total > FILM_OCTETS)
             || route.for_films;
         let film = route.film;
-        let sequence = route.next_sequence;
-        route.next_sequence = route.next_sequence.wrapping_add(1);
+        let sequence = route.next(now);
         if !film && let Some(connection) = self.connections.get_mut(key) {
             connection.chat_moved(now, key_of_route);
         }
@@ -186,6 +184,7 @@ impl Relay {
             self.answer_send(key, &head, 200, comment_of(200));
         }
         let template = Template::forwarded(&head, hops);
+        self.tread(key, key_of_route, &head, &template);
         // Known before the first octet of it can be refused.
         if let Some(connection) = self.connections.get_mut(key) {
             connection.incoming = Incoming::Send {

@@ -123,6 +123,7 @@ impl Transactions {
         now: Instant,
         id: u128,
         connection: ConnectionKey,
+        progress: Progress,
         kind: Kind,
     ) -> TransactionKey {
         if self.youngest.len() <= connection.slot() {
@@ -132,7 +133,7 @@ impl Transactions {
         let key = self.by_key.insert(Transaction {
             id,
             connection,
-            progress: Progress::Sending,
+            progress,
             kind,
             sent_at: None,
             deadline: now,
