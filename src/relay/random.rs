@@ -22,6 +22,6 @@ impl Random {
 
     /// 100 random bits: fresh for every request of every hop.
     pub fn transact_id(&mut self) -> TransactId {
-        TransactId::from_random(self.octets())
+        TransactId::from_halves([self.0.next_u64(), self.0.next_u64()])
     }
 }

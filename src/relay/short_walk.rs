@@ -10,9 +10,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 
 use crate::metrics::{Direction, MethodLabel};
-use crate::wire::{
-    Again, AnswerAgain, FailureReport, Flag, Head, Kind, Shape, Template, TransactId,
-};
+use crate::wire::{Again, AnswerAgain, FailureReport, Flag, Head, Kind, Shape, Template};
 
 use super::Relay;
 use super::command::comment_of;
@@ -222,10 +220,7 @@ impl Relay {
         if !is_success(code) || again.flag != Flag::Complete || !again.body(octets).is_empty() {
             return false;
         }
-        let Some(id) = TransactId::parse(again.transact_id(octets)) else {
-            return false;
-        };
-        let Some(found) = self.transactions.find(id, key) else {
+        let Some(found) = again.own_id.and_then(|id| self.transactions.find(id, key)) else {
             return false;
         };
         let Some(transaction) = self.transactions.get(found) else {

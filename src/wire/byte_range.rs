@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::text::{decimal, push_decimal};
+use super::text::{decimal, decimal_before};
 
 /// Which octets of a message a chunk holds; positions count from 1 and `None` stands for `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,17 +39,22 @@ impl ByteRange {
 
     /// Appends the value as it stands in the header.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        push_decimal(out, self.start);
-        out.push(b'-');
-        match self.end {
-            Some(end) => push_decimal(out, end),
-            None => out.push(b'*'),
+        // From its end: three numbers of up to 20 digits, and what stands between.
+        let mut text = [0; 64];
+        let mut at = text.len();
+        for (position, before) in [(self.total, b'/'), (self.end, b'-')] {
+            at = match position {
+                Some(value) => decimal_before(&mut text, at, value),
+                None => {
+                    text[at - 1] = b'*';
+                    at - 1
+                }
+            };
+            at -= 1;
+            text[at] = before;
         }
-        out.push(b'/');
-        match self.total {
-            Some(total) => push_decimal(out, total),
-            None => out.push(b'*'),
-        }
+        at = decimal_before(&mut text, at, self.start);
+        out.extend_from_slice(&text[at..]);
     }
 
     fn position(text: &[u8]) -> Option<Option<u64>> {

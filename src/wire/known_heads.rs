@@ -10,8 +10,9 @@ use super::{
     end_line::{CRLF_HYPHENS, Flag, HYPHENS, HYPHENS_FINDER},
     head::Head,
     header_name::HeaderName,
-    start_line::{Kind, Method, PROTOCOL, TRANSACT_ID_OCTETS_MAX, is_transact_id},
-    text::is_printable_ascii,
+    start_line::{Kind, Method, PROTOCOL, TRANSACT_ID_OCTETS_MAX, TRANSACT_ID_OCTETS_MIN},
+    text::{self, is_printable_ascii},
+    transact_id::TransactId,
 };
 
 /// A longer head is read each time: most have a few hundred octets at most.
@@ -33,6 +34,8 @@ pub struct Again {
     pub shape: Shape,
     /// SEND, or a response.
     pub kind: Kind,
+    /// The transact-id as [`TransactId::parse`] gives it.
+    pub own_id: Option<u128>,
     /// Its Byte-Range, if the head has one.
     pub byte_range: Option<ByteRange>,
     /// The continuation flag.
@@ -173,8 +176,15 @@ impl KnownHeads {
     ) -> Option<Again> {
         let known = self.0.as_ref()?;
         let after = octets.strip_prefix(PROTOCOL)?;
-        let longest = after.len().min(TRANSACT_ID_OCTETS_MAX + 1);
-        let tid_len = after[..longest].iter().position(|&octet| octet == b' ')?;
+        // Responses have a transact-id of ours.
+        let own_id = match after.get(TransactId::OCTETS) {
+            Some(b' ') => TransactId::parse(&after[..TransactId::OCTETS]),
+            _ => None,
+        };
+        let tid_len = match own_id {
+            Some(_) => TransactId::OCTETS,
+            None => transact_id_len(after)?,
+        };
         let head = match after.get(tid_len + 1)? {
             b'S' => known.heads[0]
                 .as_ref()
@@ -185,9 +195,6 @@ impl KnownHeads {
         let tid = &after[..tid_len];
         let text_at = PROTOCOL.len() + tid_len;
         let filled = head.fill_holes(&head.text, octets, text_at)?;
-        if !is_transact_id(tid) {
-            return None;
-        }
         let body_at = filled.end;
         let (body_end, end_line_at) = match head.blank_line {
             true => {
@@ -208,6 +215,7 @@ impl KnownHeads {
         Some(Again {
             shape: head.shape,
             kind: head.kind,
+            own_id,
             byte_range: filled.byte_range,
             flag,
             tid_len: tid_len as u8,
@@ -304,6 +312,17 @@ impl KnownHead {
         filled.end = at + text.len() - from;
         Some(filled)
     }
+}
+
+/// How long the transact-id is that a space follows (SYN-02); in one pass.
+fn transact_id_len(octets: &[u8]) -> Option<usize> {
+    let ends = |octet: &u8| !text::is(*octet, text::IDENT);
+    let len = octets
+        .iter()
+        .take(TRANSACT_ID_OCTETS_MAX + 1)
+        .position(ends)?;
+    let legal = len >= TRANSACT_ID_OCTETS_MIN && octets[0].is_ascii_alphanumeric();
+    (legal && octets[len] == b' ').then_some(len)
 }
 
 /// What stands before the CR.

@@ -16,6 +16,9 @@ pub(super) const START_LINE_OCTETS_MAX: usize = 2048;
 /// Longest transact-id (RFC 4975 §9, `ident`).
 pub(super) const TRANSACT_ID_OCTETS_MAX: usize = 32;
 
+/// Shortest one.
+pub(super) const TRANSACT_ID_OCTETS_MIN: usize = 4;
+
 /// Which sort of message a head begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -91,8 +94,8 @@ impl StartLine {
 }
 
 /// `ident` of RFC 4975 §9 (SYN-02).
-pub(super) fn is_transact_id(tid: &[u8]) -> bool {
-    (4..=TRANSACT_ID_OCTETS_MAX).contains(&tid.len())
+fn is_transact_id(tid: &[u8]) -> bool {
+    (TRANSACT_ID_OCTETS_MIN..=TRANSACT_ID_OCTETS_MAX).contains(&tid.len())
         && tid[0].is_ascii_alphanumeric()
         && all(tid, IDENT)
 }

@@ -116,19 +116,17 @@ pub(super) fn three_digits(text: &[u8]) -> Option<u16> {
     }
 }
 
-/// Appends a number in decimal digits.
-pub(super) fn push_decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
+/// Writes a number in decimal digits before the end of `text`; says where they begin.
+pub(super) fn decimal_before(text: &mut [u8], end: usize, mut value: u64) -> usize {
+    let mut at = end;
     loop {
         at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
+        text[at] = b'0' + (value % 10) as u8;
         value /= 10;
         if value == 0 {
-            break;
+            return at;
         }
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Appends a code of three digits.

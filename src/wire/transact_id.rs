@@ -29,7 +29,12 @@ impl TransactId {
             octets.fold(0, |bits, octet| bits << 8 | u64::from(*octet))
         };
         // 104 bits, the first 56 of them and the last 56.
-        let halves = [seven(0) >> 6, seven(6) >> 4 & ((1 << HALF_BITS) - 1)];
+        Self::from_halves([seven(0) >> 6, seven(6) >> 4])
+    }
+
+    /// Makes one of two random numbers; the upper 14 bits of each go unused.
+    pub fn from_halves(halves: [u64; 2]) -> Self {
+        let halves = halves.map(|half| half & ((1 << HALF_BITS) - 1));
         let mut text = [0; Self::OCTETS];
         let (high, low) = text.split_at_mut(Self::OCTETS / 2);
         for (characters, half) in [(high, halves[0]), (low, halves[1])] {
