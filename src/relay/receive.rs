@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::metrics::{Direction, MethodLabel};
+use crate::metrics::{Direction, MethodLabel, RefusalReason};
 use crate::wire::{self, Event, FailureReport, Flag, Head, Kind, Method, Uri};
 
 use super::Relay;
@@ -301,7 +301,7 @@ impl Relay {
         if head.paths_readable() && head.failure_report() != FailureReport::No {
             self.answer_send(key, head, refusal.code, refusal.comment());
         }
-        self.request_failed(now, key);
+        self.request_refused(now, key, refusal);
     }
 
     /// Refuses a request other than SEND. REPORT: silence (FNS-03).
@@ -317,7 +317,14 @@ impl Relay {
         if !silent {
             self.answer_other(key, head, refusal.code, &[]);
         }
-        self.request_failed(now, key);
+        self.request_refused(now, key, refusal);
+    }
+
+    /// That it was too much at once speaks against nobody.
+    pub(super) fn request_refused(&mut self, now: Instant, key: ConnectionKey, refusal: &Refusal) {
+        if refusal.reason != RefusalReason::Overload {
+            self.request_failed(now, key);
+        }
     }
 
     /// A request was accepted for forwarding, or an AUTH succeeded (CON-01).

@@ -161,7 +161,7 @@ impl Relay {
             if let Down::Request(request) = down {
                 self.undeliverable(now, *request, refusal);
                 if self.connections.contains(source) {
-                    self.request_failed(now, source);
+                    self.request_refused(now, source, refusal);
                 }
             }
         }
