@@ -270,13 +270,18 @@ impl Simulation {
             .map(|report| (report.start, report.end, report.code, report.stop))
             .collect();
         format!(
-            "sender {}, receiver {} {:?}, {:?}, path {:?}, pieces {pieces:?}, reports {reports:?}, trouble {}",
+            "sender {}, receiver {} {:?}, {:?}, path {:?}, pieces {pieces:?}, reports {reports:?}, trouble {}, answers {:?}, ended {:?}",
             text.sender,
             text.stream.receiver,
             self.world.sockets[self.actors[text.stream.receiver].client.peer].ended,
             text.wish,
             text.stream.to,
-            self.troubled
+            self.troubled,
+            text.chunks
+                .iter()
+                .map(|chunk| chunk.response)
+                .collect::<Vec<_>>(),
+            self.world.sockets[self.actors[text.sender].client.peer].ended
         )
     }
 }

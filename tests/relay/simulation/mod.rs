@@ -193,6 +193,8 @@ pub struct Simulation {
     texts: Vec<Text>,
     by_id: BTreeMap<String, usize>,
     texts_max: usize,
+    /// Many short texts with much the same heads.
+    chatty: bool,
     large: bool,
     draining: bool,
     /// The bounds are so low that messages may be refused for them.
@@ -214,6 +216,8 @@ pub struct Simulation {
 /// Whom no client of ours sends to: the relay must never connect there (SEC-01).
 const NOBODY: &str = "msrps://x.example.org:2855/x;tcp";
 const NOISE_OCTETS: usize = 1 << 20;
+/// Octets of plain text behind them.
+const PLAIN_OCTETS: usize = 2048;
 
 /// Octets with much in them that looks like framing (SYN-10, SEC-08).
 fn noise() -> &'static [u8] {
@@ -230,6 +234,8 @@ fn noise() -> &'static [u8] {
                 _ => (0..40).for_each(|_| noise.push(dice.roll(256) as u8)),
             }
         }
+        noise.truncate(NOISE_OCTETS);
+        noise.extend((0..PLAIN_OCTETS).map(|at| b'a' + (at % 26) as u8));
         noise
     })
 }
@@ -309,7 +315,8 @@ impl Simulation {
             handoff_delay: Duration::ZERO,
             kernel_octets: dice.pick(&[512, 4096, 65_536, 65_536]),
         });
-        let texts_max = 4 + dice.roll(20);
+        let chatty = bounds % 5 < 2;
+        let texts_max = (4 + dice.roll(20)) * if chatty { 8 } else { 1 };
         let mut simulation = Self {
             world,
             dice,
@@ -318,6 +325,7 @@ impl Simulation {
             texts: Vec::new(),
             by_id: BTreeMap::new(),
             texts_max,
+            chatty,
             large,
             draining: false,
             tight,

@@ -10,6 +10,7 @@ impl Simulation {
             if self.can_write(actor) && self.actors[actor].out.len() < 100_000 {
                 match self.actors[actor].open.clone() {
                     Some(open) => self.go_on(actor, open),
+                    None if self.chatty => (0..8).for_each(|_| self.chat(actor)),
                     None => self.begin(actor),
                 }
                 return;
@@ -33,12 +34,25 @@ impl Simulation {
         self.begin_chunk(actor, text);
     }
 
+    /// A short text at once.
+    fn chat(&mut self, actor: usize) {
+        if self.actors[actor].open.is_none() {
+            self.begin(actor);
+        }
+        while let Some(open) = self.actors[actor].open.clone() {
+            self.go_on(actor, open);
+        }
+    }
+
     pub(super) fn new_text(&mut self, actor: usize) -> Option<usize> {
         let streams = self.actors[actor].streams.len();
         if self.texts.len() >= self.texts_max || streams == 0 {
             return None;
         }
-        let stream = self.dice.roll(streams);
+        let stream = match self.dice.roll(streams * 4) {
+            roll if self.chatty && roll >= streams => 0,
+            roll => roll % streams,
+        };
         let stream = self.actors[actor].streams[stream].clone();
         let total = match self.dice.roll(10) {
             0 => 0,
@@ -47,10 +61,21 @@ impl Simulation {
             _ if self.large => self.dice.roll(900_000),
             _ => self.dice.roll(60_000),
         } as u64;
+        // Chats are short, all to one wish, and seldom full of what looks like framing.
+        let total = if self.chatty { total % 500 } else { total };
         let id = format!("m{}", self.texts.len());
         let wish = self
             .dice
             .pick(&[Wish::Absent, Wish::Yes, Wish::Yes, Wish::Partial, Wish::No]);
+        let wish = match self.chatty {
+            true => [Wish::Absent, Wish::Yes, Wish::Partial, Wish::No][actor % 4],
+            false => wish,
+        };
+        let offset = self.dice.roll(NOISE_OCTETS - total as usize);
+        let offset = match self.chatty && offset % 8 != 0 {
+            true => NOISE_OCTETS + offset % (PLAIN_OCTETS - 500),
+            false => offset,
+        };
         self.by_id.insert(id.clone(), self.texts.len());
         self.texts.push(Text {
             id,
@@ -58,9 +83,9 @@ impl Simulation {
             stream,
             wish,
             total,
-            tells_total: self.dice.chance(60),
+            tells_total: self.dice.chance(60) || self.chatty,
             has_body: total > 0 || self.dice.chance(50),
-            offset: self.dice.roll(NOISE_OCTETS - total as usize),
+            offset,
             next: 1,
             done: false,
             failed: false,
@@ -77,6 +102,8 @@ impl Simulation {
         let text = &self.texts[index];
         let left = text.total + 1 - text.next;
         let octets = match self.dice.roll(4) {
+            0 if self.chatty => left.min(self.dice.roll(200) as u64),
+            _ if self.chatty => left,
             0 => left.min(self.dice.roll(3000) as u64),
             1 => left.min(self.dice.roll(30_000) as u64),
             _ => left,
