@@ -278,6 +278,8 @@ pub(super) struct Flow {
     /// What its chunks count on; none once that is over.
     pub way: Option<WayKey>,
     pub queue: Few<OutChunk>,
+    /// What the heads of short chunks from another shard have in common.
+    pub like: Option<Box<Template>>,
     /// Cost of what is queued, the send in flight included.
     pub queued: usize,
     /// Its connection is still being dialled.
@@ -328,6 +330,7 @@ impl Flow {
             session,
             way: None,
             queue: Few::default(),
+            like: None,
             queued: 0,
             waits: false,
             transactions: 0,

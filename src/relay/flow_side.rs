@@ -42,6 +42,8 @@ impl Relay {
                 range,
             } => self.chunk_begins(now, key, sequence, template, range),
             Down::Body(octets) => self.chunk_goes_on(key, octets),
+            Down::Like(template) => self.chunks_are_like(key, template),
+            Down::Again(chunk) => self.chunk_again(now, key, chunk),
             Down::End { flag, received } => self.chunk_ends(key, flag, received),
             Down::Cut => self.chunk_is_cut(key),
             Down::Stop => self.chunk_is_stopped(key),
@@ -556,7 +558,7 @@ impl Relay {
 
     /// Too many open transactions never pause anybody: two sides could wait for answers behind
     /// each other's requests. With Failure-Report partial no answer is the usual case.
-    fn forget_oldest_partial(&mut self, key: FlowKey) {
+    pub(super) fn forget_oldest_partial(&mut self, key: FlowKey) {
         while let Some(flow) = self.flows.get_mut(key) {
             let Some(oldest) = flow.partials.pop_front() else {
                 return;

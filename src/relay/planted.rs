@@ -39,6 +39,8 @@ pub enum Fault {
     TransactIdKept,
     /// A session is recorded before what it had begun is counted.
     RecordTooSoon,
+    /// A message whose head came before leaves with the Message-ID that came with it then.
+    MessageIdKept,
     /// A link dies and nobody hears what was on it.
     LinkLossUntold,
     /// A connection has gone and is still taken for the way to its next hop.
@@ -54,7 +56,7 @@ pub enum Fault {
 #[cfg(feature = "planted-faults")]
 impl Fault {
     /// Those that show in one relay.
-    pub const OF_ONE_RELAY: [Self; 17] = [
+    pub const OF_ONE_RELAY: [Self; 18] = [
         Self::LostVerdict,
         Self::EarlyOk,
         Self::UnpausedSource,
@@ -72,6 +74,7 @@ impl Fault {
         Self::ResponseToNo,
         Self::TransactIdKept,
         Self::RecordTooSoon,
+        Self::MessageIdKept,
     ];
 
     /// Those that show between relays.

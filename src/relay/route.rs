@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::wire::{ByteRange, Flag, Head, Template};
+use crate::wire::{ByteRange, FailureReport, Flag, Head, KeptAnswer, Template};
 
 use super::handoff::Hop;
 use super::keys::{ConnectionKey, FlowKey, Place, RouteKey, SessionKey, ShardId};
@@ -80,6 +80,10 @@ pub enum Down {
         range: Option<ByteRange>,
     },
     Body(Bytes),
+    /// What is common to the heads of the short chunks that follow.
+    Like(Box<Template>),
+    /// A short chunk, whole, with such a head.
+    Again(ShortChunk),
     /// The end-line came at `received`.
     End {
         flag: Flag,
@@ -96,11 +100,49 @@ pub enum Down {
     SourceGone,
 }
 
+/// A whole chunk with a head that came before.
+#[derive(Debug)]
+pub struct ShortChunk {
+    pub(super) sequence: u32,
+    /// Message-ID, then the body, in which there are no seven hyphens in a row.
+    pub(super) octets: Bytes,
+    pub(super) message_id_len: usize,
+    pub(super) range: Option<ByteRange>,
+    pub(super) flag: Flag,
+    pub(super) received: Instant,
+    /// What it costs besides its body.
+    pub(super) head_cost: usize,
+}
+
+impl ShortChunk {
+    pub(super) fn cost(&self) -> usize {
+        self.head_cost + self.octets.len() - self.message_id_len
+    }
+}
+
 /// A chunk whose verdict is awaited, with what its answer needs.
 #[derive(Debug)]
 pub(super) struct Unanswered {
     pub sequence: u32,
-    pub head: Head,
+    pub failure_report: FailureReport,
+    pub answer: Answer,
+}
+
+/// What the answer to a SEND is made of.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Of(Head),
+    /// It would be this one.
+    Kept(KeptAnswer),
+}
+
+impl Unanswered {
+    pub fn message_id(&self) -> &[u8] {
+        match &self.answer {
+            Answer::Of(head) => head.message_id().unwrap_or_default(),
+            Answer::Kept(answer) => answer.message_id(),
+        }
+    }
 }
 
 /// A Message-ID that was refused with 413 (D-35).
@@ -200,7 +242,6 @@ impl Route {
             && !self.stuck
             && self.pause.is_none()
             && self.refused.is_empty()
-            && self.unanswered.is_empty()
     }
 
     /// A chunk of this message has gone by it and was not its last.

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::wire::FailureReport;
+use crate::metrics::Direction;
+use crate::wire::{FailureReport, KeptAnswer};
 
 use super::Relay;
 use super::command::{Refusal, comment_of};
@@ -15,7 +16,7 @@ use super::flow::CHUNK_OVERHEAD;
 use super::handoff::{Handoff, Up};
 use super::keys::{ConnectionKey, FlowKey, RouteKey, ShardId};
 use super::planted::{Fault, planted};
-use super::route::{Down, Target};
+use super::route::{Answer, Down, Target, Unanswered};
 
 impl Relay {
     /// Sends something into the route's flow, or keeps it until there is one.
@@ -177,7 +178,7 @@ impl Relay {
         };
         let source = route.source;
         for unanswered in std::mem::take(&mut route.unanswered) {
-            self.refuse_send(now, source, &unanswered.head, refusal);
+            self.refuse_unanswered(now, source, &unanswered, refusal);
         }
         self.refuse_arriving(now, key, None, refusal);
     }
@@ -229,13 +230,41 @@ impl Relay {
             .is_some_and(|first| first.sequence == sequence)
         {
             let unanswered = route.unanswered.pop_front().expect("looked at above");
-            if unanswered.head.failure_report() == FailureReport::Yes
-                && !planted(Fault::LostVerdict)
-            {
-                self.answer_send(source, &unanswered.head, 200, comment_of(200));
+            if unanswered.failure_report == FailureReport::Yes && !planted(Fault::LostVerdict) {
+                match &unanswered.answer {
+                    Answer::Of(head) => self.answer_send(source, head, 200, comment_of(200)),
+                    Answer::Kept(answer) => self.answer_as_kept(source, answer),
+                }
             }
         }
         self.drop_if_retired(key);
+    }
+
+    fn answer_as_kept(&mut self, source: ConnectionKey, answer: &KeptAnswer) {
+        self.metrics.response(200, Direction::Out);
+        self.respond(source, answer.octets());
+    }
+
+    /// The same as [`refuse_send`](Self::refuse_send), for a chunk that is whole.
+    fn refuse_unanswered(
+        &mut self,
+        now: Instant,
+        source: ConnectionKey,
+        unanswered: &Unanswered,
+        refusal: &Refusal,
+    ) {
+        let answer = match &unanswered.answer {
+            Answer::Of(head) => return self.refuse_send(now, source, head, refusal),
+            Answer::Kept(answer) => answer,
+        };
+        self.metrics.refusal(refusal.reason);
+        if unanswered.failure_report != FailureReport::No {
+            let mut octets = Vec::new();
+            answer.encode_as(&mut octets, refusal.code, refusal.comment());
+            self.metrics.response(refusal.code, Direction::Out);
+            self.respond(source, &octets);
+        }
+        self.request_refused(now, source, refusal);
     }
 
     fn chunk_refused(&mut self, now: Instant, key: RouteKey, sequence: u32, refusal: &Refusal) {
@@ -253,9 +282,9 @@ impl Relay {
         let unanswered = route.unanswered.remove(position).expect("found above");
         let source = route.source;
         if refusal.code == 413 {
-            route.remember_refused(now, unanswered.head.message_id().unwrap_or_default());
+            route.remember_refused(now, unanswered.message_id());
         }
-        self.refuse_send(now, source, &unanswered.head, refusal);
+        self.refuse_unanswered(now, source, &unanswered, refusal);
         self.drop_if_retired(key);
     }
 
@@ -346,7 +375,13 @@ pub(super) fn cost(down: &Down) -> usize {
     match down {
         Down::Begin { template, .. } => CHUNK_OVERHEAD + template.len(),
         Down::Body(octets) => octets.len(),
+        Down::Again(chunk) => chunk.cost(),
         Down::Request(request) => request.cost(),
-        Down::End { .. } | Down::Cut | Down::Stop | Down::SessionOver | Down::SourceGone => 0,
+        Down::Like(_)
+        | Down::End { .. }
+        | Down::Cut
+        | Down::Stop
+        | Down::SessionOver
+        | Down::SourceGone => 0,
     }
 }

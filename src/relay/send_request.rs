@@ -12,7 +12,7 @@ use super::handoff::Purpose;
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FILM_OCTETS;
 use super::planted::{Fault, planted};
-use super::route::{Down, Unanswered};
+use super::route::{Answer, Down, Unanswered};
 use super::settings::Naming;
 
 /// What the paths of a request say to us.
@@ -226,8 +226,13 @@ impl Relay {
             route.used = now;
             let film = route.film;
             route.note_chunk(head.message_id().unwrap_or_default(), flag);
-            if head.failure_report() != FailureReport::No {
-                route.unanswered.push_back(Unanswered { sequence, head });
+            let failure_report = head.failure_report();
+            if failure_report != FailureReport::No {
+                route.unanswered.push_back(Unanswered {
+                    sequence,
+                    failure_report,
+                    answer: Answer::Of(head),
+                });
             }
             if !film && let Some(connection) = self.connections.get_mut(key) {
                 connection.chat_moved(now, key_of_route);

@@ -7,20 +7,23 @@
 
 use std::time::Instant;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::metrics::{Direction, MethodLabel};
-use crate::wire::{Again, AnswerAgain, FailureReport, Flag, Head, Kind, Shape, Template};
+use crate::wire::{
+    Again, AnswerAgain, ByteRange, FailureReport, Flag, Head, Kind, Shape, Template,
+};
 
 use super::Relay;
-use super::command::comment_of;
+use super::command::{Refusal, comment_of};
 use super::custody::Fate;
-use super::flow::{CHUNK_OVERHEAD, OutChunk};
-use super::keys::{ConnectionKey, RouteKey};
+use super::flow::{CHUNK_OVERHEAD, Flow, OutChunk};
+use super::handoff::{Handoff, Up};
+use super::keys::{ConnectionKey, FlowKey, RouteKey, ShardId};
 use super::limits::{FILM_OCTETS, INTERRUPTIBLE_OCTETS};
 use super::planted::{Fault, planted};
 use super::response::is_success;
-use super::route::{Route, Target};
+use super::route::{Answer, Down, Route, ShortChunk, Target, Unanswered};
 use super::transaction::{Kind as TransactionKind, Progress};
 
 /// A SEND that has taken the long walk, as far as all with its shape are alike.
@@ -30,6 +33,26 @@ pub(super) struct Trodden {
     template: Template,
     /// Its 200.
     answer: AnswerAgain,
+    /// The shard of its flow knows the template.
+    told: bool,
+}
+
+impl Trodden {
+    /// What a chunk with this Message-ID costs besides its body.
+    fn head_cost(&self, message_id: &[u8]) -> usize {
+        let template = &self.template;
+        CHUNK_OVERHEAD + template.len() - template.message_id().len() + message_id.len()
+    }
+}
+
+/// A chunk that has come whole.
+struct Whole {
+    sequence: u32,
+    template: Template,
+    range: Option<ByteRange>,
+    body: Bytes,
+    flag: Flag,
+    received: Instant,
 }
 
 impl Relay {
@@ -89,8 +112,8 @@ impl Relay {
         let Some(shape) = connection.decoder.shape() else {
             return;
         };
-        let here = |route: &Route| matches!(route.target, Target::Flow { shard, .. } if shard == self.shard);
-        if !self.routes.get(route).is_some_and(here) {
+        let is_open = |route: &Route| route.target != Target::Opening && !route.for_films;
+        if !self.routes.get(route).is_some_and(is_open) {
             return;
         }
         if connection
@@ -108,6 +131,7 @@ impl Relay {
             route,
             template: template.clone(),
             answer: AnswerAgain::new(200, comment_of(200), to, from),
+            told: false,
         }));
     }
 
@@ -125,88 +149,223 @@ impl Relay {
         again: &Again,
         octets: &[u8],
     ) -> bool {
-        let limits = &self.settings.limits;
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some((shard, flow)) = self.short_way(now, key, again, octets) else {
             return false;
         };
-        let Some(trodden) = connection.trodden.as_deref() else {
-            return false;
-        };
-        let route_key = trodden.route;
-        let Some(route) = self.routes.get_mut(route_key) else {
-            return false;
-        };
-        let Target::Flow { shard, flow } = route.target else {
-            return false;
-        };
-        let flow_key = flow;
-        let flow = self.flows.get_mut(flow).filter(|_| shard == self.shard);
-        let Some(flow) = flow else {
-            return false;
-        };
-        let (id, body, range) = (
-            again.message_id(octets),
-            again.body(octets),
-            again.byte_range,
-        );
-        let template = &trodden.template;
-        let failure_report = template.failure_report();
-        let live = |session| self.sessions.is_live(now, session);
-        let longest = CHUNK_OVERHEAD + template.len() + id.len() + body.len();
-        let plain = self.draining.is_none()
-            && again.flag != Flag::Abort
-            && connection.proven
-            && connection.spending.is_none()
-            && connection.film_routes.is_empty()
-            && range.and_then(|range| range.total) <= Some(FILM_OCTETS)
-            && route.is_plain()
-            && route.expires.is_none_or(|expires| now < expires)
-            && route.session.is_none_or(live)
-            && flow.is_plain()
-            && flow.session.is_none_or(live)
-            && flow.transactions < limits.transactions_per_session
-            && route.queued() + longest < limits.queued_octets_per_session
-            && connection.outstanding + longest < limits.queued_octets_per_connection;
-        if !plain {
-            return false;
-        }
-
-        // From here on it is ours.
+        // From here on it has its verdict, or waits for it.
         self.metrics.request(MethodLabel::Send, Direction::In);
+        let connection = self.connections.get_mut(key).expect("looked at above");
+        let trodden = connection.trodden.as_mut().expect("looked at above");
+        let route_key = trodden.route;
+        let route = self.routes.get_mut(route_key).expect("looked at above");
+        let id = again.message_id(octets);
         let sequence = route.next(now);
         route.film = false;
         route.note_chunk(id, again.flag);
-        let start = range.map_or(1, |range| range.start);
+        connection.last_route = Some(route_key);
+        connection.chat_moved(now, route_key);
+        let cost = match shard == self.shard {
+            true => self.take_here(now, key, flow, sequence, again, octets),
+            false => self.hand_over(now, key, (shard, flow), sequence, again, octets),
+        };
+        self.outstanding += cost;
+        if let Some(route) = self.routes.get_mut(route_key) {
+            route.outstanding += cost;
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.outstanding += cost;
+        }
+        true
+    }
+
+    /// The flow that takes the chunk, where nothing speaks against it.
+    fn short_way(
+        &self,
+        now: Instant,
+        key: ConnectionKey,
+        again: &Again,
+        octets: &[u8],
+    ) -> Option<(ShardId, FlowKey)> {
+        let limits = &self.settings.limits;
+        let connection = self.connections.get(key)?;
+        let trodden = connection.trodden.as_deref()?;
+        let route = self.routes.get(trodden.route)?;
+        let Target::Flow { shard, flow } = route.target else {
+            return None;
+        };
+        let live = |session| self.sessions.is_live(now, session);
+        let open = |flow: &Flow| {
+            flow.is_plain()
+                && flow.session.is_none_or(live)
+                && flow.transactions < limits.transactions_per_session
+        };
+        let announced = again.byte_range.and_then(|range| range.total);
+        let cost = trodden.head_cost(again.message_id(octets)) + again.body(octets).len();
+        let plain = self.draining.is_none()
+            && again.flag != Flag::Abort
+            && announced <= Some(FILM_OCTETS)
+            && connection.proven
+            && connection.spending.is_none()
+            && connection.film_routes.is_empty()
+            && connection.outstanding + cost < limits.queued_octets_per_connection
+            && route.is_plain()
+            && route.queued() + cost < limits.queued_octets_per_session
+            && route.expires.is_none_or(|expires| now < expires)
+            && route.session.is_none_or(live)
+            // Another shard looks at its flow itself.
+            && (shard != self.shard || self.flows.get(flow).is_some_and(open));
+        plain.then_some((shard, flow))
+    }
+
+    /// The flow is one of this shard's: the chunk enters it and is answered. Says what it costs.
+    fn take_here(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        flow: FlowKey,
+        sequence: u32,
+        again: &Again,
+        octets: &[u8],
+    ) -> usize {
+        let connection = self.connections.get_mut(key).expect("the caller looked");
+        let trodden = connection.trodden.as_ref().expect("the caller looked");
+        let id = again.message_id(octets);
+        let template = match planted(Fault::MessageIdKept) {
+            false => trodden.template.again(id, again.byte_range),
+            true => trodden.template.clone(),
+        };
+        if template.failure_report() == FailureReport::Yes && !planted(Fault::LostVerdict) {
+            self.metrics.response(200, Direction::Out);
+            let (tid, answer) = (again.transact_id(octets), &trodden.answer);
+            let write = |out: &mut Vec<u8>| answer.encode(out, tid, id);
+            connection.egress.push_response_with(write);
+        }
+        let chunk = Whole {
+            sequence,
+            template,
+            range: again.byte_range,
+            body: Bytes::copy_from_slice(again.body(octets)),
+            flag: again.flag,
+            received: now,
+        };
+        self.take_whole(flow, chunk)
+    }
+
+    /// The flow is another shard's: the chunk goes there in one piece, and its answer waits. Says what it costs.
+    fn hand_over(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        (shard, flow): (ShardId, FlowKey),
+        sequence: u32,
+        again: &Again,
+        octets: &[u8],
+    ) -> usize {
+        let connection = self.connections.get_mut(key).expect("the caller looked");
+        let trodden = connection.trodden.as_mut().expect("the caller looked");
+        let (id, body) = (again.message_id(octets), again.body(octets));
+        let failure_report = trodden.template.failure_report();
+        if failure_report != FailureReport::No
+            && let Some(route) = self.routes.get_mut(trodden.route)
+        {
+            let answer = trodden.answer.keep(again.transact_id(octets), id);
+            route.unanswered.push_back(Unanswered {
+                sequence,
+                failure_report,
+                answer: Answer::Kept(answer),
+            });
+        }
+        let first = !std::mem::replace(&mut trodden.told, true);
+        let like = first.then(|| Down::Like(Box::new(trodden.template.clone())));
+        let mut both = BytesMut::with_capacity(id.len() + body.len());
+        both.extend_from_slice(id);
+        both.extend_from_slice(body);
+        let chunk = ShortChunk {
+            sequence,
+            octets: both.freeze(),
+            message_id_len: id.len(),
+            range: again.byte_range,
+            flag: again.flag,
+            received: now,
+            head_cost: trodden.head_cost(id),
+        };
+        let cost = chunk.cost();
+        for down in like.into_iter().chain([Down::Again(chunk)]) {
+            self.hand(shard, Handoff::Down { flow, down });
+        }
+        cost
+    }
+
+    /// The chunk is ours; says what it costs.
+    fn take_whole(&mut self, key: FlowKey, chunk: Whole) -> usize {
+        let flow = self.flows.get_mut(key).expect("the caller looked");
+        let start = chunk.range.map_or(1, |range| range.start);
         let custody = self.custodies.begin(
             flow.back,
             flow.source,
-            sequence,
+            chunk.sequence,
             start,
-            failure_report,
+            chunk.template.failure_report(),
             flow.way,
         );
         self.custodies.take(
             custody,
-            body.len() as u64,
-            again.flag == Flag::Complete,
+            chunk.body.len() as u64,
+            chunk.flag == Flag::Complete,
             &mut self.metrics.ledger,
         );
-        let cost = flow.enter(OutChunk::new(template.again(id, range), range, custody))
-            + flow.complete(Bytes::copy_from_slice(body), again.flag, now);
-        route.outstanding += cost;
-        self.outstanding += cost;
-        connection.outstanding += cost;
-        if failure_report == FailureReport::Yes && !planted(Fault::LostVerdict) {
-            let (tid, answer) = (again.transact_id(octets), &trodden.answer);
-            connection
-                .egress
-                .push_response_with(|out| answer.encode(out, tid, id));
-            self.metrics.response(200, Direction::Out);
+        let cost = flow.enter(OutChunk::new(chunk.template, chunk.range, custody))
+            + flow.complete(chunk.body, chunk.flag, chunk.received);
+        self.flow_has_output(key);
+        cost
+    }
+
+    /// What the heads have in common of the short chunks that come from another shard from now on.
+    pub(super) fn chunks_are_like(&mut self, key: FlowKey, template: Box<Template>) {
+        if let Some(flow) = self.flows.get_mut(key) {
+            flow.like = Some(template);
         }
-        connection.last_route = Some(route_key);
-        connection.chat_moved(now, route_key);
-        self.flow_has_output(flow_key);
-        true
+    }
+
+    /// A short chunk from another shard. The rules are those of a chunk that begins.
+    pub(super) fn chunk_again(&mut self, now: Instant, key: FlowKey, chunk: ShortChunk) {
+        let flow = self.flows.get(key).expect("the caller looked");
+        let (back, sequence, cost) = (flow.back, chunk.sequence, chunk.cost());
+        let like = flow.like.as_ref().expect("it was told before");
+        let failure_report = like.failure_report();
+        let live = |session| self.sessions.is_live(now, session);
+        let dead = !flow.session.is_none_or(live);
+        let full = flow.transactions >= self.settings.limits.transactions_per_session;
+        let crowded = flow.waits && self.is_crowded(flow.connection);
+        if dead || crowded || (full && failure_report == FailureReport::Yes) {
+            let refusal = match dead {
+                true => Refusal::NO_SESSION,
+                false => Refusal::STOP,
+            };
+            self.ups
+                .push_back((back, Up::Refused { sequence, refusal }));
+            self.ups.push_back((back, Up::Credit(cost)));
+            return;
+        }
+        let mut body = chunk.octets;
+        let template = like.again(&body[..chunk.message_id_len], chunk.range);
+        body.advance(chunk.message_id_len);
+        let whole = Whole {
+            sequence,
+            template,
+            range: chunk.range,
+            body,
+            flag: chunk.flag,
+            received: chunk.received,
+        };
+        let saved = cost - self.take_whole(key, whole);
+        if saved > 0 {
+            self.ups.push_back((back, Up::Credit(saved)));
+        }
+        self.ups.push_back((back, Up::Taken { sequence }));
+        if full {
+            self.forget_oldest_partial(key);
+        }
     }
 
     fn short_response(

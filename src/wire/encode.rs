@@ -37,7 +37,8 @@ pub fn encode_response(
 ) {
     out.extend_from_slice(PROTOCOL);
     out.extend_from_slice(tid);
-    push_answer(out, code, comment.as_ref(), to_path, from_path);
+    push_code_and_comment(out, code, comment.as_ref());
+    push_paths(out, to_path, from_path);
     for (name, value) in headers {
         push_header(out, name, value);
     }
@@ -49,15 +50,22 @@ pub fn encode_response(
 pub struct AnswerAgain {
     /// What stands between the transact-id and the value of Message-ID.
     text: Box<[u8]>,
+    /// Where the start line ends in it, without its CRLF.
+    start_line_end: usize,
 }
 
 impl AnswerAgain {
     /// The paths are text of the requests, as for [`encode_response`].
     pub fn new(code: u16, comment: impl AsRef<[u8]>, to_path: &[u8], from_path: &[u8]) -> Self {
         let mut text = Vec::new();
-        push_answer(&mut text, code, comment.as_ref(), to_path, from_path);
+        push_code_and_comment(&mut text, code, comment.as_ref());
+        let start_line_end = text.len();
+        push_paths(&mut text, to_path, from_path);
         text.extend_from_slice(b"Message-ID: ");
-        Self { text: text.into() }
+        Self {
+            text: text.into(),
+            start_line_end,
+        }
     }
 
     /// Appends the whole response. `tid` and `message_id` are those of a request without fault.
@@ -70,6 +78,49 @@ impl AnswerAgain {
         out.extend_from_slice(b"\r\n-------");
         out.extend_from_slice(tid);
         out.extend_from_slice(b"$\r\n");
+    }
+
+    /// The whole response, for later.
+    pub fn keep(&self, tid: &[u8], message_id: &[u8]) -> KeptAnswer {
+        let mut octets = Vec::new();
+        self.encode(&mut octets, tid, message_id);
+        let code_at = PROTOCOL.len() + tid.len();
+        let message_id_at = code_at + self.text.len();
+        KeptAnswer {
+            octets: octets.into(),
+            code_at,
+            start_line_end: code_at + self.start_line_end,
+            message_id: (message_id_at, message_id_at + message_id.len()),
+        }
+    }
+}
+
+/// A response that waits until it may go out, or until another one has to.
+#[derive(Clone, Debug)]
+pub struct KeptAnswer {
+    octets: Box<[u8]>,
+    /// Where the space before the code stands.
+    code_at: usize,
+    start_line_end: usize,
+    message_id: (usize, usize),
+}
+
+impl KeptAnswer {
+    /// The whole response.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Message-ID of the request.
+    pub fn message_id(&self) -> &[u8] {
+        &self.octets[self.message_id.0..self.message_id.1]
+    }
+
+    /// Appends the same response with another code and comment.
+    pub fn encode_as(&self, out: &mut Vec<u8>, code: u16, comment: impl AsRef<[u8]>) {
+        out.extend_from_slice(&self.octets[..self.code_at]);
+        push_code_and_comment(out, code, comment.as_ref());
+        out.extend_from_slice(&self.octets[self.start_line_end..]);
     }
 }
 
@@ -139,11 +190,15 @@ pub fn response_forwarded(
     true
 }
 
-/// What follows the transact-id, up to the paths.
-fn push_answer(out: &mut Vec<u8>, code: u16, comment: &[u8], to_path: &[u8], from_path: &[u8]) {
+/// What follows the transact-id in a start line.
+fn push_code_and_comment(out: &mut Vec<u8>, code: u16, comment: &[u8]) {
     out.push(b' ');
     push_code(out, code);
     push_comment(out, comment);
+}
+
+/// The end of the start line, and the paths.
+fn push_paths(out: &mut Vec<u8>, to_path: &[u8], from_path: &[u8]) {
     out.extend_from_slice(b"\r\n");
     push_header(out, "To-Path", to_path);
     push_header(out, "From-Path", from_path);

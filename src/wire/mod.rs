@@ -27,7 +27,9 @@ mod uri;
 
 pub use byte_range::ByteRange;
 pub use decoder::{Decoder, DecoderLimits, Event};
-pub use encode::{AnswerAgain, encode_end, encode_report, encode_response, response_forwarded};
+pub use encode::{
+    AnswerAgain, KeptAnswer, encode_end, encode_report, encode_response, response_forwarded,
+};
 pub use end_line::{EndLineGuard, Flag};
 pub use error::{DecodeError, Excerpt, HeadFault};
 pub use head::Head;
