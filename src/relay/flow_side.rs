@@ -151,7 +151,8 @@ impl Relay {
         self.custodies
             .take(custody, octets, ends_message, &mut self.metrics.ledger);
         let sequence = self.custodies.get(custody).expect("just taken").sequence;
-        self.ups.push_back((back, Up::Taken { sequence }));
+        let last = sequence;
+        self.ups.push_back((back, Up::Taken { sequence, last }));
         self.flow_has_output(key);
     }
 

@@ -131,8 +131,8 @@ pub enum Up {
     },
     /// There is none: whatever waits for it is refused.
     NotOpened(Refusal),
-    /// Somebody holds the chunk: its 200 may go out.
-    Taken { sequence: u32 },
+    /// Somebody holds the chunk, and those after it up to `last`: their 200s may go out.
+    Taken { sequence: u32, last: u32 },
     /// The chunk is refused and nobody holds it.
     Refused { sequence: u32, refusal: Refusal },
     /// So much of what was outstanding has reached the kernel.

@@ -14,7 +14,7 @@ use super::connection::Incoming;
 use super::egress::Whole;
 use super::flow::CHUNK_OVERHEAD;
 use super::handoff::{Handoff, Up};
-use super::keys::{ConnectionKey, FlowKey, RouteKey, ShardId};
+use super::keys::{ConnectionKey, FlowKey, ReturnAddress, RouteKey, ShardId};
 use super::planted::{Fault, planted};
 use super::route::{Answer, Down, Target, Unanswered};
 
@@ -62,18 +62,35 @@ impl Relay {
             if back.shard == self.shard {
                 self.up(now, back.route, up);
             } else {
-                self.hand(
-                    back.shard,
-                    Handoff::Up {
-                        route: back.route,
-                        up,
-                    },
-                );
+                self.hand_up(back, up);
             }
         }
         self.lead_strays(now);
         self.settle(now);
         self.hand_in_shares();
+    }
+
+    /// Verdicts of one route that follow one another go in one.
+    fn hand_up(&mut self, back: ReturnAddress, up: Up) {
+        let before = self.outgoing[usize::from(back.shard.0)].last_mut();
+        if let Up::Taken { sequence, last } = up
+            && let Some(Handoff::Up {
+                route,
+                up: Up::Taken { last: known, .. },
+            }) = before
+            && *route == back.route
+            && known.wrapping_add(1) == sequence
+        {
+            *known = last;
+            return;
+        }
+        self.hand(
+            back.shard,
+            Handoff::Up {
+                route: back.route,
+                up,
+            },
+        );
     }
 
     /// Closing connections that wait for nothing more go.
@@ -105,7 +122,7 @@ impl Relay {
                 self.opened(now, key, shard, flow, expires);
             }
             Up::NotOpened(refusal) => self.not_opened(now, key, &refusal),
-            Up::Taken { sequence } => self.taken(key, sequence),
+            Up::Taken { sequence, last } => self.taken(key, sequence, last),
             Up::Refused { sequence, refusal } => self.chunk_refused(now, key, sequence, &refusal),
             Up::Credit(octets) => self.credited(now, key, octets),
             Up::Closed(refusal) => self.flow_closed(now, key, &refusal),
@@ -219,17 +236,17 @@ impl Relay {
         true
     }
 
-    /// Somebody holds the chunk: the 200 goes out (FWD-02, FWD-03, D-09).
-    fn taken(&mut self, key: RouteKey, sequence: u32) {
-        let route = self.routes.get_mut(key).expect("the caller looked");
-        let source = route.source;
+    /// Somebody holds these chunks: their 200s go out (FWD-02, FWD-03, D-09).
+    fn taken(&mut self, key: RouteKey, first: u32, last: u32) {
+        let chunks = last.wrapping_sub(first);
         // Verdicts come in order; chunks with Failure-Report no leave no entry.
-        if route
-            .unanswered
-            .front()
-            .is_some_and(|first| first.sequence == sequence)
-        {
+        while let Some(route) = self.routes.get_mut(key) {
+            let next = route.unanswered.front();
+            if next.is_none_or(|next| next.sequence.wrapping_sub(first) > chunks) {
+                break;
+            }
             let unanswered = route.unanswered.pop_front().expect("looked at above");
+            let source = route.source;
             if unanswered.failure_report == FailureReport::Yes && !planted(Fault::LostVerdict) {
                 match &unanswered.answer {
                     Answer::Of(head) => self.answer_send(source, head, 200, comment_of(200)),

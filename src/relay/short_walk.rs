@@ -362,7 +362,8 @@ impl Relay {
         if saved > 0 {
             self.ups.push_back((back, Up::Credit(saved)));
         }
-        self.ups.push_back((back, Up::Taken { sequence }));
+        let last = sequence;
+        self.ups.push_back((back, Up::Taken { sequence, last }));
         if full {
             self.forget_oldest_partial(key);
         }

@@ -1,6 +1,7 @@
 //! Tests of the room as a whole. The examples are the exact octets of one exchange per file of `tests/data/wire`,
 //! message after message.
 
+mod again;
 mod cuts;
 mod examples;
 mod faults;
