@@ -15,5 +15,6 @@ mod quotas;
 mod records;
 mod refresh;
 mod refusals;
+mod short_walk;
 mod signals;
 mod slow_receivers;
