@@ -89,9 +89,9 @@ pub(super) struct Connection {
     pub use_path_port: u16,
     pub verified: Option<Arc<VerifiedNames>>,
     /// The relay that its last request named itself, by the first From-Path URI.
-    pub named: Option<NamedItself>,
+    pub named: Option<Box<NamedItself>>,
     /// As which next hop it was dialled.
-    pub dialled: Option<Authority>,
+    pub dialled: Option<Box<Authority>>,
     /// It was dialled as a relay: verified, whatever the operator allows for last hops (TLS-08).
     pub to_relay: bool,
     /// Cost of what came for it while it was being dialled.
@@ -99,7 +99,7 @@ pub(super) struct Connection {
     /// An octet came from the other side.
     pub heard: bool,
     /// Where the dial ended.
-    pub reached: Option<Reached>,
+    pub reached: Option<Box<Reached>>,
     /// Handshake done: output may flow.
     pub established: bool,
     /// We end it once its output is out.
@@ -111,7 +111,7 @@ pub(super) struct Connection {
     /// By the To-Path's text.
     pub routes: HashMap<Bytes, RouteKey>,
     /// The same for films that have a link of their own: they wait in other queues.
-    pub film_routes: HashMap<Bytes, RouteKey>,
+    pub film_routes: Option<Box<HashMap<Bytes, RouteKey>>>,
     /// The one that was used last: most connections have one in use.
     pub last_route: Option<RouteKey>,
     /// Its last SENDs, where they are all alike.
@@ -175,7 +175,7 @@ impl Connection {
             }),
             incoming: Incoming::Nothing,
             routes: HashMap::new(),
-            film_routes: HashMap::new(),
+            film_routes: None,
             last_route: None,
             trodden: None,
             retired: BTreeSet::new(),
@@ -239,16 +239,26 @@ impl Connection {
     /// The routes for films, or the others.
     pub fn routes_for(&mut self, films: bool) -> &mut HashMap<Bytes, RouteKey> {
         match films {
-            true => &mut self.film_routes,
+            true => self.film_routes.get_or_insert_default(),
             false => &mut self.routes,
         }
+    }
+
+    /// How many there are for films.
+    pub fn film_routes(&self) -> usize {
+        self.film_routes.as_ref().map_or(0, |routes| routes.len())
+    }
+
+    /// The one for films with this To-Path.
+    pub fn film_route(&self, to_path: &[u8]) -> Option<RouteKey> {
+        self.film_routes.as_ref()?.get(to_path).copied()
     }
 
     /// All of them.
     pub fn all_routes(&self) -> impl Iterator<Item = RouteKey> + '_ {
         self.routes
             .values()
-            .chain(self.film_routes.values())
+            .chain(self.film_routes.iter().flat_map(|routes| routes.values()))
             .copied()
     }
 

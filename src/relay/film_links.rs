@@ -40,7 +40,7 @@ impl Relay {
         let Some(connection) = self.connections.get(key) else {
             return false;
         };
-        if self.settings.links_per_next_hop < 2 || (!large && connection.film_routes.is_empty()) {
+        if self.settings.links_per_next_hop < 2 || (!large && connection.film_routes() == 0) {
             return false;
         }
         // Whoever is last in the path is no relay.
@@ -57,7 +57,7 @@ impl Relay {
         if large {
             !begun(connection.routes.get(path))
         } else {
-            begun(connection.film_routes.get(path))
+            begun(connection.film_route(path).as_ref())
         }
     }
 
@@ -66,8 +66,7 @@ impl Relay {
         let known = self
             .connections
             .get(key)
-            .and_then(|connection| connection.film_routes.get(head.to_path().text()))
-            .copied();
+            .and_then(|connection| connection.film_route(head.to_path().text()));
         let Some(known) = known else { return };
         let id = head.message_id().unwrap_or_default();
         if self
@@ -142,7 +141,7 @@ impl Relay {
             && &*relay.transport == "tcp"
             && self.settings.allows_peer(&relay.host.to_string());
         let mut connection = Connection::new(now, Transport::Tls, &self.settings.limits);
-        connection.dialled = Some(relay.clone());
+        connection.dialled = Some(Box::new(relay.clone()));
         connection.to_relay = true;
         connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());

@@ -183,7 +183,7 @@ impl Relay {
     fn make_room_for_route(&mut self, now: Instant, key: ConnectionKey) -> Result<(), Refusal> {
         let bound = self.settings.limits.routes_per_connection;
         let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
-        if connection.routes.len() + connection.film_routes.len() < bound {
+        if connection.routes.len() + connection.film_routes() < bound {
             return Ok(());
         }
         let mut idle: Vec<(Instant, RouteKey)> = connection
@@ -462,7 +462,7 @@ impl Relay {
             return Err(Refusal::NEXT_HOP_LOST);
         }
         let mut connection = Connection::new(now, transport, &self.settings.limits);
-        connection.dialled = Some(authority.clone());
+        connection.dialled = Some(Box::new(authority.clone()));
         connection.to_relay = verify == Verify::Relay;
         connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());

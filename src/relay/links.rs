@@ -69,7 +69,7 @@ impl Relay {
     /// The connect of a dialled connection went through to this place. Before `established`.
     pub fn reached(&mut self, key: ConnectionKey, reached: Reached) {
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.reached = Some(reached);
+            connection.reached = Some(Box::new(reached));
         }
     }
 
@@ -292,9 +292,9 @@ fn also(connection: &Connection) -> Vec<Hop> {
         .map(|host| Authority {
             host,
             port: Some(reached.port),
-            ..dialled.clone()
+            ..(**dialled).clone()
         })
-        .filter(|authority| authority != dialled)
+        .filter(|authority| *authority != **dialled)
         .map(Hop::Authority)
         .collect()
 }

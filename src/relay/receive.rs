@@ -368,10 +368,10 @@ impl Relay {
         }
         let name = self.relay_name(key, head);
         let connection = self.connections.get_mut(key)?;
-        connection.named = Some(NamedItself {
+        connection.named = Some(Box::new(NamedItself {
             first: first.into(),
             relay: name.clone(),
-        });
+        }));
         name
     }
 

@@ -206,7 +206,7 @@ impl Relay {
             && announced <= Some(FILM_OCTETS)
             && connection.proven
             && connection.spending.is_none()
-            && connection.film_routes.is_empty()
+            && connection.film_routes() == 0
             && connection.outstanding + cost < limits.queued_octets_per_connection
             && route.is_plain()
             && route.queued() + cost < limits.queued_octets_per_session

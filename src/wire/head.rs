@@ -35,7 +35,11 @@ pub(super) struct HeaderLine {
 ///
 /// It may share the memory of the octets that were pushed: keep a [`Template`](super::Template), not a head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct Head(pub(super) Box<Fields>);
+
+/// What a head consists of; apart, for a head is moved often, and few connections are within a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fields {
     /// From the start line to the CRLF of the last header; neither blank line nor end-line.
     pub(super) raw: Bytes,
     pub(super) start: StartLine,
@@ -61,12 +65,12 @@ pub(super) struct Facts {
 impl Head {
     /// Request or response.
     pub fn kind(&self) -> Kind {
-        self.start.kind
+        self.0.start.kind
     }
 
     /// The method, if this is a request.
     pub fn method(&self) -> Option<Method> {
-        match self.start.kind {
+        match self.0.start.kind {
             Kind::Request(method) => Some(method),
             Kind::Response { .. } => None,
         }
@@ -74,12 +78,12 @@ impl Head {
 
     /// The transact-id as received.
     pub fn transact_id(&self) -> &[u8] {
-        &self.raw[PROTOCOL.len()..PROTOCOL.len() + usize::from(self.start.tid_len)]
+        &self.0.raw[PROTOCOL.len()..PROTOCOL.len() + usize::from(self.0.start.tid_len)]
     }
 
     /// The method's name; empty for a response.
     pub fn method_text(&self) -> &[u8] {
-        match self.start.kind {
+        match self.0.start.kind {
             Kind::Request(_) => self.start_line_rest(),
             Kind::Response { .. } => &[],
         }
@@ -87,7 +91,7 @@ impl Head {
 
     /// The comment of a response.
     pub fn comment(&self) -> Option<&[u8]> {
-        match self.start.kind {
+        match self.0.start.kind {
             Kind::Request(_) => None,
             Kind::Response { .. } => self.start_line_rest().get(4..).filter(|c| !c.is_empty()),
         }
@@ -110,17 +114,17 @@ impl Head {
 
     /// Byte-Range, where there is one and it parses.
     pub fn byte_range(&self) -> Option<ByteRange> {
-        self.facts.byte_range
+        self.0.facts.byte_range
     }
 
     /// Failure-Report; yes where it is absent.
     pub fn failure_report(&self) -> FailureReport {
-        self.facts.failure_report
+        self.0.facts.failure_report
     }
 
     /// Success-Report; no where it is absent.
     pub fn success_report(&self) -> bool {
-        self.facts.success_report
+        self.0.facts.success_report
     }
 
     /// Expires in seconds; more than a `u32` holds counts as its largest number.
@@ -135,7 +139,8 @@ impl Head {
 
     /// All WWW-Authenticate, in order.
     pub fn www_authenticate(&self) -> impl Iterator<Item = &[u8]> {
-        self.lines
+        self.0
+            .lines
             .iter()
             .filter(|line| line.name == HeaderName::WwwAuthenticate)
             .map(|line| self.slice(line.value))
@@ -170,44 +175,45 @@ impl Head {
 
     /// All headers in order, names as received, values without blanks at both ends.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.lines
+        self.0
+            .lines
             .iter()
             .map(|line| (self.slice((line.start, line.colon)), self.slice(line.value)))
     }
 
     /// Whether a blank line follows, and so a body, be it empty (SYN-13); without it the message is bodiless (SYN-12).
     pub fn has_blank_line(&self) -> bool {
-        self.blank_line
+        self.0.blank_line
     }
 
     /// What is wrong with this head, if anything: the first thing in reading order.
     pub fn fault(&self) -> Option<HeadFault> {
-        self.facts.fault
+        self.0.facts.fault
     }
 
     /// Whether a response to this head can be addressed: To-Path and From-Path are the first two headers, once each,
     /// every From-Path URI parses, and the To-Path can at least be told into URIs of visible ASCII (a URI of it may
     /// break the grammar: that is a [`fault`](Self::fault) to answer with 400, SYN-19).
     pub fn paths_readable(&self) -> bool {
-        self.facts.paths_readable
+        self.0.facts.paths_readable
     }
 
     /// Octets of the head on the wire, less blank line and end-line.
     pub fn octets(&self) -> usize {
-        self.raw.len()
+        self.0.raw.len()
     }
 
     /// Method, or code with comment, as received.
     pub(super) fn start_line_rest(&self) -> &[u8] {
-        self.slice((self.start.rest, self.headers_at - 2))
+        self.slice((self.0.start.rest, self.0.headers_at - 2))
     }
 
     pub(super) fn slice(&self, (start, end): (u16, u16)) -> &[u8] {
-        &self.raw[usize::from(start)..usize::from(end)]
+        &self.0.raw[usize::from(start)..usize::from(end)]
     }
 
     pub(super) fn value(&self, name: HeaderName) -> Option<&[u8]> {
-        let line = self.lines.iter().find(|line| line.name == name)?;
+        let line = self.0.lines.iter().find(|line| line.name == name)?;
         Some(self.slice(line.value))
     }
 }

@@ -10,7 +10,7 @@ use super::{
     decoder::DecoderLimits,
     end_line::{Flag, HYPHENS, end_line},
     error::{DecodeError, Excerpt, HeadFault},
-    head::{Facts, Head, HeaderLine, Lines, parse_expires},
+    head::{Facts, Fields, Head, HeaderLine, Lines, parse_expires},
     header_name::HeaderName,
     known_heads::KnownHeads,
     report_headers::{FailureReport, Status, parse_success_report},
@@ -149,14 +149,14 @@ impl HeadParser {
         if is_send && self.seen & HeaderName::MessageId.bit() == 0 {
             self.fault(HeadFault::MessageIdMissing);
         }
-        Head {
+        Head(Box::new(Fields {
             raw,
             start,
             headers_at: self.headers_at as u16,
             lines: self.lines,
             facts: self.facts,
             blank_line,
-        }
+        }))
     }
 
     /// The lower bound is the one that is named, however many octets come at once (SYN-09).

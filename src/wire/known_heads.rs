@@ -232,12 +232,12 @@ impl KnownHead {
     fn of(head: &Head, shape: Shape, mut text: Vec<u8>) -> Self {
         let text_at = PROTOCOL.len() + head.transact_id().len();
         text.clear();
-        text.extend_from_slice(&head.raw[text_at..]);
+        text.extend_from_slice(&head.0.raw[text_at..]);
         if head.has_blank_line() {
             text.extend_from_slice(b"\r\n");
         }
         let moved = |(start, end): (u16, u16)| (start - text_at as u16, end - text_at as u16);
-        let mut holes = head.lines.iter().filter_map(|line| {
+        let mut holes = head.0.lines.iter().filter_map(|line| {
             let is_range = match line.name {
                 HeaderName::MessageId => false,
                 HeaderName::ByteRange => true,
@@ -257,8 +257,8 @@ impl KnownHead {
             kind: head.kind(),
             holes,
             byte_range: head.byte_range(),
-            to_path: moved(head.lines[0].value),
-            from_path: moved(head.lines[1].value),
+            to_path: moved(head.0.lines[0].value),
+            from_path: moved(head.0.lines[1].value),
             blank_line: head.has_blank_line(),
             text,
         }
@@ -274,8 +274,8 @@ impl KnownHead {
             true => &self.text[..self.text.len() - 2],
             false => &self.text[..],
         };
-        self.fill_holes(text, &head.raw, text_at)
-            .is_some_and(|filled| filled.end == head.raw.len())
+        self.fill_holes(text, &head.0.raw, text_at)
+            .is_some_and(|filled| filled.end == head.0.raw.len())
     }
 
     /// Whether `octets` have this text at `text_at`, with other values in the holes.

@@ -251,13 +251,13 @@ impl Copied {
 /// Copies all headers but the paths, and Byte-Range only if asked to: known names in the RFC's case, others
 /// untouched, all in order, but extension headers before MIME headers and Content-Type last (SYN-04, -06, -15).
 pub(super) fn copy_headers(head: &Head, text: &mut Writer, with_range: bool) -> Copied {
-    if head.facts.in_our_form && head.fault().is_none() {
+    if head.0.facts.in_our_form && head.fault().is_none() {
         return copy_headers_at_once(head, text, with_range);
     }
     let mut copied = Copied::nothing(text.at());
     let mut range_stands = false;
     for pass in [Pass::Plain, Pass::Mime, Pass::ContentType] {
-        for line in head.lines.iter().filter(|line| pass.takes(line.name)) {
+        for line in head.0.lines.iter().filter(|line| pass.takes(line.name)) {
             if line.name == HeaderName::ByteRange && !with_range {
                 copied.range_at = text.at();
                 range_stands = true;
@@ -288,8 +288,8 @@ pub(super) fn copy_headers(head: &Head, text: &mut Writer, with_range: bool) -> 
 /// Copies headers that stand as we would write them anyway.
 fn copy_headers_at_once(head: &Head, text: &mut Writer, with_range: bool) -> Copied {
     // Without a fault, the first two lines are the paths.
-    let (from, to) = (head.lines[1].end, head.octets() as u16);
-    let line = |name| head.lines.iter().find(|line| line.name == name);
+    let (from, to) = (head.0.lines[1].end, head.octets() as u16);
+    let line = |name| head.0.lines.iter().find(|line| line.name == name);
     let range = line(HeaderName::ByteRange).map_or((to, to), |line| (line.start, line.end));
     let written_at = text.at();
     if with_range {
@@ -361,5 +361,5 @@ fn places((start, end): (usize, usize)) -> (u16, u16) {
 }
 
 fn capacity(head: &Head, method: &[u8]) -> usize {
-    METHOD_AT + method.len() + head.octets() - usize::from(head.headers_at) + b"\r\n\r\n".len()
+    METHOD_AT + method.len() + head.octets() - usize::from(head.0.headers_at) + b"\r\n\r\n".len()
 }
