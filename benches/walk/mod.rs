@@ -123,11 +123,11 @@ impl Walk {
         self.to_sender = 0;
         let octets = self.request.repeat(window);
         for record in octets.chunks(RECORD) {
-            self.receive(self.sender, Bytes::copy_from_slice(record));
+            self.receive(self.sender, record);
         }
         self.settle();
         let answers = self.answers();
-        self.receive(self.receiver, answers);
+        self.receive(self.receiver, &answers);
         self.settle();
         assert!(self.to_sender > 0, "the sender has its 200s");
     }
@@ -140,12 +140,18 @@ impl Walk {
         self.egress.take().unwrap_or_default()
     }
 
-    fn receive(&mut self, place: Place, octets: Bytes) {
-        self.relays[place.shard].receive(self.now, place.key, octets);
+    /// As a shard does it: what is not taken at once is copied.
+    fn receive(&mut self, place: Place, octets: &[u8]) {
+        let relay = &mut self.relays[place.shard];
+        let taken = relay.receive_lent(self.now, place.key, octets);
+        if taken < octets.len() {
+            let rest = Bytes::copy_from_slice(&octets[taken..]);
+            relay.receive(self.now, place.key, rest);
+        }
     }
 
     /// A 200 for each SEND that has arrived.
-    fn answers(&self) -> Bytes {
+    fn answers(&self) -> Vec<u8> {
         const START: &[u8] = b"MSRP ";
         let mut answers = Vec::new();
         let mut rest = &self.to_receiver[..];
@@ -159,7 +165,7 @@ impl Walk {
             let found = memchr::memmem::find(rest, &end_line).expect("whole chunks arrive");
             rest = &rest[found + end_line.len() + b"$\r\n".len()..];
         }
-        answers.into()
+        answers
     }
 
     fn settle(&mut self) {

@@ -111,6 +111,7 @@ pub(super) struct Connection {
     /// By the To-Path's text.
     pub routes: HashMap<Bytes, RouteKey>,
     /// The same for films that have a link of their own: they wait in other queues.
+    #[allow(clippy::box_collection, reason = "few connections have one")]
     pub film_routes: Option<Box<HashMap<Bytes, RouteKey>>>,
     /// The one that was used last: most connections have one in use.
     pub last_route: Option<RouteKey>,

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 pub(super) struct Few<T> {
     first: Option<T>,
     /// Boxed, for it is moved about more often than it is needed.
+    #[allow(clippy::box_collection, reason = "see above")]
     rest: Option<Box<VecDeque<T>>>,
 }
 

@@ -307,6 +307,18 @@ impl Relay {
         self.relieve(now);
     }
 
+    /// Takes what can be used of octets that are only lent, from their front, and says how much that was: whole short
+    /// messages whose heads came before. The rest goes into [`receive`](Self::receive) next, and so it all may.
+    pub fn receive_lent(&mut self, now: Instant, key: ConnectionKey, octets: &[u8]) -> usize {
+        self.now = now;
+        let taken = self.walk_ahead(now, key, octets);
+        if taken > 0 {
+            self.deliver_ups(now);
+            self.relieve(now);
+        }
+        taken
+    }
+
     /// The other side has ended its stream in order. What came before is handled and what it
     /// is owed is still sent (CON-10); then the machine closes.
     pub fn end_of_stream(&mut self, now: Instant, key: ConnectionKey) {

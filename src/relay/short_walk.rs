@@ -16,6 +16,7 @@ use crate::wire::{
 
 use super::Relay;
 use super::command::{Refusal, comment_of};
+use super::connection::Connection;
 use super::custody::Fate;
 use super::flow::{CHUNK_OVERHEAD, Flow, OutChunk};
 use super::handoff::{Handoff, Up};
@@ -56,32 +57,55 @@ struct Whole {
 }
 
 impl Relay {
-    /// Takes what messages at the front of the input may go this way.
+    /// Takes what messages at the front of the connection's input may go this way.
     pub(super) fn walk_short(&mut self, now: Instant, key: ConnectionKey) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if connection.ends || connection.closing.is_some() {
-            return;
-        }
-        let Some(mut octets) = connection.decoder.lend() else {
-            return;
-        };
-        let before = octets.len();
-        while let Some(taken) = self.step(now, key, &octets) {
-            octets.advance(taken);
-        }
-        let any = octets.len() < before;
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.decoder.give_back(octets);
-            if any {
-                connection.unfinished_since = None;
+        let lent = self
+            .connections
+            .get_mut(key)
+            .map(|connection| connection.decoder.lend());
+        if let Some(Some(mut octets)) = lent {
+            octets.advance(self.walk_along(now, key, &octets));
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.decoder.give_back(octets);
             }
         }
-        if any {
+    }
+
+    /// The same with octets that have come just now and are the connection's next. Says how many are done with.
+    pub(super) fn walk_ahead(&mut self, now: Instant, key: ConnectionKey, octets: &[u8]) -> usize {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return 0;
+        };
+        let begins = connection.decoder.is_between_messages()
+            && connection.heard
+            && !connection.deaf
+            && connection.held == 0
+            && connection.spending.is_none();
+        if !begins {
+            return 0;
+        }
+        connection.used = now;
+        self.walk_along(now, key, octets)
+    }
+
+    /// How many of these octets were messages that could go this way.
+    fn walk_along(&mut self, now: Instant, key: ConnectionKey, octets: &[u8]) -> usize {
+        let closes = |connection: &Connection| connection.ends || connection.closing.is_some();
+        if self.connections.get(key).is_none_or(closes) {
+            return 0;
+        }
+        let mut done = 0;
+        while let Some(taken) = self.step(now, key, &octets[done..]) {
+            done += taken;
+        }
+        if done > 0 {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.unfinished_since = None;
+            }
             self.announce(key);
             self.judge_control(key);
         }
+        done
     }
 
     /// Takes the first message, and says how long it was.

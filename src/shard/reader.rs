@@ -104,8 +104,9 @@ fn octets(shard: &Shard, socket: &Socket, octets: &mut [u8]) {
     let now = shard.now();
     let Some(tls) = &socket.tls else {
         let mut relay = shard.relay.borrow_mut();
-        for octets in octets.chunks(Batch::OCTETS_MAX) {
-            relay.metrics_mut().octets_in += octets.len() as u64;
+        relay.metrics_mut().octets_in += octets.len() as u64;
+        let taken = relay.receive_lent(now, key, octets);
+        for octets in octets[taken..].chunks(Batch::OCTETS_MAX) {
             relay.receive(now, key, Bytes::copy_from_slice(octets));
         }
         return;
@@ -113,8 +114,17 @@ fn octets(shard: &Shard, socket: &Socket, octets: &mut [u8]) {
     let mut batch = Batch::default();
     let outcome = {
         let mut pending = socket.pending.borrow_mut();
-        tls.borrow_mut()
-            .read(octets, &mut |record| batch.record(record), &mut pending)
+        let mut plain = |mut record: &[u8]| {
+            // Nearly all that comes is whole chats; what follows something else waits for it.
+            if batch.is_empty() && socket.established.get() {
+                let mut relay = shard.relay.borrow_mut();
+                let taken = relay.receive_lent(now, key, record);
+                relay.metrics_mut().octets_in += taken as u64;
+                record = &record[taken..];
+            }
+            batch.record(record);
+        };
+        tls.borrow_mut().read(octets, &mut plain, &mut pending)
     };
     batch.seal();
     if matches!(&outcome, Ok(outcome) if outcome.handshake_done_now) {
@@ -147,6 +157,10 @@ struct Batch {
 impl Batch {
     /// Of one allocation, where no TLS makes records too.
     const OCTETS_MAX: usize = 16_384;
+
+    fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.sealed.is_empty()
+    }
 
     fn record(&mut self, record: &[u8]) {
         if self.open.len() + record.len() > Self::OCTETS_MAX {

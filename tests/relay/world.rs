@@ -587,7 +587,15 @@ impl World {
         if octets > 0 {
             let read: Vec<u8> = socket.inbound.drain(..octets).collect();
             socket.consumed += octets as u64;
-            self.shards[shard].receive(self.now, key, Bytes::from(read));
+            let relay = &mut self.shards[shard];
+            // Every other read is lent first, as a shard lends them all.
+            let taken = match octets % 2 {
+                0 => relay.receive_lent(self.now, key, &read),
+                _ => 0,
+            };
+            if taken < octets {
+                relay.receive(self.now, key, Bytes::from(read).slice(taken..));
+            }
         } else if socket.end_waits() {
             socket.end_told = true;
             self.shards[shard].end_of_stream(self.now, key);

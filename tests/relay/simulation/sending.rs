@@ -72,7 +72,7 @@ impl Simulation {
             false => wish,
         };
         let offset = self.dice.roll(NOISE_OCTETS - total as usize);
-        let offset = match self.chatty && offset % 8 != 0 {
+        let offset = match self.chatty && !offset.is_multiple_of(8) {
             true => NOISE_OCTETS + offset % (PLAIN_OCTETS - 500),
             false => offset,
         };
