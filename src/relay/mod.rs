@@ -37,6 +37,7 @@ mod next_hops;
 mod other_request;
 mod pace;
 mod pausing;
+mod pieces;
 mod planted;
 mod quotas;
 mod random;
