@@ -31,7 +31,9 @@ impl Simulation {
             *answers += 1;
             assert_eq!(*answers, 1, "one answer to a NICKNAME: {message:?}");
             assert!(
-                code == 200 || code == 413 || self.weather == Weather::Rough,
+                matches!(code, 200 | 413)
+                    || self.weather == Weather::Rough
+                    || code == 481 && (0..self.actors.len()).any(|actor| self.may_be_dead(actor)),
                 "NICKNAME refused in gentle weather: {message:?}"
             );
             return;
@@ -61,7 +63,7 @@ impl Simulation {
             );
         } else {
             assert!(
-                self.weather == Weather::Rough || code == 413,
+                self.weather == Weather::Rough || matches!(code, 413 | 481),
                 "refused in gentle weather: {message:?}"
             );
             text.failed = true;
@@ -101,7 +103,7 @@ impl Simulation {
             "RPT-09: beyond what was sent: {message:?}"
         );
         assert!(
-            self.weather == Weather::Rough || code == 413,
+            self.weather == Weather::Rough || matches!(code, 413 | 481),
             "reported in gentle weather: {message:?}"
         );
         text.reports.push(Report {
