@@ -11,7 +11,8 @@ use crate::wire::{self, ByteRange, FailureReport, Flag, Template};
 use super::Relay;
 use super::command::{Command, Refusal};
 use super::custody::{Covered, Fate};
-use super::flow::{Arriving, OutChunk};
+use super::egress::Egress;
+use super::flow::{Arriving, Flow, OutChunk};
 use super::handoff::{Handoff, Up};
 use super::keys::{ConnectionKey, CustodyKey, FlowKey, Place, TransactionKey};
 use super::planted::{Fault, planted};
@@ -72,21 +73,11 @@ impl Relay {
             custody,
             refused: false,
         };
-        let dead = flow
-            .session
-            .is_some_and(|session| !self.sessions.is_live(now, session));
-        let full = flow.transactions >= self.settings.limits.transactions_per_session;
-        let (waits, connection) = (flow.waits, flow.connection);
-        let crowded = waits && self.is_crowded(connection);
+        let refusal = self.refusal_of_chunk(now, key, failure_report);
         let flow = self.flows.get_mut(key).expect("the caller looked");
         let chunk = OutChunk::new(template, range, custody);
         let cost = chunk.charge;
-        if dead || crowded || (full && failure_report == FailureReport::Yes) {
-            let refusal = if dead {
-                Refusal::NO_SESSION
-            } else {
-                Refusal::STOP
-            };
+        if let Some(refusal) = refusal {
             self.custodies
                 .rest_resolved(custody, Fate::Released, &mut self.metrics.ledger);
             arriving.refused = true;
@@ -103,6 +94,34 @@ impl Relay {
             // What came before need not wait for more of this one.
             self.flow_has_output(key);
         }
+        self.make_room_for_chunk(key, failure_report);
+    }
+
+    /// Why a chunk may not begin in this flow, if so.
+    pub(super) fn refusal_of_chunk(
+        &self,
+        now: Instant,
+        key: FlowKey,
+        failure_report: FailureReport,
+    ) -> Option<Refusal> {
+        let flow = self.flows.get(key).expect("the caller looked");
+        let live = |session| self.sessions.is_live(now, session);
+        if !flow.session.is_none_or(live) {
+            return Some(Refusal::NO_SESSION);
+        }
+        let crowded = flow.waits && self.is_crowded(flow.connection);
+        let full = failure_report == FailureReport::Yes && self.is_full(flow);
+        (crowded || full).then_some(Refusal::STOP)
+    }
+
+    /// As many transactions are open as may be.
+    pub(super) fn is_full(&self, flow: &Flow) -> bool {
+        flow.transactions >= self.settings.limits.transactions_per_session
+    }
+
+    /// A chunk that began with Failure-Report partial takes the place of the oldest such one.
+    pub(super) fn make_room_for_chunk(&mut self, key: FlowKey, failure_report: FailureReport) {
+        let full = self.flows.get(key).is_some_and(|flow| self.is_full(flow));
         if full && failure_report == FailureReport::Partial {
             self.forget_oldest_partial(key);
         }
@@ -277,6 +296,16 @@ impl Relay {
     }
 
     pub(super) fn flow_has_output(&mut self, key: FlowKey) {
+        self.line_up(key, Egress::schedule);
+    }
+
+    /// What the flow has waited for is there, and was not its turn.
+    pub(super) fn flow_goes_on(&mut self, key: FlowKey) {
+        self.line_up(key, Egress::schedule_last);
+    }
+
+    /// Gives the flow its place in line, if it may write.
+    fn line_up(&mut self, key: FlowKey, schedule: fn(&mut Egress, FlowKey, &mut Flow)) {
         let Some(flow) = self.flows.get_mut(key) else {
             return;
         };
@@ -285,7 +314,7 @@ impl Relay {
             return;
         };
         if flow.is_ready(connection.egress.turns.unread) {
-            connection.egress.schedule(key, flow);
+            schedule(&mut connection.egress, key, flow);
             self.announce(connection_key);
         } else if flow.waits_for_answers() {
             connection.egress.turns.wait(key);
@@ -559,7 +588,7 @@ impl Relay {
 
     /// Too many open transactions never pause anybody: two sides could wait for answers behind
     /// each other's requests. With Failure-Report partial no answer is the usual case.
-    pub(super) fn forget_oldest_partial(&mut self, key: FlowKey) {
+    fn forget_oldest_partial(&mut self, key: FlowKey) {
         while let Some(flow) = self.flows.get_mut(key) {
             let Some(oldest) = flow.partials.pop_front() else {
                 return;

@@ -121,23 +121,6 @@ impl Relay {
         }
     }
 
-    /// What the flow has waited for is there, and was not its turn.
-    pub(super) fn flow_goes_on(&mut self, key: FlowKey) {
-        let Some(flow) = self.flows.get_mut(key) else {
-            return;
-        };
-        let connection_key = flow.connection;
-        let Some(connection) = self.connections.get_mut(connection_key) else {
-            return;
-        };
-        if flow.is_ready(connection.egress.turns.unread) {
-            connection.egress.schedule_last(key, flow);
-            self.announce(connection_key);
-        } else if flow.waits_for_answers() {
-            connection.egress.turns.wait(key);
-        }
-    }
-
     pub(super) fn next_rested(&self) -> Option<Instant> {
         self.resting.first().map(|(until, _)| *until)
     }

@@ -12,7 +12,7 @@ use super::custody::Fate;
 use super::keys::{ConnectionKey, TransactionKey};
 use super::planted::{Fault, planted};
 use super::settings::Naming;
-use super::transaction::{Forwarded, Kind, Progress};
+use super::transaction::{Forwarded, Kind, Progress, Transaction};
 
 impl Relay {
     /// A whole response is in. What does not fit is dropped without reaction (RSP-04, ERR-09).
@@ -32,26 +32,37 @@ impl Relay {
         if !self.is_to_us(head, transaction_key) {
             return;
         }
-        let Some(transaction) = self.transactions.get_mut(transaction_key) else {
+        self.note_answer(now, transaction_key);
+        let Some(transaction) = self.transactions.get(transaction_key) else {
             return;
         };
-        if let Some(sent_at) = transaction.sent_at {
-            self.metrics
-                .transaction_duration
-                .record(now.saturating_duration_since(sent_at));
-        }
-        match &mut transaction.kind {
-            Kind::Send(piece) if is_success(code) => {
-                if transaction.progress == Progress::Sending {
-                    piece.answered_early = true;
-                } else {
-                    self.piece_ended(transaction_key, Fate::Answered);
-                }
-            }
+        match &transaction.kind {
+            Kind::Send(_) if is_success(code) => self.send_succeeded(transaction_key),
             Kind::Send(_) => {
                 self.piece_failed(transaction_key, &Refusal::downstream(code, head.comment()))
             }
             Kind::Other(_) => self.forward_response(now, transaction_key, head, code),
+        }
+    }
+
+    /// How long the next hop took.
+    pub(super) fn note_answer(&mut self, now: Instant, key: TransactionKey) {
+        let sent_at = self.transactions.get(key).and_then(|open| open.sent_at);
+        if let Some(sent_at) = sent_at {
+            let took = now.saturating_duration_since(sent_at);
+            self.metrics.transaction_duration.record(took);
+        }
+    }
+
+    /// 2xx to a SEND of ours, which may still be on its way (RSP-10).
+    pub(super) fn send_succeeded(&mut self, key: TransactionKey) {
+        match self.transactions.get_mut(key) {
+            Some(Transaction {
+                progress: Progress::Sending,
+                kind: Kind::Send(piece),
+                ..
+            }) => piece.answered_early = true,
+            _ => self.piece_ended(key, Fate::Answered),
         }
     }
 

@@ -15,9 +15,8 @@ use crate::wire::{
 };
 
 use super::Relay;
-use super::command::{Refusal, comment_of};
+use super::command::comment_of;
 use super::connection::Connection;
-use super::custody::Fate;
 use super::flow::{CHUNK_OVERHEAD, Flow, OutChunk};
 use super::handoff::{Handoff, Up};
 use super::keys::{ConnectionKey, FlowKey, RouteKey, ShardId};
@@ -25,7 +24,7 @@ use super::limits::{FILM_OCTETS, INTERRUPTIBLE_OCTETS};
 use super::planted::{Fault, planted};
 use super::response::is_success;
 use super::route::{Answer, Down, Route, ShortChunk, Target, Unanswered};
-use super::transaction::{Kind as TransactionKind, Progress};
+use super::transaction::Kind as TransactionKind;
 
 /// A SEND that has taken the long walk, as far as all with its shape are alike.
 pub(super) struct Trodden {
@@ -47,7 +46,7 @@ impl Trodden {
 }
 
 /// A chunk that has come whole.
-struct Whole {
+struct WholeChunk {
     sequence: u32,
     template: Template,
     range: Option<ByteRange>,
@@ -218,11 +217,8 @@ impl Relay {
             return None;
         };
         let live = |session| self.sessions.is_live(now, session);
-        let open = |flow: &Flow| {
-            flow.is_plain()
-                && flow.session.is_none_or(live)
-                && flow.transactions < limits.transactions_per_session
-        };
+        let open =
+            |flow: &Flow| flow.is_plain() && flow.session.is_none_or(live) && !self.is_full(flow);
         let announced = again.byte_range.and_then(|range| range.total);
         let cost = trodden.head_cost(again.message_id(octets)) + again.body(octets).len();
         let plain = self.draining.is_none()
@@ -264,7 +260,7 @@ impl Relay {
             let write = |out: &mut Vec<u8>| answer.encode(out, tid, id);
             connection.egress.push_response_with(write);
         }
-        let chunk = Whole {
+        let chunk = WholeChunk {
             sequence,
             template,
             range: again.byte_range,
@@ -321,7 +317,7 @@ impl Relay {
     }
 
     /// The chunk is ours; says what it costs.
-    fn take_whole(&mut self, key: FlowKey, chunk: Whole) -> usize {
+    fn take_whole(&mut self, key: FlowKey, chunk: WholeChunk) -> usize {
         let flow = self.flows.get_mut(key).expect("the caller looked");
         let start = chunk.range.map_or(1, |range| range.start);
         let custody = self.custodies.begin(
@@ -357,15 +353,7 @@ impl Relay {
         let (back, sequence, cost) = (flow.back, chunk.sequence, chunk.cost());
         let like = flow.like.as_ref().expect("it was told before");
         let failure_report = like.failure_report();
-        let live = |session| self.sessions.is_live(now, session);
-        let dead = !flow.session.is_none_or(live);
-        let full = flow.transactions >= self.settings.limits.transactions_per_session;
-        let crowded = flow.waits && self.is_crowded(flow.connection);
-        if dead || crowded || (full && failure_report == FailureReport::Yes) {
-            let refusal = match dead {
-                true => Refusal::NO_SESSION,
-                false => Refusal::STOP,
-            };
+        if let Some(refusal) = self.refusal_of_chunk(now, key, failure_report) {
             self.ups
                 .push_back((back, Up::Refused { sequence, refusal }));
             self.ups.push_back((back, Up::Credit(cost)));
@@ -374,7 +362,7 @@ impl Relay {
         let mut body = chunk.octets;
         let template = like.again(&body[..chunk.message_id_len], chunk.range);
         body.advance(chunk.message_id_len);
-        let whole = Whole {
+        let whole = WholeChunk {
             sequence,
             template,
             range: chunk.range,
@@ -388,9 +376,7 @@ impl Relay {
         }
         let last = sequence;
         self.ups.push_back((back, Up::Taken { sequence, last }));
-        if full {
-            self.forget_oldest_partial(key);
-        }
+        self.make_room_for_chunk(key, failure_report);
     }
 
     fn short_response(
@@ -416,15 +402,12 @@ impl Relay {
         // Spelled as the request had it (RSP-04).
         let asked = piece.template.from_path().first().unwrap_or_default();
         let ours = again.to_path(octets).strip_prefix(asked);
-        if transaction.progress == Progress::Sending || !matches!(ours, Some([] | [b' ', ..])) {
+        if !matches!(ours, Some([] | [b' ', ..])) {
             return false;
         }
         self.metrics.response(code, Direction::In);
-        if let Some(sent_at) = transaction.sent_at {
-            let took = now.saturating_duration_since(sent_at);
-            self.metrics.transaction_duration.record(took);
-        }
-        self.piece_ended(found, Fate::Answered);
+        self.note_answer(now, found);
+        self.send_succeeded(found);
         true
     }
 }

@@ -76,6 +76,19 @@ pub fn credentials(relay: usize) -> (Arc<AuthSettings>, Arc<Users>) {
     (Arc::new(settings), Arc::new(users))
 }
 
+/// The operator changes the first relay's settings.
+pub fn reload(world: &mut World, change: impl FnOnce(&mut Settings)) {
+    let mut settings = settings();
+    change(&mut settings);
+    let settings = Arc::new(settings);
+    for shard in &mut world.shards {
+        let (auth, users) = credentials(0);
+        shard.reconfigure(world.now, settings.clone(), auth, users);
+    }
+    world.obey();
+    world.run();
+}
+
 /// A client of the relay on a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {

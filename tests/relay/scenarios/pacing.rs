@@ -6,7 +6,8 @@ use std::time::Duration;
 use msrpload::codec::{Builder, Message};
 
 use crate::setup::{
-    Client, auth_uri, authenticate_at, client, credentials, host, last, respond, settings, whole,
+    Client, auth_uri, authenticate_at, client, credentials, host, last, reload, respond, settings,
+    whole,
 };
 use crate::world::{Options, Peer, World};
 
@@ -350,11 +351,8 @@ fn a_film_that_waits_hears_of_a_reload() {
     world.write(a.peer, &send(&a, "film", "yes", "1-*/*", &film));
     let link = link(&mut world);
     assert_eq!(bodies(&world.messages(link)), WINDOW);
-    let mut settings = settings();
-    settings.limits.link_unanswered_octets = 2 * WINDOW;
-    let (auth, users) = credentials(0);
-    world.shards[0].reconfigure(world.now, Arc::new(settings), auth, users);
-    world.obey();
-    world.run();
+    reload(&mut world, |settings| {
+        settings.limits.link_unanswered_octets = 2 * WINDOW;
+    });
     assert_eq!(bodies(&world.messages(link)), WINDOW);
 }

@@ -1,6 +1,5 @@
 //! What users, realms and source prefixes may have, over all shards (SEC-06).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use msrpd::metrics::{QuotaLabel, SubjectLabel};
@@ -8,7 +7,7 @@ use msrpd::relay::{CloseReason, Quota, Quotas, Transport};
 use msrpload::codec::build_send;
 
 use crate::setup::{
-    AUTH_URI, Client, USERS, answer_as, auth, client_uri, credentials, last, settings, whole,
+    self, AUTH_URI, Client, USERS, answer_as, auth, client_uri, last, settings, whole,
 };
 use crate::world::{Ended, Options, Peer, World};
 
@@ -34,15 +33,7 @@ fn of_user(user: Quota) -> Quotas {
 }
 
 fn reload(world: &mut World, quotas: Quotas) {
-    let mut settings = settings();
-    settings.quotas = quotas;
-    let settings = Arc::new(settings);
-    for shard in &mut world.shards {
-        let (auth, users) = credentials(0);
-        shard.reconfigure(world.now, settings.clone(), auth, users);
-    }
-    world.obey();
-    world.run();
+    setup::reload(world, |settings| settings.quotas = quotas);
 }
 
 /// Sends both requests of an AUTH, as fast as it is challenged.

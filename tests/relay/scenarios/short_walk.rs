@@ -1,15 +1,13 @@
 //! Messages that come whole, with a head that came before, take the short walk; what becomes of
 //! them is what would have become of them anyway.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use msrpd::relay::{Limits, Settings};
+use msrpd::relay::Limits;
 use msrpload::codec::Message;
 
 use crate::setup::{
-    Client, USERS, auth_uri, authenticate_at, client, credentials, foreign, respond, settings,
-    whole,
+    Client, USERS, auth_uri, authenticate_at, client, foreign, reload, respond, whole,
 };
 use crate::world::{Options, World};
 
@@ -60,18 +58,6 @@ fn treads(world: &mut World, from: &Client, to: &Client) {
     }
     assert_eq!(answered(world, to).len(), ALIKE);
     assert_eq!(codes(world, from).len(), ALIKE);
-}
-
-fn reload(world: &mut World, change: impl FnOnce(&mut Settings)) {
-    let mut settings = settings();
-    change(&mut settings);
-    let settings = Arc::new(settings);
-    for shard in &mut world.shards {
-        let (auth, users) = credentials(0);
-        shard.reconfigure(world.now, settings.clone(), auth, users);
-    }
-    world.obey();
-    world.run();
 }
 
 /// FWD-02, URI-02, CHK-02, RSP-01, RSP-03: each with its own Message-ID, transact-id and range.
@@ -224,6 +210,36 @@ fn a_failure_of_one_message_is_reported_for_that_one() {
             reports[0].header("Status"),
             Some("000 403 said the receiver")
         );
+        world.end();
+    }
+}
+
+/// TMR-03: only a chunk with Failure-Report partial takes the place of another one.
+#[test]
+fn a_chunk_without_reports_makes_nobody_forget_a_partial_one() {
+    for workers in [1, 2] {
+        let bound = 2;
+        let mut world = World::new(options(workers, |limits| {
+            limits.transactions_per_session = bound;
+        }));
+        let (bob, alice) = pair(&mut world, workers);
+        let wishes = ["partial"; 2].into_iter().chain(["no"; ALIKE + 1]);
+        for (number, wish) in wishes.enumerate() {
+            let message = whole(&bob, &alice, &number.to_string(), wish, b"Hi");
+            world.write(bob.peer, &message);
+            world.run();
+        }
+        let arrived = world.messages(alice.peer);
+        assert_eq!(arrived.len(), bound + ALIKE + 1);
+        respond(&mut world, alice.peer, &arrived[0], 403);
+        world.run();
+        let said = world.messages(bob.peer);
+        assert_eq!(
+            said.len(),
+            1,
+            "the oldest partial one is still watched over"
+        );
+        assert_eq!(said[0].message_id(), Some("0"));
         world.end();
     }
 }
