@@ -12,7 +12,7 @@ use super::{
     text::decimal,
 };
 
-/// The one allocation of a head that was not cut. Holding them inline measured the same: a head is moved often.
+/// Where the header lines stand, in order.
 pub(super) type Lines = Vec<HeaderLine>;
 
 /// Where a header line stands in the head.

@@ -1,7 +1,8 @@
 //! The head of a request as it leaves the relay (RFC 4976 §6.4): paths moved on, all else as it came.
 //!
 //! A template is everything but the start line's transact-id and the Byte-Range, which differ from piece to
-//! piece of a message (CHK-04, CHK-16). It is made once per incoming head and encoded once per outgoing chunk.
+//! piece of a message (CHK-04, CHK-16). It is encoded once per outgoing chunk. What stands beside Message-ID is
+//! shared, by the pieces of a message and by the messages whose heads are alike.
 
 use std::sync::Arc;
 
