@@ -4,6 +4,7 @@ mod checking;
 mod commands;
 mod dashboards;
 mod documents;
+mod examples;
 mod place;
 mod running;
 mod systemd;
