@@ -182,7 +182,7 @@ impl Limits {
         );
         v.bounded(
             "stall_timeout",
-            "output waits and the other side takes no octet for so long: the connection is lost",
+            "output waits and the other side takes no octet, or its host acknowledges none, for so long: the connection is lost",
             &mut self.stall_timeout,
             second..=second * 3600,
         );

@@ -221,6 +221,8 @@ labels!(
         Unverified = "unverified",
         /// The relay is shutting down.
         Drain = "drain",
+        /// Its host acknowledged nothing, or answered no keepalive.
+        Vanished = "vanished",
         /// Reset or lost.
         Lost = "lost",
         /// TLS failed.

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+
+use super::half_open;
 
 /// Connections that may wait to be accepted; the kernel caps it (net.core.somaxconn).
 const BACKLOG: i32 = 4096;
@@ -117,14 +118,13 @@ pub fn tune(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT);
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(120))
-        .with_interval(Duration::from_secs(30));
-    let _ = socket.set_tcp_keepalive(&keepalive);
+    half_open::ask_when_silent(stream);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn loopback() -> SocketAddr {

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod dial;
 pub mod directory;
+pub mod half_open;
 pub mod listener;
 pub mod names;
 pub mod postgres;

@@ -61,8 +61,10 @@ pub enum Verify {
 /// Why a socket is gone, as the shard saw it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Loss {
-    /// Closed or reset by the other side, or the kernel gave it up.
+    /// Closed or reset by the other side.
     Closed,
+    /// The kernel gave it up: the other host acknowledged nothing for the stall time, or answered no probe (D-41).
+    Vanished,
     /// TLS failed: during the handshake or later.
     Tls(String),
     /// Name, connect or handshake failed within `connect_timeout`.

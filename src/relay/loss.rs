@@ -64,6 +64,7 @@ impl Relay {
         let label = match (closing, loss) {
             (Some(reason), _) => reason.label(),
             (None, Loss::Closed) => crate::metrics::CloseReason::Lost,
+            (None, Loss::Vanished) => crate::metrics::CloseReason::Vanished,
             (None, Loss::Tls(_)) => crate::metrics::CloseReason::Tls,
             (None, Loss::DialFailed(_)) => crate::metrics::CloseReason::DialFailed,
             (None, Loss::DialDenied(_)) => crate::metrics::CloseReason::DialDenied,

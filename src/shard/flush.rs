@@ -9,7 +9,7 @@ use crate::relay::{CloseReason, Command, ConnectionKey, Loss};
 
 use super::mesh::ShardMessage;
 use super::socket::Socket;
-use super::{Shard, dialling, inbox, looking_up, reader};
+use super::{Shard, dialling, half_open, inbox, looking_up, reader};
 
 /// Vectors kept for sends, and how large one may be to be kept.
 const SPARE_MAX: usize = 256;
@@ -154,6 +154,7 @@ pub(super) fn flush_socket(shard: &Rc<Shard>, socket: &Rc<Socket>) {
         return;
     }
     socket.sending.set(true);
+    half_open::sending(shard, socket, shard.now());
     uring::spawn(send(shard.clone(), socket.clone(), octets, from_machine));
 }
 
@@ -165,7 +166,10 @@ async fn send(shard: Rc<Shard>, socket: Rc<Socket>, octets: Vec<u8>, from_machin
         outgoing = back;
         if !matches!(result, Ok(1..)) {
             socket.sending.set(false);
-            reader::lost(&shard, &socket, Loss::Closed);
+            let loss = result
+                .err()
+                .map_or(Loss::Closed, |error| reader::loss(&error));
+            reader::lost(&shard, &socket, loss);
             return;
         }
         if outgoing.taken == outgoing.octets.len() {

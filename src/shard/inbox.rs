@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::mesh::{ShardMessage, Status};
 use super::socket::Socket;
-use super::{Settings, Shard, accept, flush};
+use super::{Settings, Shard, accept, flush, half_open};
 
 /// Messages taken in one go: the sockets must have their turn too.
 const AT_ONCE: usize = 512;
@@ -90,6 +90,7 @@ fn reload(shard: &Rc<Shard>, settings: Arc<Settings>) {
     relay.set_nonce_keys(settings.nonce_keys.clone());
     *shard.settings.borrow_mut() = settings;
     let sockets: Vec<Rc<Socket>> = shard.sockets.borrow().iter().flatten().cloned().collect();
+    half_open::patience_changed(shard, &sockets);
     for socket in sockets {
         if let Some(key) = socket.key.get().filter(|_| socket.established.get()) {
             relay.rejudged(now, key, shard.verified(&socket));

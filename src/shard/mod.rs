@@ -9,6 +9,7 @@
 mod accept;
 mod dialling;
 mod flush;
+mod half_open;
 mod inbox;
 mod looking_up;
 mod mesh;
@@ -86,6 +87,9 @@ struct Shard {
     /// Vectors for sends, used again.
     spare: RefCell<Vec<Vec<u8>>>,
     plain: RefCell<Vec<u8>>,
+    /// Sockets with output under way, and what says that there is one.
+    watched: RefCell<half_open::Watched>,
+    watch: Notify,
     /// Sockets that the machine has let go of and that are not closed yet.
     closing: Cell<usize>,
     /// A task is trying the outbox again.

@@ -1,9 +1,11 @@
 //! The one task of a connection: it awaits octets, decrypts them and feeds the machine.
 
+use std::io;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::net::half_open;
 use crate::net::proxy_header::Progress;
 use crate::net::uring;
 use crate::relay::{ConnectionKey, Loss};
@@ -53,8 +55,8 @@ pub(super) async fn read(shard: Rc<Shard>, socket: Rc<Socket>) {
                 shard.buffers.available().await;
                 continue;
             }
-            Err(_) => {
-                lost(&shard, &socket, Loss::Closed);
+            Err(error) => {
+                lost(&shard, &socket, loss(&error));
                 break;
             }
         }
@@ -203,6 +205,14 @@ fn end_of_stream(shard: &Shard, socket: &Socket) {
         } else {
             lost(shard, socket, Loss::Closed);
         }
+    }
+}
+
+/// Why the kernel reads or sends no more.
+pub(super) fn loss(error: &io::Error) -> Loss {
+    match half_open::is_silence(error) {
+        true => Loss::Vanished,
+        false => Loss::Closed,
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Socket {
     /// Octets below MSRP: handshake, alerts.
     pub pending: RefCell<Vec<u8>>,
     pub sending: Cell<bool>,
+    /// When the last send began; None: a while ago, nothing is under way.
+    pub sent_last: Cell<Option<Instant>>,
     /// Let go: close_notify and half-close once the send under way is done.
     pub closing: Cell<bool>,
     pub half_closed: Cell<bool>,
@@ -61,6 +63,7 @@ impl Socket {
             begun,
             pending: RefCell::new(Vec::new()),
             sending: Cell::new(false),
+            sent_last: Cell::new(None),
             closing: Cell::new(false),
             half_closed: Cell::new(false),
             reader_gone: Cell::new(false),

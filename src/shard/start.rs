@@ -16,7 +16,7 @@ use crate::relay::{self, Relay};
 
 pub use super::accept::Listening;
 use super::mesh::{Mailbox, Mesh, Outbox, mesh};
-use super::{Settings, Shard, accept, flush, inbox};
+use super::{Settings, Shard, accept, flush, half_open, inbox};
 
 /// Threads of shards are named so, with their number.
 const THREAD_NAME: &str = "shard-";
@@ -123,6 +123,8 @@ fn run(
         batch_began: Cell::new(None),
         spare: RefCell::new(Vec::new()),
         plain: RefCell::new(Vec::new()),
+        watched: RefCell::default(),
+        watch: Notify::new(),
         closing: Cell::new(0),
         retrying: Cell::new(false),
         draining: Cell::new(false),
@@ -134,6 +136,7 @@ fn run(
         uring::spawn(flush::run(shard.clone()));
         uring::spawn(inbox::run(shard.clone()));
         uring::spawn(timers(shard.clone()));
+        uring::spawn(half_open::run(shard.clone()));
         uring::spawn(tidy_memory());
         for listening in start.listeners {
             uring::spawn(accept::run(shard.clone(), listening));

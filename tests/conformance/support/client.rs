@@ -166,6 +166,16 @@ impl Client {
         client
     }
 
+    /// As [`Self::authenticated`], by way of another address.
+    #[allow(dead_code, reason = "only where there is more than loopback")]
+    pub fn authenticated_to(relay: &Relay, address: SocketAddr, user: &str) -> Self {
+        let mut client = Self::tls_to(relay, address, &ClientTls::default())
+            .expect("the TLS handshake succeeds");
+        client.is_user(relay, user);
+        client.obtain_token();
+        client
+    }
+
     /// The side that accepts: `session` has its handshake behind it, or there is no TLS.
     pub fn accepted(session: Option<ServerConnection>, socket: TcpStream, uri: String) -> Self {
         let wire = match session {

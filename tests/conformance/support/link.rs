@@ -89,7 +89,11 @@ impl Link {
     /// Both have tokens of this relay (URI-11). Consecutive connections go to different shards.
     pub fn neighbours(relay: &Relay) -> Self {
         let a = Client::authenticated(relay, "alice");
-        let p = Client::authenticated(relay, "bob");
+        Self::between(a, Client::authenticated(relay, "bob"))
+    }
+
+    /// The same for two that have tokens already.
+    pub fn between(a: Client, p: Client) -> Self {
         let to_a = format!("{} {} {}", p.token, a.token, a.uri);
         let to_p = format!("{} {} {}", a.token, p.token, p.uri);
         Self {

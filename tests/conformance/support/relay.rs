@@ -379,6 +379,15 @@ impl Setup {
             .set_list("relay.hosts", &[host, "::1"])
     }
 
+    /// Its listeners are at every address of the host, and it dials whom it finds in this network.
+    #[allow(dead_code, reason = "only where there is more than loopback")]
+    pub fn everywhere(mut self, network: &str) -> Self {
+        for (index, port) in [self.tls.port(), self.tcp.port()].into_iter().enumerate() {
+            self.config["listen"][index]["address"] = format!("0.0.0.0:{port}").into();
+        }
+        self.set_list("dial.allow", &["127.0.0.0/8", network])
+    }
+
     /// Sets `section.key`.
     pub fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
         let (section, key) = key.split_once('.').expect("section.key");
