@@ -114,6 +114,11 @@ impl ShardMetrics {
     pub fn closed(&mut self, reason: CloseReason) {
         self.closed[reason as usize] += 1;
     }
+
+    /// How many connections have ended so.
+    pub fn closures(&self, reason: CloseReason) -> u64 {
+        self.closed[reason as usize]
+    }
 }
 
 #[cfg(test)]

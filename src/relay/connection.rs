@@ -104,6 +104,8 @@ pub(super) struct Connection {
     pub established: bool,
     /// We end it once its output is out.
     pub closing: Option<CloseReason>,
+    /// It is among those that are looked at next, whether they may go.
+    pub settling: bool,
     /// The decoder has failed or the stream has ended: nothing more is read.
     pub deaf: bool,
     pub decoder: Decoder,
@@ -168,6 +170,7 @@ impl Connection {
             reached: None,
             established: false,
             closing: None,
+            settling: false,
             deaf: false,
             decoder: Decoder::new(DecoderLimits {
                 head_octets_max: limits.head_octets,

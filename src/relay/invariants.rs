@@ -27,6 +27,10 @@ impl Relay {
             "verdicts are delivered within the call"
         );
         assert!(
+            self.settling.is_empty(),
+            "closing connections are looked at within the call"
+        );
+        assert!(
             self.strays.is_empty(),
             "REPORTs find their way within the call"
         );

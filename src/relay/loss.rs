@@ -36,8 +36,7 @@ impl Relay {
         connection.closing = Some(reason);
         connection.deaf = true;
         self.take_apart(now, key, true, cause);
-        self.announce(key);
-        self.settle_closing(now, key);
+        self.settle_later(key);
     }
 
     /// Ends a connection at once.
@@ -76,8 +75,31 @@ impl Relay {
         self.metrics.closed(label);
     }
 
+    /// A closing connection may have got its last answer: looked at by
+    /// [`deliver_ups`](Self::deliver_ups), once however often it is told.
+    pub(super) fn settle_later(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.closing.is_some()
+            && !std::mem::replace(&mut connection.settling, true)
+        {
+            self.settling.push_back(key);
+        }
+    }
+
+    /// Looks at the next closing connection.
+    pub(super) fn settle_next(&mut self, now: Instant) {
+        let Some(key) = self.settling.pop_front() else {
+            return;
+        };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.settling = false;
+        }
+        self.announce(key);
+        self.settle_closing(now, key);
+    }
+
     /// A closing connection goes once everything it is owed is in the kernel.
-    pub(super) fn settle_closing(&mut self, now: Instant, key: ConnectionKey) {
+    fn settle_closing(&mut self, now: Instant, key: ConnectionKey) {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
@@ -114,6 +136,10 @@ impl Relay {
 
     /// Everything that lives and dies with a connection. With `wire_alive` its responses,
     /// REPORTs and the end-line of an open chunk still go out. `cause` is what ends its sessions.
+    ///
+    /// It delivers nothing: what it says to other connections waits in `ups` and `settling` for
+    /// [`deliver_ups`](Self::deliver_ups), which ends every call. So connections that end one
+    /// another do it one after the other, however many they are.
     fn take_apart(&mut self, now: Instant, key: ConnectionKey, wire_alive: bool, cause: EndCause) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -164,7 +190,6 @@ impl Relay {
         if !wire_alive {
             self.fail_carried(key);
         }
-        self.deliver_ups(now);
     }
 
     /// The flow's source hears that it has ended. An open chunk keeps the flow until its

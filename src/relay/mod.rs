@@ -164,8 +164,10 @@ pub struct Relay {
     scratch: Vec<u8>,
     /// When to look again for a connection that can be spared.
     shed_again: Option<Instant>,
-    /// Closing connections that may have got their last answer.
-    settling: Vec<ConnectionKey>,
+    /// Closing connections that may have got their last answer; none between calls.
+    settling: VecDeque<ConnectionKey>,
+    /// Verdicts are being delivered: whoever is called by that leaves his own to the loop.
+    delivering: bool,
     draining: Option<drain::Drain>,
 }
 
@@ -207,7 +209,8 @@ impl Relay {
             strays: Vec::new(),
             scratch: Vec::new(),
             shed_again: None,
-            settling: Vec::new(),
+            settling: VecDeque::new(),
+            delivering: false,
             draining: None,
         }
     }
@@ -253,6 +256,7 @@ impl Relay {
         if !accepted.by_proxy {
             self.came_from(now, key);
         }
+        self.deliver_ups(now);
         key
     }
 
@@ -262,6 +266,7 @@ impl Relay {
             connection.remote = Some(remote);
             if connection.dialled.is_none() {
                 self.came_from(self.now, key);
+                self.deliver_ups(self.now);
             }
         }
     }
@@ -368,7 +373,8 @@ impl Relay {
             },
         };
         if !egress.transmit(out, &mut pen) {
-            self.settle_closing(now, key);
+            self.settle_later(key);
+            self.deliver_ups(now);
             return false;
         }
         egress.in_flight = true;
@@ -408,10 +414,10 @@ impl Relay {
                 connection.egress.carried = carried;
             }
         }
+        self.settle_later(key);
         self.deliver_ups(now);
         self.judge_control(key);
         self.announce(key);
-        self.settle_closing(now, key);
     }
 
     fn carried(&mut self, now: Instant, carried: Carried) {

@@ -57,16 +57,29 @@ impl Relay {
     }
 
     /// Delivers what flows of this shard had to say; what is for other shards is handed off.
+    /// Closing connections that wait for nothing more go.
+    ///
+    /// Ends every call of the machine. Within itself it does nothing: what a delivery leads to
+    /// is worked off by the outermost loop, so the stack does not grow with it.
     pub(super) fn deliver_ups(&mut self, now: Instant) {
-        while let Some((back, up)) = self.ups.pop_front() {
-            if back.shard == self.shard {
-                self.up(now, back.route, up);
-            } else {
-                self.hand_up(back, up);
-            }
+        if std::mem::replace(&mut self.delivering, true) {
+            return;
         }
-        self.lead_strays(now);
-        self.settle(now);
+        loop {
+            while let Some((back, up)) = self.ups.pop_front() {
+                if back.shard == self.shard {
+                    self.up(now, back.route, up);
+                } else {
+                    self.hand_up(back, up);
+                }
+            }
+            if self.strays.is_empty() && self.settling.is_empty() {
+                break;
+            }
+            self.lead_strays(now);
+            self.settle_next(now);
+        }
+        self.delivering = false;
         self.hand_in_shares();
     }
 
@@ -91,14 +104,6 @@ impl Relay {
                 up,
             },
         );
-    }
-
-    /// Closing connections that wait for nothing more go.
-    fn settle(&mut self, now: Instant) {
-        while let Some(key) = self.settling.pop() {
-            self.announce(key);
-            self.settle_closing(now, key);
-        }
     }
 
     pub(super) fn up(&mut self, now: Instant, key: RouteKey, up: Up) {
@@ -355,14 +360,12 @@ impl Relay {
         self.less_outstanding(route.source, route.outstanding);
         if let Some(connection) = self.connections.get_mut(route.source) {
             connection.retired.remove(&key);
-            if connection.closing.is_some() {
-                self.settling.push(route.source);
-            }
             let routes = connection.routes_for(route.for_films);
             if routes.get(&route.to_path) == Some(&key) {
                 routes.remove(&route.to_path);
             }
         }
+        self.settle_later(route.source);
         if route.pause.is_some() {
             self.unpause(route.source);
         }

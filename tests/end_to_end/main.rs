@@ -4,6 +4,7 @@
 //! The tests take turns: throughput and the time of a drain mean little beside one another.
 
 mod balancer;
+mod closing;
 mod crossing;
 mod database;
 mod descriptors;

@@ -35,6 +35,10 @@ fn simulation_of_many_chains() {
     many_seeds("simulation_one_chain", Simulation::run_chain);
 }
 
+/// What a thread of this test has of stack. A shard's has 2 MiB; the rest is the distance to
+/// whatever a remote side could make grow.
+const STACK_OCTETS: usize = 262_144;
+
 fn many_seeds(one: &str, run: fn(u64)) {
     let seeds = std::env::var("MSRPD_SEEDS")
         .map_or(SEEDS, |text| text.parse().expect("MSRPD_SEEDS is a number"));
@@ -43,7 +47,7 @@ fn many_seeds(one: &str, run: fn(u64)) {
     let failed = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| {
+            let thread = || {
                 while failed.load(Ordering::Relaxed) == 0 {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed > seeds {
@@ -53,13 +57,36 @@ fn many_seeds(one: &str, run: fn(u64)) {
                         failed.store(seed, Ordering::Relaxed);
                     }
                 }
-            });
+            };
+            std::thread::Builder::new()
+                .stack_size(STACK_OCTETS)
+                .spawn_scoped(scope, thread)
+                .expect("a thread");
         }
     });
     let seed = failed.load(Ordering::Relaxed);
     assert_eq!(
         seed, 0,
         "seed {seed} fails; run it again: MSRPD_SEED={seed} cargo test --test relay {one}"
+    );
+}
+
+/// SEC-07: no scenario needs more stack than that: nothing that a remote side sends nests
+/// deeper the more it is.
+#[test]
+fn sec_07_all_scenarios_run_on_a_small_stack() {
+    let this = std::env::current_exe().expect("the path of this test");
+    let run = std::process::Command::new(this)
+        .args(["scenarios::", "--quiet"])
+        .env("RUST_MIN_STACK", STACK_OCTETS.to_string())
+        .output()
+        .expect("this test, run again");
+    assert!(
+        run.status.success(),
+        "{}\n{}\n{}",
+        run.status,
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr)
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod chains;
 mod chunks;
+mod closing;
 mod fairness;
 mod film_links;
 mod forwarding;
