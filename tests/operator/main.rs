@@ -5,6 +5,7 @@ mod commands;
 mod dashboards;
 mod documents;
 mod examples;
+mod integrating;
 mod place;
 mod running;
 mod systemd;
