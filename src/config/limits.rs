@@ -194,9 +194,9 @@ impl Limits {
         );
         v.bounded(
             "head_octets",
-            "start line and headers of one message",
+            "start line and headers of one message, as it comes in and as it would leave; a verified relay may send 4096 more",
             &mut self.head_octets,
-            16_384..=mebi,
+            16_384..=44 * 1024,
         );
         v.bounded(
             "header_lines",

@@ -120,6 +120,10 @@ impl Relay {
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
             return;
         }
+        if !self.auth_answer_fits(&head) {
+            self.refuse_request(now, key, &head, &Refusal::MALFORMED);
+            return;
+        }
         if !is_relay {
             self.spend_auth(now, key);
         }

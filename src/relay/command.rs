@@ -8,6 +8,7 @@ use crate::wire::Authority;
 
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, ShardId};
+use super::limits::COMMENT_OCTETS_MAX;
 use super::looking_up::LookUpKey;
 use super::records::SessionRecord;
 
@@ -199,7 +200,9 @@ impl Refusal {
     pub(super) fn downstream(code: u16, comment: Option<&[u8]>) -> Self {
         Self {
             code,
-            comment: comment.map(Into::into),
+            comment: comment
+                .filter(|comment| comment.len() <= COMMENT_OCTETS_MAX)
+                .map(Into::into),
             reason: metrics::RefusalReason::Downstream,
         }
     }

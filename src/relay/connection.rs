@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::metrics::{RoleLabel, TransportLabel};
-use crate::wire::{Authority, Decoder, DecoderLimits, Head};
+use crate::wire::{Authority, Decoder, Head};
 
 use super::command::CloseReason;
 use super::egress::Egress;
@@ -172,11 +172,7 @@ impl Connection {
             closing: None,
             settling: false,
             deaf: false,
-            decoder: Decoder::new(DecoderLimits {
-                head_octets_max: limits.head_octets,
-                header_lines_max: limits.header_lines,
-                uris_per_path_max: limits.uris_per_path,
-            }),
+            decoder: Decoder::new(limits.of_heads()),
             incoming: Incoming::Nothing,
             routes: HashMap::new(),
             film_routes: None,

@@ -70,6 +70,8 @@ pub(super) struct Egress {
     pub turns: Turns,
     /// The flow whose SEND stands open on the wire.
     open: Option<FlowKey>,
+    /// That SEND is to end, for its source stalls.
+    open_stalls: bool,
     /// Flows that lead here.
     pub flows: BTreeSet<FlowKey>,
     pub in_flight: bool,
@@ -156,6 +158,12 @@ impl Egress {
         }
     }
 
+    /// The flow's SEND is to end if it stands open: whether it does.
+    pub fn end_open(&mut self, key: FlowKey) -> bool {
+        self.open_stalls |= self.open == Some(key);
+        self.open_stalls
+    }
+
     fn has_control(&self) -> bool {
         !self.responses.is_empty() || !self.requests.is_empty()
     }
@@ -163,6 +171,7 @@ impl Egress {
     /// Whether `transmit` would write something.
     pub fn has_output(&mut self, flows: &mut Flows) -> bool {
         self.has_control()
+            || self.open_stalls
             || self.open.is_some_and(|key| self.is_ready(key, flows))
             || self.turns.is_waited_for(flows)
     }
@@ -180,8 +189,9 @@ impl Egress {
     /// Appends what is to be sent now. True if there was anything.
     pub fn transmit(&mut self, out: &mut Vec<u8>, pen: &mut Pen<'_>) -> bool {
         let begin = out.len();
+        let stalls = std::mem::take(&mut self.open_stalls);
         if let Some(open) = self.open
-            && (self.has_control() || self.turns.is_waited_for(pen.flows))
+            && (stalls || self.has_control() || self.turns.is_waited_for(pen.flows))
         {
             self.interrupt(open, out, pen);
         }

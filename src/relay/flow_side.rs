@@ -46,6 +46,7 @@ impl Relay {
             Down::Like(template) => self.chunks_are_like(key, template),
             Down::Again(chunk) => self.chunk_again(now, key, chunk),
             Down::End { flag, received } => self.chunk_ends(key, flag, received),
+            Down::Stall => self.chunk_stalls(key),
             Down::Cut => self.chunk_is_cut(key),
             Down::Stop => self.chunk_is_stopped(key),
             Down::Request(request) => self.request_goes_out(now, key, *request),
@@ -173,6 +174,20 @@ impl Relay {
         let last = sequence;
         self.ups.push_back((back, Up::Taken { sequence, last }));
         self.flow_has_output(key);
+    }
+
+    /// The chunk's source stalls: if it stands open on the wire it ends with `+`, so that the next hop does not wait for it
+    /// (SEC-06).
+    fn chunk_stalls(&mut self, key: FlowKey) {
+        let Some(flow) = self.flows.get(key) else {
+            return;
+        };
+        let connection_key = flow.connection;
+        if let Some(connection) = self.connections.get_mut(connection_key)
+            && connection.egress.end_open(key)
+        {
+            self.announce(connection_key);
+        }
     }
 
     /// The source is lost inside the chunk: what came of it leaves and ends `+`, which is the

@@ -48,7 +48,7 @@ pub struct Limits {
     /// Responses and REPORTs that wait for one connection; beyond it that connection is not
     /// read, for its own requests make them.
     pub control_octets: usize,
-    /// Head of one message (SYN-25).
+    /// Head of one message, as it comes in and as it would leave (SYN-25). Effective up to 44 KiB.
     pub head_octets: usize,
     /// Header lines of one head (SYN-25).
     pub header_lines: usize,
@@ -125,6 +125,19 @@ impl Default for Limits {
     }
 }
 
+/// An answer or a REPORT may be so much longer than the longest request: it has both paths, a code with its comment, a
+/// Byte-Range, a challenge.
+pub const ANSWER_ROOM_OCTETS: usize = 2048;
+/// What a verified relay may send beyond what anybody else may, so that no relay with the same bounds sends what ends a link:
+/// the longest answer, and for a relay that counts otherwise as much again.
+pub const LINK_ROOM_OCTETS: usize = ANSWER_ROOM_OCTETS + 2048;
+/// The same in header lines: Byte-Range, and as much again.
+pub const LINK_ROOM_LINES: usize = 1 + 1;
+/// The same in URIs: two of one relay in a row (URI-11), and as much again.
+pub const LINK_ROOM_URIS: usize = 2 + 2;
+/// A comment that a next hop gave is passed on in a REPORT or a response up to this: it is no use to anybody that is longer,
+/// and adds to a head that may be as long as can be.
+pub const COMMENT_OCTETS_MAX: usize = 512;
 /// What a session that was quiet may send at once beyond `link_octets_per_second`: so much time's
 /// worth, and so many octets at least, for no burst of chat lines shall rest.
 pub const LINK_BURST: Duration = Duration::from_millis(4);

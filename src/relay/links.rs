@@ -153,6 +153,7 @@ impl Relay {
             head_octets_max: usize::MAX,
             header_lines_max: usize::MAX,
             uris_per_path_max: usize::MAX,
+            keeps_framing: true,
         });
         decoder.push(report.clone());
         let Ok(Some(Event::Head(head))) = decoder.next() else {

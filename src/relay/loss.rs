@@ -13,7 +13,7 @@ use super::next_hops::home;
 use super::planted::{Fault, planted};
 use super::records::EndCause;
 use super::route::Down;
-use super::transaction::Kind;
+use super::transaction::{Forwarded, Kind};
 use crate::metrics::DropReason;
 use crate::wire::FailureReport;
 
@@ -273,6 +273,11 @@ impl Relay {
         let Kind::Other(forwarded) = transaction.kind else {
             return;
         };
+        self.unanswered(now, forwarded, refusal);
+    }
+
+    /// A forwarded request gets no answer of its next hop: an AUTH is answered here, the rest is silence (D-33).
+    pub(super) fn unanswered(&mut self, now: Instant, forwarded: Forwarded, refusal: &Refusal) {
         if forwarded.auth.is_some() {
             self.answer_forwarded(
                 now,

@@ -27,6 +27,7 @@ mod flow;
 mod flow_side;
 mod forward;
 mod handoff;
+mod head_bounds;
 mod invariants;
 mod keys;
 mod limits;
@@ -294,6 +295,9 @@ impl Relay {
         connection.verified = verified;
         connection.named = None;
         connection.used = now;
+        if connection.verified.is_some() {
+            self.trust_heads(key);
+        }
         self.recount(key);
         self.pace_flows(key);
         self.timers

@@ -58,6 +58,9 @@ impl Relay {
                 Addressed::Foreign => return self.not_ours_other(now, key, &head),
             }
         };
+        if let Some(refusal) = self.outgrown(&head, hops) {
+            return self.refuse_request(now, key, &head, &refusal);
+        }
         if method == Method::Other && self.settings.block_unknown_methods {
             return self.refuse_request(now, key, &head, &Refusal::METHOD);
         }

@@ -96,12 +96,12 @@ impl Relay {
             connection.unfinished_since = Some(now);
         }
         if fresh {
-            let patience = if in_head {
+            let first_look = if in_head {
                 limits.head_timeout
             } else {
-                limits.body_timeout
+                limits.body_timeout / 2
             };
-            self.timers.set(now + patience, Timer::Progress(key));
+            self.timers.set(now + first_look, Timer::Progress(key));
         }
     }
 
@@ -170,14 +170,20 @@ impl Relay {
         }
     }
 
-    /// SYN-17: not forwarded, and closed; 400 first if the method takes a response.
+    /// SYN-17: not forwarded, and closed unless it is a relay's; 400 first if the method takes a response.
     fn body_too_long(&mut self, now: Instant, key: ConnectionKey, head: &Head) {
         if matches!(head.kind(), Kind::Request(method) if method != Method::Report)
             && head.paths_readable()
         {
             self.refuse_request(now, key, head, &Refusal::MALFORMED);
         }
-        self.close(now, key, CloseReason::BodyTooLong);
+        match self.connections.get_mut(key) {
+            // Others share the link.
+            Some(connection) if connection.verified.is_some() => {
+                connection.incoming = Incoming::PastIt;
+            }
+            _ => self.close(now, key, CloseReason::BodyTooLong),
+        }
     }
 
     fn end(&mut self, now: Instant, key: ConnectionKey, flag: Flag) {

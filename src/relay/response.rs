@@ -84,30 +84,31 @@ impl Relay {
         let Some(transaction) = self.transactions.remove(key) else {
             return;
         };
-        let Kind::Other(Forwarded {
-            return_to,
-            incoming_transact_id,
-            incoming_from_path,
-            hops,
-            auth,
-            ..
-        }) = transaction.kind
-        else {
+        let Kind::Other(forwarded) = transaction.kind else {
             return;
         };
+        let hops = forwarded.hops;
         let mut octets = Vec::new();
         // RSP-11: an answer to an AUTH that forgot the way back is put on it again.
-        let repaired = (head.to_path().len() <= hops).then_some(&*incoming_from_path);
-        if repaired.is_some() && auth.is_none() {
+        let repaired = (head.to_path().len() <= hops).then_some(&*forwarded.incoming_from_path);
+        if repaired.is_some() && forwarded.auth.is_none() {
             return;
         }
         let transact_id = if planted(Fault::TransactIdKept) {
             head.transact_id()
         } else {
-            &incoming_transact_id
+            &forwarded.incoming_transact_id
         };
         wire::response_forwarded(head, hops, transact_id, repaired, &mut octets);
+        let uris = head.from_path().len() + hops;
+        if uris > self.settings.limits.uris_per_path || !self.fits_back(&octets) {
+            // It cannot be told as it is: as if none had come (D-33).
+            return self.unanswered(now, forwarded, &Refusal::NEXT_HOP_LOST);
+        }
         self.metrics.response(code, Direction::Out);
+        let Forwarded {
+            return_to, auth, ..
+        } = forwarded;
         let failed_auth =
             auth.is_some_and(|auth| auth.had_credentials) && code == 401 && !is_stale(head);
         self.return_response(now, return_to, octets.into(), failed_auth);

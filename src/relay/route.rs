@@ -89,6 +89,8 @@ pub enum Down {
         flag: Flag,
         received: Instant,
     },
+    /// The rest of the chunk will come late, if at all.
+    Stall,
     /// The rest of the chunk will never come (CHK-19).
     Cut,
     /// The source's shard refuses the chunk that is arriving (FWD-16).

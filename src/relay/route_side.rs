@@ -399,6 +399,7 @@ pub(super) fn cost(down: &Down) -> usize {
         Down::Request(request) => request.cost(),
         Down::Like(_)
         | Down::End { .. }
+        | Down::Stall
         | Down::Cut
         | Down::Stop
         | Down::SessionOver

@@ -50,6 +50,10 @@ impl Relay {
                 return Incoming::PastIt;
             }
         };
+        if let Some(refusal) = self.outgrown(&head, hops) {
+            self.refuse_send(now, key, &head, &refusal);
+            return Incoming::PastIt;
+        }
         if self.draining.is_some() {
             self.refuse_send(now, key, &head, &Refusal::DRAINING);
             return Incoming::PastIt;

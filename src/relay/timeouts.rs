@@ -9,6 +9,7 @@ use super::custody::Fate;
 use super::keys::{ConnectionKey, SessionKey, TransactionKey};
 use super::limits::{LINK_STALL_GRACE, STANDSTILL_LOOK, TIMER_STANDSTILL};
 use super::records::EndCause;
+use super::route::Down;
 use super::session::Holder;
 use super::timers::Timer;
 use super::transaction::{Kind, Progress};
@@ -83,17 +84,27 @@ impl Relay {
             // It is us who do not read.
             connection.unfinished_since = Some(now);
         }
-        let in_head = matches!(connection.incoming, Incoming::Nothing);
-        let patience = if in_head {
-            limits.head_timeout
-        } else {
-            limits.body_timeout
+        let since = connection.unfinished_since.unwrap_or(since);
+        let patience = match &connection.incoming {
+            Incoming::Nothing => limits.head_timeout,
+            // A relay ends what stalls on it after half its own time; ours may be shorter than that.
+            _ if connection.verified.is_some() => 2 * limits.body_timeout,
+            _ => limits.body_timeout,
         };
-        let due = connection.unfinished_since.unwrap_or(since) + patience;
-        if due > now {
-            self.timers.set(due, Timer::Progress(key));
-        } else {
-            self.close(now, key, CloseReason::TooSlow);
+        // What stalls here stands open at the next hop, which has a time of its own.
+        let rest_at = since + limits.body_timeout / 2;
+        let due = since + patience;
+        let stalls = match connection.incoming {
+            Incoming::Send { route, .. } if rest_at <= now => Some(route),
+            _ => None,
+        };
+        if due <= now {
+            return self.close(now, key, CloseReason::TooSlow);
+        }
+        let next = if rest_at > now { rest_at.min(due) } else { due };
+        self.timers.set(next, Timer::Progress(key));
+        if let Some(route) = stalls {
+            self.push(now, route, Down::Stall);
         }
     }
 

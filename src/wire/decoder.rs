@@ -10,27 +10,41 @@ use bytes::Bytes;
 
 use super::{
     end_line::{EndLineScan, Flag, Found},
-    error::DecodeError,
+    error::{DecodeError, Excerpt},
     head::Head,
     head_parser::{HeadParser, Progress},
     known_heads::{Again, KnownHeads, Shape},
+    past_head::{Passed, PastHead},
+    start_line::START_LINE_OCTETS_MAX,
 };
 
 /// How much of a head is read (SYN-25).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderLimits {
     /// Octets from the start line to the blank line or the end-line of a bodiless message; more loses the
-    /// framing. At most 48 KiB. Default 32 KiB: twice what SYN-25 asks for.
+    /// framing, unless that is kept. At most 48 KiB. Default 32 KiB: twice what SYN-25 asks for.
     pub head_octets_max: usize,
     /// Header lines; more is a fault. Default 128.
     pub header_lines_max: usize,
     /// URIs in To-Path or From-Path; more is a fault. Default 32.
     pub uris_per_path_max: usize,
+    /// A head that is too long and a start line that is unreadable behind its transact-id are faults, and the message is
+    /// read past to its end-line: for connections that others share. Default no.
+    pub keeps_framing: bool,
 }
 
 impl DecoderLimits {
     /// Places in a head are kept in 16 bits, also after each line has grown by the space that its colon lacked.
-    const HEAD_OCTETS_MAX: usize = 48 * 1024;
+    pub const HEAD_OCTETS_MAX: usize = 48 * 1024;
+
+    /// Where the framing is kept, a start line may have grown on its way: whoever sent it may have set back a transact-id
+    /// of any length, and one of ours has 20 octets.
+    pub(super) fn start_line_octets_max(&self) -> usize {
+        match self.keeps_framing {
+            false => START_LINE_OCTETS_MAX,
+            true => START_LINE_OCTETS_MAX + 128,
+        }
+    }
 }
 
 impl Default for DecoderLimits {
@@ -39,6 +53,7 @@ impl Default for DecoderLimits {
             head_octets_max: 32 * 1024,
             header_lines_max: 128,
             uris_per_path_max: 32,
+            keeps_framing: false,
         }
     }
 }
@@ -68,13 +83,21 @@ pub struct Decoder {
     known: KnownHeads,
     /// That of the last head.
     shape: Option<Shape>,
+    /// CRLF between messages is skipped (D-44).
+    skips_crlf: bool,
+    /// How many of them were, since somebody asked.
+    crlf_skipped: u32,
 }
 
 #[derive(Debug)]
 enum State {
     BetweenMessages,
+    /// The CR of a CRLF between messages was skipped.
+    Crlf,
     /// A head that was cut; boxed because few connections are in the middle of one.
     Head(Box<CutHead>),
+    /// A head was given that is too long, and goes on.
+    PastHead(Box<PastHead>),
     Body(EndLineScan),
     /// The head of a bodiless message was given, and its end-line is to follow.
     End(Flag),
@@ -89,16 +112,37 @@ struct CutHead {
 
 impl Decoder {
     /// For a connection on which nothing was received yet.
-    pub fn new(mut limits: DecoderLimits) -> Self {
-        limits.head_octets_max = limits.head_octets_max.min(DecoderLimits::HEAD_OCTETS_MAX);
-        Self {
+    pub fn new(limits: DecoderLimits) -> Self {
+        let mut decoder = Self {
             limits,
             input: Bytes::new(),
             later: VecDeque::new(),
             state: State::BetweenMessages,
             known: KnownHeads::default(),
             shape: None,
-        }
+            skips_crlf: false,
+            crlf_skipped: 0,
+        };
+        decoder.set_limits(limits);
+        decoder
+    }
+
+    /// Other limits from the next head on.
+    pub fn set_limits(&mut self, limits: DecoderLimits) {
+        self.limits = limits;
+        let most = DecoderLimits::HEAD_OCTETS_MAX;
+        self.limits.head_octets_max = limits.head_octets_max.min(most);
+    }
+
+    /// From now on CRLF between messages is skipped, however often it comes: deployed clients keep connections alive so
+    /// (D-44). Anything else there loses the framing.
+    pub fn skip_crlf(&mut self) {
+        self.skips_crlf = true;
+    }
+
+    /// How many CRLF were skipped since this was asked last.
+    pub fn take_crlf_skipped(&mut self) -> u32 {
+        std::mem::take(&mut self.crlf_skipped)
     }
 
     /// Gives the next octets of the connection. Allowed at any time, but what is pushed before
@@ -138,6 +182,13 @@ impl Decoder {
             let step = match &mut self.state {
                 State::Body(_) => Ok(self.body()),
                 State::Head(_) => self.cut_head(),
+                State::PastHead(_) => Ok(self.past_head()),
+                State::BetweenMessages if self.input[0] == b'\r' && self.skips_crlf => {
+                    let _ = self.input.split_to(1);
+                    self.state = State::Crlf;
+                    Ok(None)
+                }
+                State::Crlf => self.crlf(),
                 _ => self.head(),
             };
             match step {
@@ -187,6 +238,7 @@ impl Decoder {
     pub fn held_octets(&self) -> usize {
         let state = match &self.state {
             State::Head(head) => head.octets.capacity() + size_of::<CutHead>(),
+            State::PastHead(past) => past.held_octets(),
             _ => 0,
         };
         let later: usize = self.later.iter().map(Bytes::len).sum();
@@ -224,6 +276,10 @@ impl Decoder {
                 raw.truncate(head_len);
                 Ok(Some(self.head_complete(parser, raw, end)))
             }
+            Progress::TooLong { head_len, at_line } => {
+                let raw = self.input.split_to(head_len);
+                Ok(Some(self.head_too_long(parser, raw, at_line)))
+            }
         }
     }
 
@@ -236,17 +292,71 @@ impl Decoder {
         let line = memchr::memchr(b'\n', &self.input).map_or(self.input.len(), |lf| lf + 1);
         let taken = self.input.split_to(line.min(room));
         head.octets.extend_from_slice(&taken);
-        let Progress::Complete { head_len, end, .. } =
-            head.parser.read(&head.octets, &self.limits, &self.known)?
-        else {
+        let progress = head.parser.read(&head.octets, &self.limits, &self.known)?;
+        if progress == Progress::NeedMore {
             return Ok(None);
-        };
+        }
         let State::Head(head) = std::mem::replace(&mut self.state, State::BetweenMessages) else {
             return Ok(None);
         };
         let CutHead { mut octets, parser } = *head;
-        octets.truncate(head_len);
-        Ok(Some(self.head_complete(parser, octets.into(), end)))
+        match progress {
+            Progress::NeedMore => Ok(None),
+            Progress::Complete { head_len, end, .. } => {
+                octets.truncate(head_len);
+                Ok(Some(self.head_complete(parser, octets.into(), end)))
+            }
+            Progress::TooLong { head_len, at_line } => {
+                // What is read past begins in here, and no more than a line of it can be here.
+                let rest = octets.split_off(head_len);
+                let event = self.head_too_long(parser, octets.into(), at_line);
+                let input = std::mem::replace(&mut self.input, rest.into());
+                self.past_head();
+                debug_assert!(self.input.is_empty());
+                self.input = input;
+                Ok(Some(event))
+            }
+        }
+    }
+
+    /// The beginning of a head that is too long: told as what it is, and the rest read past.
+    fn head_too_long(&mut self, parser: HeadParser, raw: Bytes, at_line: bool) -> Event {
+        let head = parser.finish(raw, true);
+        self.shape = None;
+        let past = PastHead::new(head.transact_id(), at_line);
+        self.state = State::PastHead(Box::new(past));
+        Event::Head(head)
+    }
+
+    /// Reads on in the rest of such a head. There is no event in it; its end-line's may be the next one.
+    fn past_head(&mut self) -> Option<Event> {
+        let State::PastHead(past) = &mut self.state else {
+            return None;
+        };
+        let taken = match past.read(&self.input) {
+            Passed::NeedMore => self.input.len(),
+            Passed::Blank(taken) => {
+                self.state = State::Body(EndLineScan::new(past.tid()));
+                taken
+            }
+            Passed::End(taken, flag) => {
+                self.state = State::End(flag);
+                taken
+            }
+        };
+        let _ = self.input.split_to(taken);
+        None
+    }
+
+    /// The LF after a CR between messages.
+    fn crlf(&mut self) -> Result<Option<Event>, DecodeError> {
+        let lf = self.input.split_to(1);
+        if lf[0] != b'\n' {
+            return Err(DecodeError::NotMsrp(Excerpt::of(&[b'\r', lf[0]])));
+        }
+        self.crlf_skipped = self.crlf_skipped.wrapping_add(1);
+        self.state = State::BetweenMessages;
+        Ok(None)
     }
 
     fn head_complete(&mut self, parser: HeadParser, raw: Bytes, end: Option<Flag>) -> Event {

@@ -89,6 +89,10 @@ impl fmt::Debug for Excerpt {
 /// The first thing that is wrong with a head whose message can still be framed to its end-line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadFault {
+    /// Longer than what is read (SYN-25), on a connection whose framing is kept all the same.
+    TooLong,
+    /// Neither that of a request nor that of a response (SYN-01), on such a connection.
+    StartLineIllegal,
     /// To-Path is not the first header or From-Path not the second (SYN-03).
     PathMisplaced,
     /// A header line begins with SP or HTAB: folding, which MSRP does not have (SYN-07).
@@ -105,7 +109,7 @@ pub enum HeadFault {
     Repeated(HeaderName),
     /// A known header whose value does not parse (SYN-21).
     ValueIllegal(HeaderName),
-    /// A path holds no URI, something other than visible ASCII, or URIs not separated by exactly one SP.
+    /// A path holds no URI, or something other than visible ASCII and blanks between URIs.
     PathIllegal(HeaderName),
     /// A URI of a path breaks the grammar (SYN-19).
     UriIllegal(UriError),
@@ -120,6 +124,8 @@ pub enum HeadFault {
 impl fmt::Display for HeadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TooLong => f.write_str("head is too long"),
+            Self::StartLineIllegal => f.write_str("start line is unreadable"),
             Self::PathMisplaced => {
                 f.write_str("To-Path is not the first header or From-Path not the second")
             }
@@ -130,7 +136,7 @@ impl fmt::Display for HeadFault {
             Self::NotUtf8 => f.write_str("head is not UTF-8"),
             Self::Repeated(name) => write!(f, "{name} is repeated"),
             Self::ValueIllegal(name) => write!(f, "{name} does not parse"),
-            Self::PathIllegal(name) => write!(f, "{name} is not URIs separated by one space"),
+            Self::PathIllegal(name) => write!(f, "{name} is not URIs separated by blanks"),
             Self::UriIllegal(error) => write!(f, "URI in a path: {error}"),
             Self::MessageIdMissing => f.write_str("SEND has no Message-ID"),
             Self::TooManyHeaders => f.write_str("too many header lines"),

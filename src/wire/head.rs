@@ -191,9 +191,9 @@ impl Head {
         self.0.facts.fault
     }
 
-    /// Whether a response to this head can be addressed: To-Path and From-Path are the first two headers, once each,
-    /// every From-Path URI parses, and the To-Path can at least be told into URIs of visible ASCII (a URI of it may
-    /// break the grammar: that is a [`fault`](Self::fault) to answer with 400, SYN-19).
+    /// Whether a response to this head can be addressed: there is one To-Path and one From-Path, wherever they stand
+    /// (SYN-03), every From-Path URI parses, and the To-Path can at least be told into URIs of visible ASCII (a URI of it
+    /// may break the grammar: that is a [`fault`](Self::fault) to answer with 400, SYN-19).
     pub fn paths_readable(&self) -> bool {
         self.0.facts.paths_readable
     }
@@ -203,9 +203,14 @@ impl Head {
         self.0.raw.len()
     }
 
-    /// Method, or code with comment, as received.
+    /// Header lines, the paths among them.
+    pub fn header_lines(&self) -> usize {
+        self.0.lines.len()
+    }
+
+    /// Method, or code with comment, as received, but for a blank behind it.
     pub(super) fn start_line_rest(&self) -> &[u8] {
-        self.slice((self.0.start.rest, self.0.headers_at - 2))
+        self.slice((self.0.start.rest, self.0.start.end))
     }
 
     pub(super) fn slice(&self, (start, end): (u16, u16)) -> &[u8] {

@@ -14,7 +14,7 @@ use super::{
     header_name::HeaderName,
     known_heads::KnownHeads,
     report_headers::{FailureReport, Status, parse_success_report},
-    start_line::{Kind, Method, PROTOCOL, START_LINE_OCTETS_MAX, StartLine},
+    start_line::{Kind, Method, PROTOCOL, StartLine},
     text::{TOKEN, all, is_control, is_printable_ascii, trimmed},
     uri::Uri,
 };
@@ -35,6 +35,8 @@ pub(super) struct HeadParser {
     paths_repeated: bool,
     to_path_splits: bool,
     from_path_parses: bool,
+    /// There are other blanks between URIs than one SP.
+    spaced: bool,
 }
 
 /// How far a head has come.
@@ -50,6 +52,13 @@ pub(super) enum Progress {
         taken: usize,
         /// The flag, where the end-line follows at once: a bodiless message.
         end: Option<Flag>,
+    },
+    /// It is too long, and only its beginning counts; the rest is to be read past.
+    TooLong {
+        /// Octets from the start line to the CRLF of the last header that counts.
+        head_len: usize,
+        /// Whether a line begins there.
+        at_line: bool,
     },
 }
 
@@ -74,6 +83,7 @@ impl HeadParser {
             paths_repeated: false,
             to_path_splits: false,
             from_path_parses: false,
+            spaced: false,
         }
     }
 
@@ -96,7 +106,9 @@ impl HeadParser {
         }
         while let Some(found) = memchr::memchr(b'\n', &octets[self.scanned..]) {
             let lf = self.scanned + found;
-            self.check_length(lf + 1, limits)?;
+            if let Some(error) = self.too_long(lf + 1, limits) {
+                return self.past(octets, error, limits);
+            }
             self.scanned = lf + 1;
             if lf == self.line_at || octets[lf - 1] != b'\r' {
                 self.fault(HeadFault::ControlOctet);
@@ -105,7 +117,7 @@ impl HeadParser {
             let line_at = std::mem::replace(&mut self.line_at, lf + 1);
             let line = &octets[line_at..lf - 1];
             let Some(start) = self.start else {
-                self.start_line(line)?;
+                self.start_line(line, limits)?;
                 continue;
             };
             let end = match line.first() {
@@ -131,19 +143,23 @@ impl HeadParser {
             });
         }
         self.scanned = octets.len();
-        self.check_length(octets.len(), limits)?;
-        Ok(Progress::NeedMore)
+        match self.too_long(octets.len(), limits) {
+            Some(error) => self.past(octets, error, limits),
+            None => Ok(Progress::NeedMore),
+        }
     }
 
     /// Makes the head, once it is complete; `raw` are its octets up to the CRLF of the last header.
-    pub(super) fn finish(mut self, raw: Bytes, blank_line: bool) -> Head {
+    pub(super) fn finish(mut self, mut raw: Bytes, blank_line: bool) -> Head {
         let start = self.start.expect("a complete head has a start line");
         let in_place = |at: usize, name| self.lines.get(at).is_some_and(|line| line.name == name);
         if !in_place(0, HeaderName::ToPath) || !in_place(1, HeaderName::FromPath) {
             self.fault(HeadFault::PathMisplaced);
-        } else {
-            self.facts.paths_readable =
-                !self.paths_repeated && self.to_path_splits && self.from_path_parses;
+        }
+        self.facts.paths_readable =
+            !self.paths_repeated && self.to_path_splits && self.from_path_parses;
+        if self.spaced {
+            raw = space_by_one(&raw, &mut self.lines);
         }
         let is_send = start.kind == Kind::Request(Method::Send);
         if is_send && self.seen & HeaderName::MessageId.bit() == 0 {
@@ -160,29 +176,58 @@ impl HeadParser {
     }
 
     /// The lower bound is the one that is named, however many octets come at once (SYN-09).
-    fn check_length(&self, octets: usize, limits: &DecoderLimits) -> Result<(), DecodeError> {
+    fn too_long(&self, octets: usize, limits: &DecoderLimits) -> Option<DecodeError> {
+        let start_line_max = limits.start_line_octets_max();
         if self.start.is_none()
-            && octets > START_LINE_OCTETS_MAX
-            && START_LINE_OCTETS_MAX <= limits.head_octets_max
+            && octets > start_line_max
+            && start_line_max <= limits.head_octets_max
         {
-            return Err(DecodeError::StartLineTooLong {
-                octets_max: START_LINE_OCTETS_MAX,
+            return Some(DecodeError::StartLineTooLong {
+                octets_max: start_line_max,
             });
         }
-        if octets > limits.head_octets_max {
-            return Err(DecodeError::HeadTooLong {
-                octets_max: limits.head_octets_max,
-            });
+        (octets > limits.head_octets_max).then_some(DecodeError::HeadTooLong {
+            octets_max: limits.head_octets_max,
+        })
+    }
+
+    /// The rest of the head is not kept. Where the transact-id is known, its end can still be told.
+    fn past(
+        &mut self,
+        octets: &[u8],
+        error: DecodeError,
+        limits: &DecoderLimits,
+    ) -> Result<Progress, DecodeError> {
+        if !limits.keeps_framing {
+            return Err(error);
         }
-        Ok(())
+        let at_line = self.start.is_some();
+        if !at_line {
+            let start = StartLine::of_past(octets).ok_or(error)?;
+            self.line_at = usize::from(start.rest);
+            self.headers_at = self.line_at;
+            self.start = Some(start);
+        }
+        self.fault(HeadFault::TooLong);
+        Ok(Progress::TooLong {
+            head_len: self.line_at,
+            at_line,
+        })
     }
 
     fn fault(&mut self, fault: HeadFault) {
         self.facts.fault.get_or_insert(fault);
     }
 
-    fn start_line(&mut self, line: &[u8]) -> Result<(), DecodeError> {
-        self.start = Some(StartLine::parse(line)?);
+    fn start_line(&mut self, line: &[u8], limits: &DecoderLimits) -> Result<(), DecodeError> {
+        let start = match StartLine::parse(line) {
+            Err(error @ DecodeError::StartLine(_)) if limits.keeps_framing => {
+                self.fault(HeadFault::StartLineIllegal);
+                StartLine::of_past(line).ok_or(error)?
+            }
+            start => start?,
+        };
+        self.start = Some(start);
         self.headers_at = self.line_at;
         self.check_text(line);
         Ok(())
@@ -323,19 +368,28 @@ impl HeadParser {
         }
         let mut count = 0;
         let mut error = None;
-        for uri in value.split(|&octet| octet == b' ') {
+        for uri in value.split(|octet| matches!(octet, b' ' | b'\t')) {
+            // Deployed senders separate URIs by several blanks, or by a tab (SYN-03).
+            if uri.is_empty() {
+                self.spaced = true;
+                continue;
+            }
             count += 1;
             // Read on: the refusal needs the paths, and the head is bounded anyway.
             if count == limits.uris_per_path_max.saturating_add(1) {
                 self.fault(HeadFault::TooManyUris);
             }
             if let Err(wrong) = Uri::parse(uri) {
-                if uri.is_empty() || !is_printable_ascii(uri) {
+                if !is_printable_ascii(uri) {
                     return self.fault(HeadFault::PathIllegal(name));
                 }
                 error.get_or_insert(wrong);
             }
         }
+        if count == 0 {
+            return self.fault(HeadFault::PathIllegal(name));
+        }
+        self.spaced |= memchr::memchr(b'\t', value).is_some();
         if let Some(error) = error {
             self.fault(HeadFault::UriIllegal(error));
         }
@@ -349,4 +403,39 @@ impl HeadParser {
             _ => self.from_path_parses = parses,
         }
     }
+}
+
+/// The head with one SP between the URIs of its paths, which is how they leave (SYN-03).
+fn space_by_one(raw: &[u8], lines: &mut Lines) -> Bytes {
+    let mut octets = Vec::with_capacity(raw.len());
+    let mut copied = 0;
+    for line in lines {
+        octets.extend_from_slice(&raw[copied..usize::from(line.start)]);
+        let moved = usize::from(line.start) - octets.len();
+        let moved_by = |at: u16| at - moved as u16;
+        let (from, to) = (usize::from(line.value.0), usize::from(line.value.1));
+        octets.extend_from_slice(&raw[usize::from(line.start)..from]);
+        line.start = moved_by(line.start);
+        line.colon = moved_by(line.colon);
+        line.value.0 = octets.len() as u16;
+        match line.name {
+            HeaderName::ToPath | HeaderName::FromPath => {
+                let blank = |octet: &u8| matches!(octet, b' ' | b'\t');
+                let uris = raw[from..to].split(blank).filter(|uri| !uri.is_empty());
+                for (number, uri) in uris.enumerate() {
+                    if number > 0 {
+                        octets.push(b' ');
+                    }
+                    octets.extend_from_slice(uri);
+                }
+            }
+            _ => octets.extend_from_slice(&raw[from..to]),
+        }
+        line.value.1 = octets.len() as u16;
+        copied = usize::from(line.end);
+        octets.extend_from_slice(&raw[to..copied]);
+        line.end = octets.len() as u16;
+    }
+    octets.extend_from_slice(&raw[copied..]);
+    octets.into()
 }

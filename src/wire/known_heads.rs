@@ -5,6 +5,8 @@
 //! ([`KnownHeads::again`]): whatever was found out about the head holds once more. And a path that was legal once is
 //! legal again.
 
+use std::num::NonZeroU64;
+
 use super::{
     byte_range::ByteRange,
     end_line::{CRLF_HYPHENS, Flag, HYPHENS, HYPHENS_FINDER},
@@ -25,7 +27,7 @@ const END_OCTETS_MAX: usize = CRLF_HYPHENS.len() + TRANSACT_ID_OCTETS_MAX + 3;
 /// Which head a message has: those of one connection with the same shape differ in transact-id, Message-ID and
 /// Byte-Range only, and none of them has a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shape(u64);
+pub struct Shape(NonZeroU64);
 
 /// A whole message whose head has come before; places are of the octets that begin with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,9 +162,10 @@ impl KnownHeads {
         }
         let known = self.0.get_or_insert_default();
         known.shapes += 1;
+        let shape = Shape(NonZeroU64::new(known.shapes)?);
         let before = known.heads[place].take();
         let text = before.map(|before| before.text).unwrap_or_default();
-        known.heads[place] = Some(KnownHead::of(head, Shape(known.shapes), text));
+        known.heads[place] = Some(KnownHead::of(head, shape, text));
         None
     }
 

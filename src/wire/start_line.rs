@@ -10,11 +10,11 @@ use super::{
 /// What begins every message.
 pub(super) const PROTOCOL: &[u8] = b"MSRP ";
 
-/// The longest start line that is read, with its CRLF. A transact-id has 32 octets at most; the rest is room for a comment.
-pub(super) const START_LINE_OCTETS_MAX: usize = 2048;
+/// The longest start line that is read, with its CRLF. A transact-id has 64 octets at most; the rest is room for a comment.
+pub const START_LINE_OCTETS_MAX: usize = 2048;
 
-/// Longest transact-id (RFC 4975 §9, `ident`).
-pub(super) const TRANSACT_ID_OCTETS_MAX: usize = 32;
+/// Longest transact-id: twice what `ident` of RFC 4975 §9 allows (D-43).
+pub(super) const TRANSACT_ID_OCTETS_MAX: usize = 64;
 
 /// Shortest one.
 pub(super) const TRANSACT_ID_OCTETS_MIN: usize = 4;
@@ -51,8 +51,10 @@ pub enum Method {
 pub(super) struct StartLine {
     pub(super) kind: Kind,
     pub(super) tid_len: u8,
-    /// Where the method, or the code, begins; it reaches to the line's end.
+    /// Where the method, or the code, begins.
     pub(super) rest: u16,
+    /// Where the method, or the comment, ends.
+    pub(super) end: u16,
 }
 
 impl StartLine {
@@ -68,6 +70,11 @@ impl StartLine {
         }
         let unreadable = || DecodeError::StartLine(Excerpt::of(line));
         let rest = after.get(tid_len + 1..).ok_or_else(unreadable)?;
+        // One blank behind a method, or behind a code without a comment, is let pass (D-43).
+        let rest = match rest {
+            [word @ .., b' '] if memchr::memchr(b' ', word).is_none() => word,
+            _ => rest,
+        };
         let kind = match rest {
             [b'0'..=b'9', ..] => {
                 let code = rest.get(..3).and_then(three_digits);
@@ -85,15 +92,37 @@ impl StartLine {
             }
             _ => return Err(unreadable()),
         };
-        Ok(Self {
+        Ok(Self::of(kind, tid_len, rest.len()))
+    }
+
+    /// What can be told of a line that is too long, or whose rest is unreadable: whose end-line to look for. `None` without
+    /// a legal transact-id. A code is told from anything else; a method is not.
+    pub(super) fn of_past(octets: &[u8]) -> Option<Self> {
+        let after = octets.strip_prefix(PROTOCOL)?;
+        let longest = after.len().min(TRANSACT_ID_OCTETS_MAX + 1);
+        let tid_len = memchr::memchr(b' ', &after[..longest])?;
+        if !is_transact_id(&after[..tid_len]) {
+            return None;
+        }
+        let kind = match after.get(tid_len + 1..tid_len + 4).map(three_digits) {
+            Some(Some(code)) => Kind::Response { code },
+            _ => Kind::Request(Method::Other),
+        };
+        Some(Self::of(kind, tid_len, 0))
+    }
+
+    fn of(kind: Kind, tid_len: usize, rest_len: usize) -> Self {
+        let rest = PROTOCOL.len() + tid_len + 1;
+        Self {
             kind,
             tid_len: tid_len as u8,
-            rest: (PROTOCOL.len() + tid_len + 1) as u16,
-        })
+            rest: rest as u16,
+            end: (rest + rest_len) as u16,
+        }
     }
 }
 
-/// `ident` of RFC 4975 §9 (SYN-02).
+/// `ident` of RFC 4975 §9, and what deployed clients send beyond it (SYN-02, D-43).
 fn is_transact_id(tid: &[u8]) -> bool {
     (TRANSACT_ID_OCTETS_MIN..=TRANSACT_ID_OCTETS_MAX).contains(&tid.len())
         && tid[0].is_ascii_alphanumeric()
@@ -126,6 +155,9 @@ mod tests {
         assert_eq!(kind("MSRP abcd 200"), Ok(Kind::Response { code: 200 }));
         assert_eq!(kind("MSRP abcd 200 OK"), Ok(Kind::Response { code: 200 }));
         assert_eq!(kind("MSRP abcd 599 "), Ok(Kind::Response { code: 599 }));
+        // D-43: one trailing blank.
+        assert_eq!(kind("MSRP abcd SEND "), Ok(Kind::Request(Method::Send)));
+        assert_eq!(kind("MSRP abcd WIGGLE "), Ok(Kind::Request(Method::Other)));
         assert_eq!(
             kind("MSRP abcd 481 No  such session"),
             Ok(Kind::Response { code: 481 })
@@ -147,7 +179,11 @@ mod tests {
             "MSRP abcd",
             "MSRP abcd ",
             "MSRP abcd  SEND",
-            "MSRP abcd SEND ",
+            "MSRP abcd  ",
+            "MSRP abcd SEND  ",
+            "MSRP abcd SEND\t",
+            "MSRP abcd SE ND",
+            "MSRP abcd SEND 200",
             "MSRP abcd 20",
             "MSRP abcd 2000",
             "MSRP abcd 20x",
@@ -161,26 +197,24 @@ mod tests {
         }
     }
 
-    /// SYN-02
+    /// SYN-02, D-43
     #[test]
-    fn transact_ids_have_4_to_32_characters_of_ident() {
+    fn transact_ids_have_4_to_64_characters_of_ident_and_underscores() {
+        let (longest, longer) = ("0a".repeat(32), "0a".repeat(32) + "b");
         for tid in [
             "abcd",
             "a.-+%=0Z",
             "0123456789012345678901234567890a",
+            "9f1c2d3e-aaaa-4bbb-8ccc-0123456789ab",
+            "Zm9v_YmFy-Zg",
             "a---",
+            "a___",
+            &longest,
         ] {
             assert!(kind(&format!("MSRP {tid} SEND")).is_ok(), "{tid}");
         }
         for tid in [
-            "",
-            "abc",
-            "012345678901234567890123456789012",
-            "ab_d",
-            ".abc",
-            "-abc",
-            "ab\td",
-            "abcé",
+            "", "abc", &longer, "ab~d", ".abc", "-abc", "_abc", "ab\td", "abcé",
         ] {
             assert!(
                 matches!(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{
     byte_range::ByteRange,
+    end_line::HYPHENS,
     head::Head,
     header_name::HeaderName,
     path::Path,
@@ -52,6 +53,9 @@ struct Shared {
 const METHOD_AT: usize = PROTOCOL.len() + TransactId::OCTETS + 1;
 
 impl Template {
+    /// The longest Byte-Range, as a header line.
+    pub const RANGE_OCTETS_MAX: usize = b"Byte-Range: -/\r\n".len() + 3 * 19;
+
     /// Moves the first `hops` To-Path URIs, one after the other, to the front of From-Path (URI-02), as if
     /// each of them had been a relay of its own (URI-11). The last To-Path URI always stays: a request is
     /// forwarded to somebody. The head must be a request without [`fault`](Head::fault).
@@ -127,8 +131,7 @@ impl Template {
         let id_at = usize::from(self.shared.message_id_at);
         let range_at = usize::from(self.shared.range_at);
         let begin = out.len();
-        // The longest Byte-Range.
-        out.reserve(self.len() + 80);
+        out.reserve(self.len() + Self::RANGE_OCTETS_MAX);
         if id_at <= range_at {
             out.extend_from_slice(&text[..id_at]);
             out.extend_from_slice(&self.message_id);
@@ -219,6 +222,15 @@ impl Template {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.shared.text.len() + self.message_id.len()
+    }
+
+    /// Octets of the head with the longest Byte-Range, as a decoder counts them: to the blank line or the end-line.
+    pub fn octets_max(&self) -> usize {
+        let end_line = match self.shared.blank_line {
+            true => 0,
+            false => HYPHENS.len() + TransactId::OCTETS + b"$\r\n".len(),
+        };
+        self.len() + Self::RANGE_OCTETS_MAX + end_line
     }
 
     fn slice(&self, (start, end): (u16, u16)) -> &[u8] {

@@ -1,6 +1,6 @@
 //! Characters and numbers of the grammar in RFC 4975 §9 that several headers share.
 
-/// `ident-char` of RFC 4975 §9: what a transact-id consists of.
+/// `ident-char` of RFC 4975 §9, and `_` (D-43): what a transact-id consists of.
 pub(super) const IDENT: u8 = 1;
 /// `token` of RFC 4975 §9.
 pub(super) const TOKEN: u8 = 2;
@@ -22,7 +22,7 @@ const fn classes() -> [u8; 256] {
         if c.is_ascii_alphanumeric() {
             class = IDENT | TOKEN | SESSION_ID | HOST | USERINFO;
         } else {
-            if matches!(c, b'.' | b'-' | b'+' | b'%' | b'=') {
+            if matches!(c, b'.' | b'-' | b'+' | b'%' | b'=' | b'_') {
                 class |= IDENT;
             }
             if matches!(c, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'~') {

@@ -248,20 +248,196 @@ fn a_hundred_messages_in_one_push_are_a_hundred_messages() {
     assert_eq!(decode([&octets[..]]).len(), 100);
 }
 
-/// SYN-02
+/// SYN-02, SYN-10, D-43: also against bodies full of what resembles the end-line.
 #[test]
 fn transact_ids_of_any_legal_form_frame() {
+    let longest = "0a-_".repeat(16);
     for tid in [
         "abcd",
         "a.-+%=0Z",
         "a-------",
         "01234567890123456789012345678901",
+        "9f1c2d3e-aaaa-4bbb-8ccc-0123456789ab",
+        "Zm9v_YmFy",
+        &longest,
     ] {
-        let body = format!("\r\n-------{tid}\r\n");
-        let octets = String::from_utf8(send_body(body.as_bytes(), Flag::Complete)).unwrap();
-        let message = decode_one(octets.replace("d93kswow", tid).as_bytes());
-        assert_eq!(message.head.transact_id(), tid.as_bytes());
-        assert_eq!(message.body, body.as_bytes());
+        let shorter = &tid[..tid.len() - 1];
+        let body = format!(
+            "\r\n-------{tid}\r\n-------{shorter}$\r\n-------{tid}{tid}$\r\n-------{tid}_$\r\n-------{tid}$\n\r\n-------{tid} $\r\n"
+        );
+        for start in ["SEND", "SEND "] {
+            let octets = String::from_utf8(send_body(body.as_bytes(), Flag::Complete)).unwrap();
+            let octets = octets.replace("d93kswow SEND", &format!("d93kswow {start}"));
+            let octets = octets.replace("d93kswow", tid);
+            let octets = octets.as_bytes();
+            let message = decode_one(octets);
+            assert_eq!(message.head.transact_id(), tid.as_bytes());
+            assert_eq!(message.head.method_text(), b"SEND");
+            assert_eq!(message.body, body.as_bytes());
+            let whole = std::slice::from_ref(&message);
+            assert_eq!(decode(octets.chunks(1)), whole);
+            let end = octets.len() - tid.len() - 12..octets.len();
+            for at in end {
+                assert_eq!(decode([&octets[..at], &octets[at..]]), whole);
+            }
+        }
+    }
+}
+
+/// D-43: what is behind a code is its comment; a lone blank is none.
+#[test]
+fn one_blank_behind_a_method_or_a_code_is_no_part_of_it() {
+    let paths = "To-Path: msrps://r:1/t;tcp\r\nFrom-Path: msrp://b:1/b;tcp\r\n";
+    for (start, comment) in [("200", None), ("200 ", None), ("200 OK ", Some("OK "))] {
+        let head = head(format!("MSRP abcd {start}\r\n{paths}-------abcd$\r\n"));
+        assert_eq!(head.fault(), None);
+        assert_eq!(head.comment(), comment.map(str::as_bytes));
+        let mut out = Vec::new();
+        assert!(response_forwarded(&head, 0, b"tid1", None, &mut out));
+        let line = format!(
+            "MSRP tid1 {}\r\nTo-Path",
+            start.strip_suffix("200 ").map_or(start, |_| "200")
+        );
+        assert!(out.starts_with(line.as_bytes()), "{start:?}");
+    }
+    let head = head(format!("MSRP abcd WIGGLE \r\n{paths}-------abcd$\r\n"));
+    assert_eq!(head.method_text(), b"WIGGLE");
+}
+
+/// D-44
+#[test]
+fn line_ends_between_messages_are_skipped_only_where_they_may_be() {
+    let message = send_body(b"abcd", Flag::Complete);
+    for blank in ["\r\n", "\r\n\r\n", "\r\n\r\n\r\n\r\n"] {
+        let stream = [blank.as_bytes(), &message, blank.as_bytes(), &message].concat();
+        for size in [1, 3, stream.len()] {
+            let mut strict = Collected::default();
+            stream.chunks(size).for_each(|piece| strict.push(piece));
+            assert!(matches!(strict.error, Some(DecodeError::NotMsrp(_))));
+            let mut lenient = Collected::default();
+            lenient.decoder.skip_crlf();
+            stream.chunks(size).for_each(|piece| lenient.push(piece));
+            assert_eq!(lenient.error, None);
+            assert_eq!(lenient.messages.len(), 2);
+            assert_eq!(lenient.decoder.take_crlf_skipped() as usize, blank.len());
+            assert_eq!(lenient.decoder.take_crlf_skipped(), 0);
+            assert!(lenient.decoder.is_between_messages());
+        }
+    }
+    // Anything else there is lost framing, and so is a line end within a message's head.
+    for wrong in [
+        "\n", "\r\r\n", "\n\r", "\r\n\n", "\r\n ", " \r\n", "\0", "\r\nX",
+    ] {
+        for size in [1, 100] {
+            let mut collected = Collected::default();
+            collected.decoder.skip_crlf();
+            let stream = [&message, wrong.as_bytes(), &message[..]].concat();
+            stream.chunks(size).for_each(|piece| collected.push(piece));
+            assert_eq!(collected.messages.len(), 1, "{wrong:?}");
+            assert!(
+                matches!(collected.error, Some(DecodeError::NotMsrp(_))),
+                "{wrong:?}"
+            );
+        }
+    }
+    let mut half = Collected::default();
+    half.decoder.skip_crlf();
+    half.push(b"\r\n\r");
+    assert!(!half.decoder.is_between_messages(), "it must go on");
+}
+
+/// SYN-25: where the framing is kept, what is too long is told as far as it goes, and read past to its end.
+#[test]
+fn a_head_that_is_too_long_can_be_read_past() {
+    let limits = DecoderLimits {
+        head_octets_max: 3000,
+        keeps_framing: true,
+        ..DecoderLimits::default()
+    };
+    let long = |line: &str| {
+        let line = line.repeat(4000 / line.len());
+        let headers = format!("Message-ID: 1\r\n{line}\r\n");
+        String::from_utf8(send_with(&headers)).unwrap()
+    };
+    let next = send_body(b"next", Flag::Complete);
+    for line in [
+        "X: y\r\n",
+        "-------d93kswow$",
+        "X: \n",
+        "X: -------d93kswow$\n\n\r",
+        "-------d93kswow$ \r\n",
+        "-------d93kswowx\r\n",
+        "\r\r",
+    ] {
+        let bodiless = long(line);
+        let with_body = bodiless.replace(
+            "\r\n-------d93kswow$\r\n",
+            "\r\n\r\n\r\n-------d93kswo$\r\n-------d93kswow+\r\n",
+        );
+        for octets in [&bodiless, &with_body] {
+            let stream = [octets.as_bytes(), &next].concat();
+            let mut whole = Collected::new(limits);
+            whole.push(&stream);
+            assert_eq!(whole.error, None, "{line:?}");
+            assert_eq!(whole.messages.len(), 2, "{line:?}");
+            let head = &whole.messages[0].head;
+            assert!(head.fault().is_some() && head.paths_readable(), "{line:?}");
+            assert_eq!(head.transact_id(), b"d93kswow");
+            assert_eq!(whole.messages[1].body, b"next");
+            assert_eq!(whole.messages[1].head.fault(), None);
+            for size in [1, 2, 7, 1000, 2999, 3000, 3001] {
+                let mut cut = Collected::new(limits);
+                for piece in stream.chunks(size) {
+                    cut.push(piece);
+                    assert!(cut.decoder.held_octets() < 8000);
+                }
+                assert_eq!(cut.error, None, "{line:?} in pieces of {size}");
+                assert_eq!(cut.messages, whole.messages, "{line:?} in pieces of {size}");
+            }
+        }
+    }
+}
+
+/// SYN-22, SYN-25: the same for a start line.
+#[test]
+fn a_start_line_that_is_too_long_or_unreadable_can_be_read_past() {
+    let limits = DecoderLimits {
+        keeps_framing: true,
+        ..DecoderLimits::default()
+    };
+    let paths = "To-Path: msrps://r:1/t;tcp\r\nFrom-Path: msrp://b:1/b;tcp\r\n";
+    let long = "A".repeat(3000);
+    let next = send_body(b"next", Flag::Complete);
+    for (line, kind) in [
+        ("send", Kind::Request(Method::Other)),
+        ("", Kind::Request(Method::Other)),
+        ("SEND  ", Kind::Request(Method::Other)),
+        ("2000", Kind::Response { code: 200 }),
+        (&long, Kind::Request(Method::Other)),
+        (&format!("481 {long}"), Kind::Response { code: 481 }),
+        (
+            &format!("481 {long}\n-------abcd$\n"),
+            Kind::Response { code: 481 },
+        ),
+    ] {
+        for end in ["-------abcd$\r\n", "\r\nbody\r\n-------abcd$\r\n"] {
+            let stream = [
+                format!("MSRP abcd {line}\r\n{paths}{end}").as_bytes(),
+                &next,
+            ]
+            .concat();
+            let mut whole = Collected::new(limits);
+            whole.push(&stream);
+            assert_eq!(whole.error, None, "{line}");
+            assert_eq!(whole.messages.len(), 2, "{line}");
+            assert!(whole.messages[0].head.fault().is_some());
+            assert_eq!(whole.messages[0].head.kind(), kind, "{line}");
+            for size in [1, 7, 1000] {
+                let mut cut = Collected::new(limits);
+                stream.chunks(size).for_each(|piece| cut.push(piece));
+                assert_eq!(cut.messages, whole.messages, "{line} in pieces of {size}");
+            }
+        }
     }
 }
 

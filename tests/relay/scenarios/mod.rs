@@ -6,6 +6,7 @@ mod closing;
 mod fairness;
 mod film_links;
 mod forwarding;
+mod head_bounds;
 mod hops;
 mod huge;
 mod links;
