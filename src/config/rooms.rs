@@ -9,9 +9,14 @@ use crate::net::address::DialPolicy;
 use crate::{auth, relay};
 
 impl Config {
-    /// For the machine of each shard. `ports`: those bound and those advertised;
+    /// For the machine of each shard. `ports`: those bound and those advertised; `tcp_ports`: the same of plain TCP alone;
     /// `use_path_port`: the one that we are reached at where no listener tells.
-    pub fn relay_settings(&self, ports: Vec<u16>, use_path_port: u16) -> relay::Settings {
+    pub fn relay_settings(
+        &self,
+        ports: Vec<u16>,
+        tcp_ports: Vec<u16>,
+        use_path_port: u16,
+    ) -> relay::Settings {
         let names = |names: &[super::DnsName]| {
             names
                 .iter()
@@ -22,6 +27,7 @@ impl Config {
             hosts: self.relay.hosts.iter().map(ToString::to_string).collect(),
             domains: names(&self.relay.domains),
             ports,
+            tcp_ports,
             use_path_port,
             block_unknown_methods: self.relay.block_unknown_methods,
             signed_content_only: self.relay.signed_content_only,

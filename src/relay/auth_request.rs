@@ -8,6 +8,7 @@ use crate::wire::{Head, Path, Uri};
 
 use super::Relay;
 use super::command::{CloseReason, Refusal};
+use super::connection::Connection;
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, PendingAuthKey, Place, SessionKey, ShardId};
 use super::quotas::Admission;
@@ -64,6 +65,10 @@ impl Relay {
         let Some(Ok(first)) = uris.first().map(|uri| Uri::parse(uri)) else {
             return AuthTarget::Refused(Refusal::MALFORMED);
         };
+        let plain = (self.connections.get(key)).is_some_and(Connection::is_plain);
+        if plain && self.settings.serves_in_clear(&first) {
+            return AuthTarget::Here(None);
+        }
         if first.session_id().is_none() {
             return match (self.settings.serves(&first), uris.len()) {
                 (false, _) => AuthTarget::Foreign,

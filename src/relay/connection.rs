@@ -216,6 +216,11 @@ impl Connection {
         matches!(self.transport, Transport::Tcp | Transport::Ws)
     }
 
+    /// A plain TCP listener accepted it.
+    pub fn came_in_clear(&self) -> bool {
+        self.transport == Transport::Tcp && self.dialled.is_none()
+    }
+
     /// A chat moved an octet.
     pub fn chat_moved(&mut self, now: Instant, route: RouteKey) {
         match &mut self.chats[0] {

@@ -267,8 +267,9 @@ impl Relay {
             return Step::Refused(Refusal::NO_SESSION);
         };
         let session = self.sessions.get(key).expect("just found");
-        if opening.hop > 0 && Uri::parse(uris[0]).is_ok_and(|first| first.equivalent(&own)) {
-            // The same token twice (URI-12).
+        let same = |first: Uri<'_>| first.session_id() == own.session_id();
+        if opening.hop > 0 && Uri::parse(uris[0]).is_ok_and(same) {
+            // The same token twice (URI-12), in whatever spelling.
             return Step::Refused(Refusal::NO_SESSION);
         }
         if session.leads_to(&next) {

@@ -49,7 +49,7 @@ impl Relay {
         let hops = if method == Method::Auth {
             1
         } else {
-            match self.addressed(&head) {
+            match self.addressed(key, &head) {
                 Addressed::Onward { hops } => hops,
                 Addressed::ToUs => return self.refuse_request(now, key, &head, &Refusal::METHOD),
                 Addressed::Refused(refusal) => {

@@ -3,11 +3,11 @@
 
 use std::time::Instant;
 
-use crate::wire::{FailureReport, Flag, Head, Template, Uri};
+use crate::wire::{FailureReport, Flag, Head, Kind as HeadKind, Method, Template, Uri};
 
 use super::Relay;
 use super::command::{CloseReason, Refusal, comment_of};
-use super::connection::Incoming;
+use super::connection::{Connection, Incoming};
 use super::handoff::Purpose;
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FILM_OCTETS;
@@ -36,7 +36,7 @@ impl Relay {
         }
         let addressed = match self.known_hops(key, &head) {
             Some(hops) => Addressed::Onward { hops },
-            None => self.addressed(&head),
+            None => self.addressed(key, &head),
         };
         let hops = match addressed {
             Addressed::Onward { hops } => hops,
@@ -99,14 +99,14 @@ impl Relay {
     }
 
     /// Reads the To-Path of a valid request other than AUTH (URI-01, URI-10, URI-11).
-    pub(super) fn addressed(&self, head: &Head) -> Addressed {
+    pub(super) fn addressed(&self, key: ConnectionKey, head: &Head) -> Addressed {
         let path = head.to_path();
         let mut uris = path.uris();
         let first = uris.next().map(Uri::parse);
         let Some(Ok(first)) = first else {
             return Addressed::Refused(Refusal::MALFORMED);
         };
-        match self.settings.naming(&first) {
+        match self.naming_of(key, head, &first) {
             Naming::Foreign => return Addressed::Foreign,
             Naming::Misspelt => return Addressed::Refused(Refusal::NO_SESSION),
             Naming::Ours => {}
@@ -128,6 +128,17 @@ impl Relay {
             return Addressed::Refused(Refusal::MALFORMED);
         }
         Addressed::Onward { hops: 1 }
+    }
+
+    /// How the first To-Path URI relates to us. A REPORT echoes the From-Path of a SEND, which may have come in by a plain
+    /// TCP listener: it has that spelling wherever it comes from (D-42).
+    fn naming_of(&self, key: ConnectionKey, head: &Head, first: &Uri<'_>) -> Naming {
+        let in_clear = (self.connections.get(key)).is_some_and(Connection::came_in_clear)
+            || head.kind() == HeadKind::Request(Method::Report);
+        match in_clear {
+            true => self.settings.naming_in_clear(first),
+            false => self.settings.naming(first),
+        }
     }
 
     /// A request for somebody else: the connection ends, but for a verified relay's, where one

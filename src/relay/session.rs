@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::metrics::{Along, Traffic};
-use crate::wire::Uri;
+use crate::wire::{Scheme, Uri};
 
 use super::keys::{ConnectionKey, ReturnAddress, SessionKey, ShardId};
 use super::quotas::Counted;
@@ -142,11 +142,12 @@ impl Sessions {
         self.by_key.get_mut(key)
     }
 
-    /// The session of a token, if it lives and its URI agrees in all parts (D-13).
+    /// The session of a token, if it lives and its URI agrees in all parts (D-13). A URI of ours with scheme `msrp` is the
+    /// spelling of a TCP listener, whose port was looked at (D-42).
     pub fn live(&self, now: Instant, token: Token, uri: &Uri<'_>) -> Option<SessionKey> {
         let key = *self.by_token.get(&token.bits)?;
         let session = self.by_key.get(key)?;
-        let agrees = uri.port() == Some(session.port);
+        let agrees = uri.port() == Some(session.port) || uri.scheme() == Scheme::Msrp;
         (agrees && now < session.expires).then_some(key)
     }
 

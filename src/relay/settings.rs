@@ -19,6 +19,9 @@ pub struct Settings {
     pub domains: Vec<String>,
     /// Ports that may stand in a URI of ours: those we listen on and those advertised.
     pub ports: Vec<u16>,
+    /// Those of plain TCP listeners: with scheme `msrp` they stand in another spelling of the URIs that we handed out, for
+    /// whoever came in there (D-42).
+    pub tcp_ports: Vec<u16>,
     /// Port of Use-Path URIs handed out on connections that we opened: the first TLS listener's,
     /// as advertised.
     pub use_path_port: u16,
@@ -67,6 +70,27 @@ impl Settings {
             return Naming::Misspelt;
         }
         Naming::Ours
+    }
+
+    /// The same for the first To-Path URI of what came in by a plain TCP listener, which has a spelling of its own (D-42).
+    pub(super) fn naming_in_clear(&self, uri: &Uri<'_>) -> Naming {
+        match self.naming(uri) {
+            Naming::Misspelt if self.is_in_clear(uri) => Naming::Ours,
+            naming => naming,
+        }
+    }
+
+    fn is_in_clear(&self, uri: &Uri<'_>) -> bool {
+        uri.scheme() == Scheme::Msrp
+            && uri.transport().eq_ignore_ascii_case(b"tcp")
+            && uri
+                .port()
+                .is_some_and(|port| self.tcp_ports.contains(&port))
+    }
+
+    /// Whether an AUTH to `uri` on a plain connection means us, by whatever spelling: it is refused as such (AUT-01).
+    pub(super) fn serves_in_clear(&self, uri: &Uri<'_>) -> bool {
+        self.is_host(uri, true)
     }
 
     /// Whether an AUTH to `uri` alone is for us: D-03 tolerates served domains, a missing

@@ -171,18 +171,21 @@ pub fn shard_settings(
     admin: Option<SocketAddr>,
     records: Option<&Sink>,
 ) -> shard::Settings {
-    let mut ports: Vec<u16> = bound.iter().map(SocketAddr::port).collect();
-    ports.extend(
-        config
-            .listen
-            .iter()
-            .filter_map(|listen| listen.advertise_port),
-    );
-    ports.sort_unstable();
-    ports.dedup();
+    let ports = |of: &dyn Fn(Transport) -> bool| {
+        let listeners = config.listen.iter().zip(bound);
+        let mut ports: Vec<u16> = listeners
+            .filter(|(listen, _)| of(listen.transport))
+            .flat_map(|(listen, bound)| listen.advertise_port.into_iter().chain([bound.port()]))
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    };
+    let (all_ports, tcp_ports) = (ports(&|_| true), ports(&|of| of == Transport::Tcp));
+    let use_path_port = use_path_port(config, bound, 0);
     let own = bound.iter().copied().chain(admin).collect();
     shard::Settings {
-        relay: Arc::new(config.relay_settings(ports, use_path_port(config, bound, 0))),
+        relay: Arc::new(config.relay_settings(all_ports, tcp_ports, use_path_port)),
         auth: Arc::new(config.auth_settings()),
         users: prepared.users.clone(),
         nonce_keys: Arc::new(nonce_keys.in_farm(&prepared.farm_keys)),

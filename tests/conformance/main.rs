@@ -13,6 +13,7 @@ mod err;
 mod fns;
 mod fwd;
 mod harness;
+mod in_clear;
 mod open_relay;
 mod rel_auth;
 mod rel_fwd;
@@ -47,6 +48,7 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         syn::rows,
         chk::rows,
         uri::rows,
+        in_clear::rows,
         aut::rows,
         upt::rows,
         fwd::rows,

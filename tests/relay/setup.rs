@@ -27,7 +27,8 @@ pub fn settings() -> Settings {
     Settings {
         hosts: vec![HOST.into()],
         domains: vec!["example.com".into()],
-        ports: vec![2855],
+        ports: vec![2855, 2857],
+        tcp_ports: vec![2857],
         use_path_port: 2855,
         block_unknown_methods: false,
         signed_content_only: false,
