@@ -34,6 +34,7 @@ pub struct Limits {
     pub look_ups: usize,
     pub look_ups_per_connection: usize,
     pub uris_per_connection: usize,
+    pub claims_per_session: usize,
     pub dialling_routes: usize,
     pub dialling_octets: usize,
     pub back_offs: usize,
@@ -71,6 +72,7 @@ impl Default for Limits {
             look_ups: 1024,
             look_ups_per_connection: 4,
             uris_per_connection: 1024,
+            claims_per_session: 256,
             dialling_routes: 4096,
             dialling_octets: 16_777_216,
             back_offs: 4096,
@@ -244,6 +246,12 @@ impl Limits {
             "uris_per_connection",
             "URIs of foreign clients that one incoming connection is remembered for",
             &mut self.uris_per_connection,
+            1..=mebi,
+        );
+        v.bounded(
+            "claims_per_session",
+            "URIs of foreign clients that are remembered for one Use-Path URI they have written to",
+            &mut self.claims_per_session,
             1..=mebi,
         );
         v.bounded(

@@ -90,6 +90,7 @@ impl Config {
             look_ups: limits.look_ups,
             look_ups_per_connection: limits.look_ups_per_connection,
             uris_per_connection: limits.uris_per_connection,
+            claims_per_session: limits.claims_per_session,
             dialling_routes: limits.dialling_routes,
             dialling_octets: limits.dialling_octets,
             back_offs: limits.back_offs,

@@ -179,6 +179,8 @@ labels!(
         Expires = "expires",
         /// A `Failure-Report: partial` transaction forgotten at its bound.
         PartialForgotten = "partial_forgotten",
+        /// A URI that a peer may not claim, or not any more (D-34).
+        Claim = "claim",
         /// A source paused because of what it is owed.
         Paused = "paused",
         /// No room for one more connection.

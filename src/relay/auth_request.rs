@@ -423,6 +423,7 @@ impl Relay {
             peer: connection.remote,
             counted: None,
             traffic: Default::default(),
+            claims: Default::default(),
             ways: Default::default(),
         };
         let session = self.sessions.insert(session);
@@ -435,8 +436,8 @@ impl Relay {
             }
             // D-34: requests back find this connection by the URI that it gave.
             Some(_) => {
-                if let Some(hop) = self.hop_of(key, head, true) {
-                    self.reachable_by(now, key, hop);
+                if let Some(standing) = self.standing(key, head, true) {
+                    self.stands(now, key, standing);
                 }
             }
         }
@@ -459,6 +460,8 @@ impl Relay {
         for hop in hops {
             self.unreachable_by(now, hop, place, false);
         }
+        self.give_up_claims(key);
+        self.count_served(key);
     }
 
     fn challenge(&mut self, now: Instant, key: ConnectionKey, head: &Head, stale: bool) {

@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::metrics::{RoleLabel, TransportLabel};
-use crate::wire::{Authority, Decoder, Head};
+use crate::wire::{Authority, Decoder, Head, Host};
 
-use super::command::CloseReason;
+use super::claims::Claimed;
+use super::command::{CloseReason, Verify};
 use super::egress::Egress;
 use super::handoff::Hop;
 use super::keys::RouteKey;
 use super::limits::{ALIVE, Limits};
 use super::links::Reached;
 use super::quotas::Spending;
-use super::route::Route;
+use super::route::{Lane, Route};
 use super::session::SessionSet;
 use super::settings::VerifiedNames;
 use super::short_walk::Trodden;
@@ -92,8 +93,8 @@ pub(super) struct Connection {
     pub named: Option<Box<NamedItself>>,
     /// As which next hop it was dialled.
     pub dialled: Option<Box<Authority>>,
-    /// It was dialled as a relay: verified, whatever the operator allows for last hops (TLS-08).
-    pub to_relay: bool,
+    /// For what it was dialled.
+    pub dialled_for: Option<Verify>,
     /// Cost of what came for it while it was being dialled.
     pub waiting_octets: usize,
     /// An octet came from the other side.
@@ -115,6 +116,9 @@ pub(super) struct Connection {
     /// The same for films that have a link of their own: they wait in other queues.
     #[allow(clippy::box_collection, reason = "few connections have one")]
     pub film_routes: Option<Box<HashMap<Bytes, RouteKey>>>,
+    /// The same for AUTHs to further relays: those never share the way of a last hop.
+    #[allow(clippy::box_collection, reason = "few connections have one")]
+    pub auth_routes: Option<Box<HashMap<Bytes, RouteKey>>>,
     /// The one that was used last: most connections have one in use.
     pub last_route: Option<RouteKey>,
     /// Its last SENDs, where they are all alike.
@@ -123,8 +127,12 @@ pub(super) struct Connection {
     pub retired: BTreeSet<RouteKey>,
     pub egress: Egress,
     pub sessions: SessionSet,
-    /// By what it can be reached.
+    /// The next hops that it leads to.
     pub hops: Vec<Hop>,
+    /// Their hosts, as far as every shard knows that a verified link leads there.
+    pub serves: Vec<Host>,
+    /// URIs that it claims under tokens that it wrote to (D-34).
+    pub claims: BTreeSet<Claimed>,
     /// A request succeeded: probation is over (CON-01).
     pub proven: bool,
     pub failed_requests: u32,
@@ -164,7 +172,7 @@ impl Connection {
             verified: None,
             named: None,
             dialled: None,
-            to_relay: false,
+            dialled_for: None,
             waiting_octets: 0,
             heard: false,
             reached: None,
@@ -176,12 +184,15 @@ impl Connection {
             incoming: Incoming::Nothing,
             routes: HashMap::new(),
             film_routes: None,
+            auth_routes: None,
             last_route: None,
             trodden: None,
             retired: BTreeSet::new(),
             egress: Egress::default(),
             sessions: SessionSet::new(),
             hops: Vec::new(),
+            serves: Vec::new(),
+            claims: BTreeSet::new(),
             proven: false,
             failed_requests: 0,
             failed_auths: 0,
@@ -203,13 +214,18 @@ impl Connection {
 
     /// What it is to us now, for the gauges.
     pub fn role(&self) -> RoleLabel {
-        let leads_to_a_relay = self.dialled.is_none() || self.to_relay;
+        let leads_to_a_relay = self.dialled.is_none() || self.is_to_relay();
         match self.verified {
             Some(_) if leads_to_a_relay => RoleLabel::Relay,
             _ if !self.sessions.is_empty() => RoleLabel::Client,
             _ if self.proven || self.dialled.is_some() => RoleLabel::Foreign,
             _ => RoleLabel::Probation,
         }
+    }
+
+    /// It was dialled as a relay: verified, whatever the operator allows for last hops (TLS-08).
+    pub fn is_to_relay(&self) -> bool {
+        self.dialled_for == Some(Verify::Relay)
     }
 
     pub fn is_plain(&self) -> bool {
@@ -241,12 +257,19 @@ impl Connection {
         })
     }
 
-    /// The routes for films, or the others.
-    pub fn routes_for(&mut self, films: bool) -> &mut HashMap<Bytes, RouteKey> {
-        match films {
-            true => self.film_routes.get_or_insert_default(),
-            false => &mut self.routes,
+    /// The routes of this kind.
+    pub fn routes_for(&mut self, lane: Lane) -> &mut HashMap<Bytes, RouteKey> {
+        match lane {
+            Lane::Chats => &mut self.routes,
+            Lane::Films => self.film_routes.get_or_insert_default(),
+            Lane::Auths => self.auth_routes.get_or_insert_default(),
         }
+    }
+
+    /// How many routes there are of all kinds.
+    pub fn count_routes(&self) -> usize {
+        let auths = self.auth_routes.as_ref().map_or(0, |routes| routes.len());
+        self.routes.len() + self.film_routes() + auths
     }
 
     /// How many there are for films.
@@ -264,6 +287,7 @@ impl Connection {
         self.routes
             .values()
             .chain(self.film_routes.iter().flat_map(|routes| routes.values()))
+            .chain(self.auth_routes.iter().flat_map(|routes| routes.values()))
             .copied()
     }
 

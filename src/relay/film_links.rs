@@ -99,7 +99,7 @@ impl Relay {
         if !opening.may_dial || dead(&films) || authority.scheme != Scheme::Msrps {
             return FilmWay::WithChats;
         }
-        let chats = Hop::Authority(authority.clone());
+        let chats = Hop::Relay(authority.clone());
         let Some(first) = self.known(&chats) else {
             if dead(&chats) {
                 return FilmWay::WithChats;
@@ -142,7 +142,7 @@ impl Relay {
             && self.settings.allows_peer(&relay.host.to_string());
         let mut connection = Connection::new(now, Transport::Tls, &self.settings.limits);
         connection.dialled = Some(Box::new(relay.clone()));
-        connection.to_relay = true;
+        connection.dialled_for = Some(Verify::Relay);
         connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());
         let key = self.enter(connection);
@@ -178,7 +178,7 @@ impl Relay {
             let [jitter] = self.random.octets();
             let bound = self.settings.limits.back_offs;
             self.next_hops.not_reached(now, hop.clone(), jitter, bound);
-            let chats = Hop::Authority(authority.clone());
+            let chats = Hop::Relay(authority.clone());
             if self.known(&chats).is_none() && !self.parked.contains_key(authority) {
                 // It was the first: the next hop itself is not there.
                 self.next_hops.not_reached(now, chats, jitter, bound);

@@ -21,9 +21,10 @@ use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, Sessio
 use super::next_hops::home;
 use super::pace::Pace;
 use super::planted::{Fault, planted};
-use super::route::{Route, Target};
+use super::route::{Lane, Route, Target};
 use super::session::{Holder, Token};
 use super::settings::Naming;
+use super::uses::Use;
 use super::ways::Share;
 
 /// What one stage of an opening comes to.
@@ -44,7 +45,7 @@ impl Relay {
         key: ConnectionKey,
         head: &Head,
         purpose: Purpose,
-        film: bool,
+        lane: Lane,
     ) -> Result<RouteKey, Refusal> {
         let relay = self.relay_named_again(key, head);
         if relay.as_ref().is_some_and(|name| !self.lets_in(key, name)) {
@@ -54,11 +55,11 @@ impl Relay {
         let last = connection.last_route.filter(|last| {
             let route = self.routes.get(*last);
             route.is_some_and(|route| {
-                !route.retired && route.for_films == film && route.to_path == head.to_path().text()
+                !route.retired && route.lane == lane && route.to_path == head.to_path().text()
             })
         });
         let known = last.or_else(|| {
-            let routes = connection.routes_for(film);
+            let routes = connection.routes_for(lane);
             routes.get(head.to_path().text()).copied()
         });
         if let Some(known) = known {
@@ -68,7 +69,7 @@ impl Relay {
             let void = route
                 .session
                 .is_some_and(|session| !self.sessions.is_live(now, session));
-            if route.relay == relay && !expired && !void {
+            if route.relay == relay && !expired && !void && self.is_still_claimed(route) {
                 return Ok(known);
             }
             self.retire(known);
@@ -77,11 +78,11 @@ impl Relay {
         let to_path = Bytes::copy_from_slice(head.to_path().text());
         let mut route = Route::new(now, key, to_path.clone());
         route.relay = relay.clone();
-        route.for_films = film;
-        route.gives = self.hop_of(key, head, relay.is_some());
+        route.lane = lane;
+        route.gives = self.standing(key, head, relay.is_some()).map(Box::new);
         let route = self.routes.insert(route);
         let connection = self.connections.get_mut(key).expect("looked up above");
-        let routes = connection.routes_for(film);
+        let routes = connection.routes_for(lane);
         routes.insert(to_path.clone(), route);
         self.advance(
             now,
@@ -101,9 +102,9 @@ impl Relay {
                 hop: 0,
                 purpose,
                 stage: Stage::Token,
+                wanted: Use::LastHop,
                 may_dial: false,
-                to_holder: false,
-                film,
+                film: lane == Lane::Films,
                 with_chats: false,
                 retried: false,
                 passed: [None; 2],
@@ -130,30 +131,23 @@ impl Relay {
         Ok(route)
     }
 
-    /// D-34: by what the sender of this request can be reached once the request is accepted: a
-    /// foreign client by its whole URI, a verified relay by the authority of it.
-    pub(super) fn hop_of(&self, key: ConnectionKey, head: &Head, is_relay: bool) -> Option<Hop> {
-        let connection = self.connections.get(key)?;
-        let first = Uri::parse(head.from_path().first()?).ok()?;
-        // Whom we dialled is known by that, but a relay may have more than one port.
-        if !connection.sessions.is_empty()
-            || (connection.dialled.is_some() && !is_relay)
-            || first.port().is_none()
-        {
-            return None;
-        }
-        let authority = first.authority();
-        Some(if is_relay {
-            Hop::Authority(authority)
-        } else {
-            Hop::Uri {
-                authority,
-                session_id: first.session_id().map(Into::into),
-            }
-        })
+    /// Whether a way that goes by what a peer claims may still be taken: somebody may have proved to
+    /// be that host since.
+    pub(super) fn is_still_claimed(&self, route: &Route) -> bool {
+        let host = route.claimed.as_deref();
+        host.is_none_or(|host| !self.served.contains(host)) && !route.doubted
     }
 
-    /// Makes the connection known at the hop's home. The first one keeps it as long as it lives.
+    /// What may be reached by what has changed: every route asks again before its next request.
+    pub(super) fn doubt_routes(&mut self) {
+        for key in self.routes.keys() {
+            if let Some(route) = self.routes.get_mut(key) {
+                route.doubted = true;
+            }
+        }
+    }
+
+    /// Makes the connection known at the hop's home.
     pub(super) fn reachable_by(&mut self, now: Instant, key: ConnectionKey, hop: Hop) {
         let bound = self.settings.limits.uris_per_connection;
         let Some(connection) = self.connections.get_mut(key) else {
@@ -163,6 +157,7 @@ impl Relay {
             return;
         }
         connection.hops.push(hop.clone());
+        self.count_served(key);
         self.tell_home(now, hop, key);
     }
 
@@ -183,7 +178,7 @@ impl Relay {
     fn make_room_for_route(&mut self, now: Instant, key: ConnectionKey) -> Result<(), Refusal> {
         let bound = self.settings.limits.routes_per_connection;
         let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
-        if connection.routes.len() + connection.film_routes() < bound {
+        if connection.count_routes() < bound {
             return Ok(());
         }
         let mut idle: Vec<(Instant, RouteKey)> = connection
@@ -233,6 +228,7 @@ impl Relay {
                         flow,
                         expires: opening.expires,
                         with_chats: opening.with_chats,
+                        claimed: opening.wanted == Use::Claim,
                     };
                 }
                 Step::Refused(refusal) => {
@@ -302,10 +298,17 @@ impl Relay {
         }
         if self.settings.naming(&next) == Naming::Ours {
             opening.hop += 1;
-        } else {
-            opening.may_dial = true;
-            opening.stage = Stage::Locate;
+            return Step::Again;
         }
+        opening.may_dial = true;
+        let is_last = uris.len() == opening.hop + 2;
+        if !is_last || opening.purpose == Purpose::Auth {
+            opening.wanted = Use::Relay;
+        } else if let Some(claimant) = self.claimant(key, &next) {
+            opening.wanted = Use::Claim;
+            return self.deliver_at(claimant, opening);
+        }
+        opening.stage = Stage::Locate;
         Step::Again
     }
 
@@ -314,6 +317,7 @@ impl Relay {
         let session = self.sessions.get(key).expect("the caller found it");
         match &session.holder {
             Holder::Client(connection) => {
+                opening.wanted = Use::Session;
                 opening.stage = Stage::Deliver {
                     connection: *connection,
                     session: Some(key),
@@ -323,7 +327,7 @@ impl Relay {
                 // Whoever sends under the token may make us dial that relay, and no other (CON-09).
                 opening.expires = Some(session.expires);
                 opening.may_dial = true;
-                opening.to_holder = true;
+                opening.wanted = Use::Relay;
                 opening.stage = Stage::Locate;
             }
         }
@@ -338,36 +342,28 @@ impl Relay {
         let Some(Ok(next)) = path.uris().nth(index).map(Uri::parse) else {
             return Step::Refused(Refusal::NO_SESSION);
         };
-        let to_client =
-            path.len() == index + 1 && opening.purpose != Purpose::Auth && !opening.to_holder;
         let authority = next.authority();
         let home = home(&authority, self.workers);
         if home != self.shard {
             return Step::To(home);
         }
-        // A relay that holds a token is known by its certificate alone, whoever gave its URI.
-        let whole = (!opening.to_holder).then(|| Hop::Uri {
-            authority: authority.clone(),
-            session_id: next.session_id().map(Into::into),
-        });
-        let unverified = to_client && self.settings.last_hop_unverified;
-        let by_uri = whole.and_then(|whole| self.known(&whole));
-        if opening.film && by_uri.is_none() {
+        if opening.wanted == Use::Relay && !self.settings.allows_peer(&authority.host.to_string()) {
+            return Step::Refused(Refusal::FORBIDDEN);
+        }
+        if opening.film {
             match self.film_way(now, &authority, opening) {
                 FilmWay::By(place) => return self.deliver_at(place, opening),
                 FilmWay::Wait => return Step::Parked(authority),
                 FilmWay::WithChats => opening.with_chats = true,
             }
         }
-        let known = by_uri
-            .or_else(|| self.known(&Hop::Authority(authority.clone())))
-            .or_else(|| {
-                self.known(&Hop::Unverified(authority.clone()))
-                    .filter(|_| unverified)
-            });
+        let known = match opening.wanted {
+            Use::Relay => self.known_relay(&authority, opening),
+            Use::LastHop | Use::Claim | Use::Session => self.known_last_hop(&authority),
+        };
         let place = match known {
             Some(place) => place,
-            None => match self.dial_for(now, authority, to_client, opening) {
+            None => match self.dial_for(now, authority, opening) {
                 Ok(connection) => Place {
                     shard: self.shard,
                     connection,
@@ -376,6 +372,49 @@ impl Relay {
             },
         };
         self.deliver_at(place, opening)
+    }
+
+    /// The connection that this home knows for a relay: a link that is up, a last hop that has proved
+    /// as much, or a link that is being dialled.
+    fn known_relay(&self, authority: &Authority, opening: &Opening) -> Option<Place> {
+        let link = Hop::Relay(authority.clone());
+        let last_hop = Hop::LastHop(authority.clone());
+        // The operator may know it by a name that he does not let in: then a link has to tell.
+        let tried = usize::from(opening.retried);
+        self.first_up([&link, &last_hop].into_iter().take(2 - tried))
+            .or_else(|| self.known(&link))
+    }
+
+    /// The first of these that somebody serves who is up.
+    fn first_up<'a>(&self, hops: impl IntoIterator<Item = &'a Hop>) -> Option<Place> {
+        let is_up = |place| self.is_up(place);
+        let up = |hop| {
+            self.next_hops
+                .find(hop, is_up)
+                .filter(|place| is_up(*place))
+        };
+        hops.into_iter().find_map(up)
+    }
+
+    /// The connection that this home knows for a last hop: one that is up and has proved most, else
+    /// the one that is being dialled for it.
+    fn known_last_hop(&self, authority: &Authority) -> Option<Place> {
+        let verify = self.last_hop(authority.scheme)?;
+        let own = Hop::dialled(authority.clone(), verify);
+        let link = Hop::Relay(authority.clone());
+        let verified = Hop::LastHop(authority.clone());
+        self.first_up([&link, &verified, &own])
+            .or_else(|| self.known(&own))
+    }
+
+    /// How a last hop is dialled, if the operator lets it be.
+    fn last_hop(&self, scheme: Scheme) -> Option<Verify> {
+        match scheme {
+            Scheme::Msrps => Some(Verify::LastHop {
+                unverified_ok: self.settings.last_hop_unverified,
+            }),
+            Scheme::Msrp => self.settings.last_hop_tcp.then_some(Verify::Plain),
+        }
     }
 
     /// On to the connection that leads there.
@@ -393,13 +432,13 @@ impl Relay {
 
     /// The connection that this home knows for a hop. One of this shard may still be dialled.
     pub(super) fn known(&self, hop: &Hop) -> Option<Place> {
-        self.next_hops.find(hop, |place| {
-            place.shard != self.shard
-                || self
-                    .connections
-                    .get(place.connection)
-                    .is_some_and(|connection| connection.established)
-        })
+        self.next_hops.find(hop, |place| self.is_up(place))
+    }
+
+    /// One of this shard may still be dialled; others make themselves known once they are up.
+    fn is_up(&self, place: Place) -> bool {
+        let connection = || self.connections.get(place.connection);
+        place.shard != self.shard || connection().is_some_and(|known| known.established)
     }
 
     /// Opens a connection to a next hop, if this request may cause one (CON-09, SEC-01).
@@ -407,22 +446,19 @@ impl Relay {
         &mut self,
         now: Instant,
         authority: Authority,
-        to_client: bool,
         opening: &Opening,
     ) -> Result<ConnectionKey, Refusal> {
+        let to_relay = opening.wanted == Use::Relay;
         // A REPORT opens no connection to a client (RPT-11).
-        if !opening.may_dial || (opening.purpose == Purpose::Report && to_client) {
+        if !opening.may_dial || (opening.purpose == Purpose::Report && !to_relay) {
             return Err(Refusal::NO_SESSION);
         }
         let verify = match authority.scheme {
-            Scheme::Msrp if to_client && self.settings.last_hop_tcp => Verify::Plain,
-            Scheme::Msrp => return Err(Refusal::FORBIDDEN),
-            Scheme::Msrps if to_client => Verify::LastHop {
-                unverified_ok: self.settings.last_hop_unverified,
-            },
-            Scheme::Msrps => Verify::Relay,
+            Scheme::Msrps if to_relay => Some(Verify::Relay),
+            Scheme::Msrp if to_relay => None,
+            scheme => self.last_hop(scheme),
         };
-        self.dial(now, authority, verify)
+        self.dial(now, authority, verify.ok_or(Refusal::FORBIDDEN)?)
     }
 
     /// At the home of the authority: a connection to it, unless one failed just now.
@@ -432,12 +468,7 @@ impl Relay {
         authority: Authority,
         verify: Verify,
     ) -> Result<ConnectionKey, Refusal> {
-        let hop = match verify {
-            Verify::LastHop {
-                unverified_ok: true,
-            } => Hop::Unverified(authority.clone()),
-            _ => Hop::Authority(authority.clone()),
-        };
+        let hop = Hop::dialled(authority.clone(), verify);
         self.dial_as(now, authority, verify, hop)
     }
 
@@ -464,7 +495,7 @@ impl Relay {
         }
         let mut connection = Connection::new(now, transport, &self.settings.limits);
         connection.dialled = Some(Box::new(authority.clone()));
-        connection.to_relay = verify == Verify::Relay;
+        connection.dialled_for = Some(verify);
         connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());
         let key = self.enter(connection);
@@ -490,17 +521,18 @@ impl Relay {
         key: ConnectionKey,
         session: Option<SessionKey>,
     ) -> Step {
-        let connection = self
-            .connections
-            .get_mut(key)
-            .filter(|connection| connection.closing.is_none());
-        let Some(connection) = connection else {
+        let may_be_taken = self.may_be_taken(opening, key);
+        let connection = self.connections.get_mut(key);
+        let Some(connection) = connection.filter(|_| may_be_taken) else {
             return match session {
                 Some(_) => Step::Refused(Refusal::CLIENT_GONE),
                 None if opening.retried => Step::Refused(Refusal::NEXT_HOP_LOST),
                 None => {
                     // It went while this was on its way; its home hears of that before this.
                     opening.retried = true;
+                    if opening.wanted == Use::Claim {
+                        opening.wanted = Use::LastHop;
+                    }
                     opening.stage = Stage::Locate;
                     Step::Again
                 }
@@ -524,15 +556,28 @@ impl Relay {
         Step::Opened(flow)
     }
 
+    /// Whether this connection is there, and may serve for what is wanted of it.
+    fn may_be_taken(&self, opening: &Opening, key: ConnectionKey) -> bool {
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
+        let next = Path::new(&opening.to_path).uris().nth(opening.hop + 1);
+        let Some(Ok(next)) = next.map(Uri::parse) else {
+            return false;
+        };
+        connection.closing.is_none()
+            && connection.may_serve(&self.settings, opening.wanted, &next.authority())
+    }
+
     /// The route's To-Path is free for another one; it goes once it is idle.
     pub(super) fn retire(&mut self, key: RouteKey) {
         let Some(route) = self.routes.get_mut(key) else {
             return;
         };
         route.retired = true;
-        let (source, to_path, for_films) = (route.source, route.to_path.clone(), route.for_films);
+        let (source, to_path, lane) = (route.source, route.to_path.clone(), route.lane);
         if let Some(connection) = self.connections.get_mut(source) {
-            let routes = connection.routes_for(for_films);
+            let routes = connection.routes_for(lane);
             if routes.get(&to_path) == Some(&key) {
                 routes.remove(&to_path);
             }

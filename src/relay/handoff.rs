@@ -8,15 +8,18 @@ use bytes::Bytes;
 
 use crate::auth::Proof;
 use crate::metrics::Along;
-use crate::wire::Authority;
+use crate::wire::{Authority, Host};
 
-use super::command::Refusal;
+use super::claims::ClaimedUri;
+use super::command::{Refusal, Verify};
 use super::keys::{
     ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId,
 };
 use super::quotas::QuotaHandoff;
 use super::refresh::Question;
 use super::route::Down;
+use super::session::Token;
+use super::uses::Use;
 use super::ways::{AllPassed, Share};
 
 /// One message to another shard's machine.
@@ -47,9 +50,9 @@ pub enum Handoff {
         octets: Bytes,
         code: u16,
     },
-    /// A connection can be reached by this URI (D-34).
+    /// A connection leads to this next hop.
     Register { hop: Hop, place: Place },
-    /// It no longer can; `failed` if it was dialled and never spoke.
+    /// It no longer does; `failed` if it was dialled and never spoke.
     Unregister {
         hop: Hop,
         place: Place,
@@ -57,6 +60,22 @@ pub enum Handoff {
     },
     /// From the home: dial another link to this relay.
     DialSecond { relay: Authority },
+    /// A request under this token was accepted and its sender claims that URI (D-34).
+    ClaimUri {
+        token: Token,
+        uri: Box<ClaimedUri>,
+        place: Place,
+    },
+    /// That connection claims nothing under this token any more.
+    UnclaimUris { token: Token, place: Place },
+    /// Its claim to the URI with this hash does not stand; none: no claim under this token does.
+    ClaimOver {
+        connection: ConnectionKey,
+        token: Token,
+        hash: Option<u64>,
+    },
+    /// The sender's first verified link to this host is up, or its last one has gone.
+    HostServed { host: Host, up: bool },
     /// May this nonce be used with this count (AUT-25)?
     Claim {
         from: ShardId,
@@ -87,33 +106,49 @@ pub enum Handoff {
     },
 }
 
-/// What a connection can be reached by: the whole URI that it gave (a foreign client), or an
-/// authority (a verified relay, a connection that we dialled).
+/// A next hop, and how the connections that lead there were verified: what one may serve goes by
+/// that (see `uses`), so one that was dialled for less is never found for more.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Hop {
-    Uri {
-        authority: Authority,
-        session_id: Option<Box<[u8]>>,
-    },
-    Authority(Authority),
+    /// A relay, by its certificate.
+    Relay(Authority),
     /// A verified relay's link for films.
     Films(Authority),
-    /// A last hop that we dialled without verifying it: never used for a verified name (CON-06).
+    /// A last hop that we dialled and whose certificate verified.
+    LastHop(Authority),
+    /// A last hop that we dialled without verifying it (D-25).
     Unverified(Authority),
+    /// A last hop that we dialled without TLS (D-24).
+    Plain(Authority),
 }
 
 impl Hop {
+    /// What a connection that is dialled so is known by.
+    pub(super) fn dialled(authority: Authority, verify: Verify) -> Self {
+        match verify {
+            Verify::Relay => Self::Relay(authority),
+            Verify::LastHop {
+                unverified_ok: false,
+            } => Self::LastHop(authority),
+            Verify::LastHop {
+                unverified_ok: true,
+            } => Self::Unverified(authority),
+            Verify::Plain => Self::Plain(authority),
+        }
+    }
+
     /// Whether a certificate is what entitles a connection to it.
     pub(super) fn is_by_certificate(&self) -> bool {
-        matches!(self, Self::Authority(_) | Self::Films(_))
+        matches!(self, Self::Relay(_) | Self::Films(_) | Self::LastHop(_))
     }
 
     pub(super) fn authority(&self) -> &Authority {
         match self {
-            Self::Uri { authority, .. }
-            | Self::Authority(authority)
+            Self::Relay(authority)
             | Self::Films(authority)
-            | Self::Unverified(authority) => authority,
+            | Self::LastHop(authority)
+            | Self::Unverified(authority)
+            | Self::Plain(authority) => authority,
         }
     }
 }
@@ -128,6 +163,8 @@ pub enum Up {
         expires: Option<Instant>,
         /// A film that found no link of its own.
         with_chats: bool,
+        /// It leads to a peer that claims the URI (D-34).
+        claimed: bool,
     },
     /// There is none: whatever waits for it is refused.
     NotOpened(Refusal),
@@ -154,10 +191,10 @@ pub struct Opening {
     /// What the request is decides whether it may cause a dial.
     pub(super) purpose: Purpose,
     pub(super) stage: Stage,
+    /// What it wants a connection for, once its token is found good.
+    pub(super) wanted: Use,
     /// The sender may cause a dial (CON-09).
     pub(super) may_dial: bool,
-    /// It leads to the verified relay that holds the token, and to nobody else (UPT-09).
-    pub(super) to_holder: bool,
     /// It is for films, and they have a link of their own.
     pub(super) film: bool,
     /// That link could not be had.

@@ -39,6 +39,7 @@ impl Relay {
             "shares are handed in within the call"
         );
         self.assert_census();
+        self.assert_served();
         for (key, connection) in self.connections.iter() {
             let pauses = self
                 .routes
@@ -164,6 +165,7 @@ impl Relay {
         assert_eq!(self.homes.counting(), 0, "subjects that count");
         assert_eq!(self.shares.len(), 0, "subjects that spend");
         assert_eq!(self.next_hops.len(), 0, "next hops");
+        assert_eq!(self.served.len(), 0, "hosts that links lead to");
         assert_eq!(self.parked.len(), 0, "openings that wait for a link");
         assert_eq!(self.on_probation, 0, "connections on probation");
         assert_eq!(self.outstanding, 0, "outstanding octets");

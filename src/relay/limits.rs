@@ -73,8 +73,10 @@ pub struct Limits {
     pub look_ups: usize,
     /// The same of one connection that is no relay's.
     pub look_ups_per_connection: usize,
-    /// Whole URIs that one connection of no client may be reached by (D-34).
+    /// Next hops that one connection may lead to, and whole URIs that it may claim (D-34).
     pub uris_per_connection: usize,
+    /// URIs that peers may claim under one token (D-34).
+    pub claims_per_session: usize,
     /// Routes that may wait for one connection to be dialled: as many as a burst of clients
     /// opens within `connect_timeout`.
     pub dialling_routes: usize,
@@ -117,6 +119,7 @@ impl Default for Limits {
             look_ups: 1024,
             look_ups_per_connection: 4,
             uris_per_connection: 1024,
+            claims_per_session: 256,
             dialling_routes: 4096,
             dialling_octets: 16_777_216,
             back_offs: 4096,
@@ -170,6 +173,8 @@ pub const STANDSTILL_LOOK: Duration = Duration::from_secs(1);
 /// A relay that waits for one of its own receivers to be given up may take nothing for just as
 /// long: its link is given up a little later, and a chain of them not at all.
 pub const LINK_STALL_GRACE: Duration = Duration::from_millis(500);
+/// Host and session-id of a URI that a peer may claim: real ones are far shorter.
+pub const CLAIM_OCTETS_MAX: usize = 512;
 /// How long later chunks of a message refused with 413 are refused at once (D-35).
 pub const REFUSED_MEMORY: Duration = Duration::from_secs(30);
 /// Messages begun that one route remembers: whoever sends more of them at once may see one split

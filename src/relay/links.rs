@@ -86,11 +86,13 @@ impl Relay {
         }
         if let [films @ Hop::Films(_)] = &connection.hops[..] {
             let films = films.clone();
-            return self.tell_home(now, films, key);
+            self.tell_home(now, films, key);
+            return self.count_served(key);
         }
         for hop in also(connection) {
             self.reachable_by(now, key, hop);
         }
+        self.count_served(key);
     }
 
     /// The other side of a dial has spoken: whoever asks may dial it again at once.
@@ -184,7 +186,10 @@ impl Relay {
             };
             return self.hand(home, report);
         }
-        let known = self.known(&Hop::Authority(relay.clone()));
+        if !self.settings.allows_peer(&relay.host.to_string()) {
+            return;
+        }
+        let known = self.known(&Hop::Relay(relay.clone()));
         let place = match known {
             Some(place) => place,
             None => match self.dial(now, relay, Verify::Relay) {
@@ -244,7 +249,7 @@ impl Relay {
     /// A relay was dialled by a name that is let in, and has another one that is blocked.
     pub(super) fn is_blocked(&self, key: ConnectionKey, names: &VerifiedNames) -> bool {
         self.connections.get(key).is_some_and(|connection| {
-            connection.to_relay && !is_still_good(&self.settings, connection, names)
+            connection.is_to_relay() && !is_still_good(&self.settings, connection, names)
         })
     }
 
@@ -267,13 +272,15 @@ impl Relay {
         for hop in given_up {
             self.unreachable_by(now, hop, place, false);
         }
+        self.count_served(key);
     }
 }
 
 /// The authorities besides the dialled one that its certificate vouches for.
 fn also(connection: &Connection) -> Vec<Hop> {
-    let (Some(dialled), Some(reached), Some(names)) = (
+    let (Some(dialled), Some(verify), Some(reached), Some(names)) = (
         &connection.dialled,
+        connection.dialled_for,
         &connection.reached,
         &connection.verified,
     ) else {
@@ -296,14 +303,14 @@ fn also(connection: &Connection) -> Vec<Hop> {
             ..(**dialled).clone()
         })
         .filter(|authority| *authority != **dialled)
-        .map(Hop::Authority)
+        .map(|authority| Hop::dialled(authority, verify))
         .collect()
 }
 
 impl VerifiedNames {
     /// Whether this host is named. An address is compared during the handshake alone: it holds as
     /// long as the chain does (TLS-09).
-    fn vouch_for(&self, host: &Host) -> bool {
+    pub(super) fn vouch_for(&self, host: &Host) -> bool {
         match host {
             Host::Name(name) => self.matches(name),
             Host::Ip(_) => true,
@@ -325,7 +332,7 @@ fn is_still_good(settings: &Settings, connection: &Connection, names: &VerifiedN
                 .as_ref()
                 .and_then(|r| r.target.as_deref());
             (names.vouch_for(&dialled.host) || target.is_some_and(|target| names.matches(target)))
-                && (!connection.to_relay || settings.lets_in(&dialled.host.to_string(), names))
+                && (!connection.is_to_relay() || settings.lets_in(&dialled.host.to_string(), names))
         }
         None => let_in,
     }

@@ -160,6 +160,8 @@ impl Relay {
         for hop in hops {
             self.unreachable_by(now, hop, place, failed);
         }
+        self.give_up_claims(key);
+        self.count_served(key);
         self.recount(key);
         for session in sessions {
             self.end_session(now, session, cause);

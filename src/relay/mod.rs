@@ -16,6 +16,7 @@
 
 mod auth_request;
 mod census;
+mod claims;
 mod command;
 mod connection;
 mod custody;
@@ -50,6 +51,7 @@ mod responses;
 mod route;
 mod route_side;
 mod send_request;
+mod served;
 mod session;
 mod settings;
 mod shedding;
@@ -59,6 +61,7 @@ mod timeouts;
 mod timers;
 mod transaction;
 mod turns;
+mod uses;
 mod ways;
 
 use std::collections::VecDeque;
@@ -109,6 +112,7 @@ use quotas::{Homes, Shares};
 use random::Random;
 use records::Ending;
 use route::Routes;
+use served::Served;
 use session::Sessions;
 use slots::Slots;
 use timers::{Timer, Timers};
@@ -138,6 +142,8 @@ pub struct Relay {
     custodies: Custodies,
     transactions: Transactions,
     next_hops: NextHops,
+    /// Hosts that verified links lead to, of all shards.
+    served: Served,
     nonces: NonceLedger,
     pending_auths: Slots<PendingAuthKey, PendingAuth>,
     /// Users being looked up.
@@ -194,6 +200,7 @@ impl Relay {
             custodies: Custodies::default(),
             transactions: Transactions::default(),
             next_hops: NextHops::default(),
+            served: Served::default(),
             nonces,
             pending_auths: Slots::default(),
             look_ups: 0,
@@ -225,6 +232,9 @@ impl Relay {
         users: Arc<Users>,
     ) {
         let before = std::mem::replace(&mut self.settings, settings);
+        if !before.trusts_like(&self.settings) {
+            self.doubt_routes();
+        }
         self.auth.reconfigure(now, auth, users);
         for key in self.connections.keys() {
             self.pace_flows(key);
@@ -502,6 +512,14 @@ impl Relay {
             Handoff::Register { hop, place } => self.register(now, hop, place),
             Handoff::Unregister { hop, place, failed } => self.unregister(now, hop, place, failed),
             Handoff::DialSecond { relay } => self.dial_second(now, relay),
+            Handoff::ClaimUri { token, uri, place } => self.claim_uri(now, token, *uri, place),
+            Handoff::UnclaimUris { token, place } => self.unclaim(token, place),
+            Handoff::ClaimOver {
+                connection,
+                token,
+                hash,
+            } => self.claim_over(connection, token, hash),
+            Handoff::HostServed { host, up } => self.host_served(&host, up),
             Handoff::Claim {
                 from,
                 pending,

@@ -16,7 +16,7 @@ use super::handoff::{Handoff, Purpose};
 use super::keys::{ConnectionKey, FlowKey, Place};
 use super::planted::{Fault, planted};
 use super::receive::method_label;
-use super::route::{Down, Request, RequestKind};
+use super::route::{Down, Lane, Request, RequestKind};
 use super::send_request::Addressed;
 use super::transaction::{Forwarded, ForwardedAuth, Kind, Progress};
 
@@ -89,7 +89,11 @@ impl Relay {
             }
             _ => (RequestKind::Other, Purpose::Other),
         };
-        let route = match self.route_for(now, key, &head, purpose, false) {
+        let lane = match purpose {
+            Purpose::Auth => Lane::Auths,
+            _ => Lane::Chats,
+        };
+        let route = match self.route_for(now, key, &head, purpose, lane) {
             Ok(route) => route,
             Err(refusal) => {
                 let told = refusal.code != 408 || method == Method::Auth;

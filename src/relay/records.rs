@@ -95,6 +95,8 @@ impl Relay {
         self.session_left(now, &mut session);
         self.metrics.sessions = self.sessions.len() as u64;
         let holder = session.holder.clone();
+        let claims = std::mem::take(&mut session.claims);
+        self.claims_end(session.token, claims);
         let ways: Vec<ReturnAddress> = session.ways.iter().copied().collect();
         self.ending.insert(key, (session, now, cause));
         for back in ways {

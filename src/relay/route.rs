@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::wire::{ByteRange, FailureReport, Flag, Head, KeptAnswer, Template};
+use crate::wire::{ByteRange, FailureReport, Flag, Head, Host, KeptAnswer, Template};
 
-use super::handoff::Hop;
+use super::claims::Standing;
 use super::keys::{ConnectionKey, FlowKey, Place, RouteKey, SessionKey, ShardId};
 use super::limits::{
     BEGUN_MESSAGES, PAUSE_WINDOW, PAUSES_REMEMBERED, REFUSED_MEMORY, REFUSED_MESSAGES,
@@ -24,6 +24,17 @@ pub(super) enum Target {
     Opening,
     /// A flow of this or another shard.
     Flow { shard: ShardId, flow: FlowKey },
+}
+
+/// What a route carries: each kind has routes of its own, for it takes another way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lane {
+    /// All but what follows.
+    Chats,
+    /// Films that go by other links than chats.
+    Films,
+    /// AUTHs to further relays.
+    Auths,
 }
 
 /// Why a route holds its connection paused.
@@ -168,9 +179,13 @@ pub(super) struct Route {
     /// The verified relay that it was opened for.
     pub relay: Option<Arc<str>>,
     /// By what its source can be reached once the route is open (D-34).
-    pub gives: Option<Hop>,
-    /// It is one of its connection's routes for films.
-    pub for_films: bool,
+    pub gives: Option<Box<Standing>>,
+    /// What it carries.
+    pub lane: Lane,
+    /// The host of its last hop, where that is reached by what a peer claims (D-34).
+    pub claimed: Option<Box<Host>>,
+    /// What it was allowed may be allowed no longer: the next request finds its way anew.
+    pub doubted: bool,
     /// It is, and its link is the one of the chats.
     pub with_chats: bool,
     /// Messages of which a chunk has gone by it and more is to come, the latest last.
@@ -211,7 +226,9 @@ impl Route {
             target: Target::Opening,
             relay: None,
             gives: None,
-            for_films: false,
+            lane: Lane::Chats,
+            claimed: None,
+            doubted: false,
             with_chats: false,
             begun: VecDeque::new(),
             retired: false,
@@ -240,7 +257,8 @@ impl Route {
     /// Nothing is to be considered but its bounds.
     pub fn is_plain(&self) -> bool {
         !self.retired
-            && !self.for_films
+            && self.lane == Lane::Chats
+            && !self.doubted
             && !self.stuck
             && self.pause.is_none()
             && self.refused.is_empty()

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::metrics::Direction;
-use crate::wire::{FailureReport, KeptAnswer};
+use crate::wire::{FailureReport, KeptAnswer, Path, Uri};
 
 use super::Relay;
 use super::command::{Refusal, comment_of};
@@ -120,9 +120,14 @@ impl Relay {
                 flow,
                 expires,
                 with_chats,
+                claimed,
             } => {
                 if let Some(route) = self.routes.get_mut(key) {
                     route.with_chats = with_chats;
+                    let last = Path::new(&route.to_path).last().map(Uri::parse);
+                    if let Some(Ok(last)) = last.filter(|_| claimed) {
+                        route.claimed = Some(Box::new(last.canonical_host()));
+                    }
                 }
                 self.opened(now, key, shard, flow, expires);
             }
@@ -150,8 +155,8 @@ impl Relay {
         let source = route.source;
         let gives = route.gives.take();
         self.request_succeeded(source);
-        if let Some(hop) = gives {
-            self.reachable_by(now, source, hop);
+        if let Some(standing) = gives {
+            self.stands(now, source, *standing);
         }
         for down in pending {
             if shard == self.shard {
@@ -360,7 +365,7 @@ impl Relay {
         self.less_outstanding(route.source, route.outstanding);
         if let Some(connection) = self.connections.get_mut(route.source) {
             connection.retired.remove(&key);
-            let routes = connection.routes_for(route.for_films);
+            let routes = connection.routes_for(route.lane);
             if routes.get(&route.to_path) == Some(&key) {
                 routes.remove(&route.to_path);
             }

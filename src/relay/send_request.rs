@@ -12,7 +12,7 @@ use super::handoff::Purpose;
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FILM_OCTETS;
 use super::planted::{Fault, planted};
-use super::route::{Answer, Down, Unanswered};
+use super::route::{Answer, Down, Lane, Unanswered};
 use super::settings::Naming;
 
 /// What the paths of a request say to us.
@@ -66,7 +66,8 @@ impl Relay {
         if film {
             self.look_again(key, &head);
         }
-        let route = match self.route_for(now, key, &head, Purpose::Send, film) {
+        let lane = if film { Lane::Films } else { Lane::Chats };
+        let route = match self.route_for(now, key, &head, Purpose::Send, lane) {
             Ok(route) => route,
             Err(refusal) => {
                 self.refuse_send(now, key, &head, &refusal);
@@ -188,7 +189,7 @@ impl Relay {
         route.film = range
             .and_then(|range| range.total)
             .is_some_and(|total| total > FILM_OCTETS)
-            || route.for_films;
+            || route.lane == Lane::Films;
         let film = route.film;
         let sequence = route.next(now);
         if !film && let Some(connection) = self.connections.get_mut(key) {

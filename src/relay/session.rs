@@ -16,13 +16,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::metrics::{Along, Traffic};
 use crate::wire::{Scheme, Uri};
 
+use super::claims::Claims;
 use super::keys::{ConnectionKey, ReturnAddress, SessionKey, ShardId};
 use super::quotas::Counted;
 use super::slots::Slots;
 use super::transaction::RandomKeyMap;
 
 /// A parsed session-id of ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Token {
     pub shard: ShardId,
     pub bits: u128,
@@ -97,6 +98,8 @@ pub(super) struct Session {
     pub counted: Option<Box<Counted>>,
     /// What ways have handed in, by [`Along`].
     pub traffic: [Traffic; Along::COUNT],
+    /// URIs of peers that wrote to it (D-34).
+    pub claims: Claims,
     /// Routes whose ways pass it and have not handed in.
     pub ways: BTreeSet<ReturnAddress>,
 }
@@ -149,6 +152,11 @@ impl Sessions {
         let session = self.by_key.get(key)?;
         let agrees = uri.port() == Some(session.port) || uri.scheme() == Scheme::Msrp;
         (agrees && now < session.expires).then_some(key)
+    }
+
+    /// The session of a token that was found good before, if it is still there.
+    pub fn of_token(&self, token: Token) -> Option<SessionKey> {
+        self.by_token.get(&token.bits).copied()
     }
 
     pub fn is_live(&self, now: Instant, key: SessionKey) -> bool {

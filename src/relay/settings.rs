@@ -105,6 +105,28 @@ impl Settings {
             && self.is_host(uri, true)
     }
 
+    /// Whether this host is ours, or a domain that we serve.
+    pub(super) fn is_ours(&self, host: &Host) -> bool {
+        let mut names = self.hosts.iter().chain(&self.domains);
+        names.any(|name| Host::from_text(name) == *host)
+    }
+
+    /// Whether the operator's lists of relays have this host.
+    pub(super) fn lists_peer(&self, host: &Host) -> bool {
+        let mut listed = self.peers_allow.iter().chain(&self.peers_block);
+        listed.any(|name| Host::from_text(name) == *host)
+    }
+
+    /// Whether these settings say the same as those about who may be reached by what.
+    pub(super) fn trusts_like(&self, other: &Self) -> bool {
+        self.hosts == other.hosts
+            && self.domains == other.domains
+            && self.peers_allow == other.peers_allow
+            && self.peers_block == other.peers_block
+            && self.last_hop_tcp == other.last_hop_tcp
+            && self.last_hop_unverified == other.last_hop_unverified
+    }
+
     fn is_host(&self, uri: &Uri<'_>, domains_too: bool) -> bool {
         let served: &[String] = if domains_too { &self.domains } else { &[] };
         let names = || self.hosts.iter().chain(served);

@@ -23,7 +23,7 @@ use super::keys::{ConnectionKey, FlowKey, RouteKey, ShardId};
 use super::limits::{FILM_OCTETS, INTERRUPTIBLE_OCTETS};
 use super::planted::{Fault, planted};
 use super::response::is_success;
-use super::route::{Answer, Down, Route, ShortChunk, Target, Unanswered};
+use super::route::{Answer, Down, Lane, Route, ShortChunk, Target, Unanswered};
 use super::transaction::Kind as TransactionKind;
 
 /// A SEND that has taken the long walk, as far as all with its shape are alike.
@@ -135,7 +135,7 @@ impl Relay {
         let Some(shape) = connection.decoder.shape() else {
             return;
         };
-        let is_open = |route: &Route| route.target != Target::Opening && !route.for_films;
+        let is_open = |route: &Route| route.target != Target::Opening && route.lane == Lane::Chats;
         if !self.routes.get(route).is_some_and(is_open) {
             return;
         }
@@ -227,6 +227,7 @@ impl Relay {
             && connection.proven
             && connection.spending.is_none()
             && connection.film_routes() == 0
+            && self.is_still_claimed(route)
             && connection.outstanding + cost < limits.queued_octets_per_connection
             && route.is_plain()
             && route.queued() + cost < limits.queued_octets_per_session

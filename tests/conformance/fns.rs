@@ -213,7 +213,11 @@ fn fns_10_other_requests_go_between_chunks() {
     link.p.send(question.octets());
     link.p.expect_code(200);
     let asked = link.a.expect_method("SEND");
+    // P is known by its URI to both of them (D-34).
     let mut b = Client::authenticated(shared(), "bob");
+    link.p
+        .say(&format!("{} {}", b.token, b.uri), "are you there?");
+    b.expect_method("SEND");
     let chunk = link.draft().range("1-*/9000").body(&[]);
     link.a.send(chunk.head());
     link.a.send(vec![b'c'; 5000]);

@@ -270,8 +270,10 @@ fn fwd_08_peer_that_connected_in_is_reached_on_its_connection() {
     p.uri = "msrps://inbound.peers.example:2855/abc;tcp".to_owned();
     let mut link = Link::with_inbound(a, p);
     link.still_works();
-    // Another client of the relay reaches it there, too.
+    // Another client of the relay does so once P has written to it, too (D-34).
     let mut b = Client::authenticated(relay, "bob");
+    link.p.say(&format!("{} {}", b.token, b.uri), "hello b");
+    b.expect_method("SEND");
     b.say(&format!("{} {}", b.token, link.p.uri), "to the same");
     let got = link.p.expect_method("SEND");
     assert_eq!(got.from_path, [b.token.clone(), b.uri.clone()]);

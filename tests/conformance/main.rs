@@ -23,6 +23,7 @@ mod rel_wire;
 mod rpt;
 mod rsp;
 mod sec;
+mod sec_claims;
 mod support;
 mod syn;
 mod tls;
@@ -56,6 +57,7 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         tls::rows,
         err::rows,
         sec::rows,
+        sec_claims::rows,
         open_relay::rows,
         rel_tls::rows,
         rel_fwd::rows,

@@ -817,10 +817,12 @@ fn syn_25_generous_heads_pass() {
     let many: Vec<String> = (0..15)
         .map(|i| format!("msrps://hop{i}.invalid:2855/s{i};tcp"))
         .collect();
+    // Both are clients: a peer that proves nothing is reached as the last hop alone (D-34).
+    let mut link = Link::neighbours(shared());
     let draft = Draft::send(&link.to_a, &format!("{} {}", link.p.uri, many.join(" "))).text("path");
     link.p.send(draft.octets());
     let got = link.a.expect_method("SEND");
-    assert_eq!(got.from_path.len(), 17);
+    assert_eq!(got.from_path.len(), 18);
     assert_eq!(link.p.expect_code(200).to_path, [link.p.uri.clone()]);
     link.a.send(report(&got, "000 200 OK", "1-4/4").octets());
     let back = link.p.expect_method("REPORT");

@@ -2,6 +2,7 @@
 
 mod chains;
 mod chunks;
+mod claims;
 mod closing;
 mod fairness;
 mod film_links;
@@ -20,3 +21,4 @@ mod refusals;
 mod short_walk;
 mod signals;
 mod slow_receivers;
+mod uses;

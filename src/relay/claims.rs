@@ -1,0 +1,244 @@
+//! URIs by which unverified peers that connected in are reached (D-34).
+//!
+//! Such a peer proves nothing: whoever knows a token may send to its client and may write what it
+//! likes into From-Path. So its URI counts under that token alone, for what the token's holder
+//! sends to it as the last hop, and never for the host of somebody who can prove who he is. Claims
+//! live with the session that they were made under, on its shard, and end with it or with the
+//! connection.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::metrics::RefusalReason;
+use crate::wire::{Authority, Head, Host, Uri};
+
+use super::Relay;
+use super::handoff::{Handoff, Hop};
+use super::keys::{ConnectionKey, Place, SessionKey};
+use super::limits::CLAIM_OCTETS_MAX;
+use super::next_hops::Fnv;
+use super::session::Token;
+
+/// A whole URI as it compares (RFC 4975 §6.1).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ClaimedUri {
+    authority: Authority,
+    session_id: Box<[u8]>,
+}
+
+/// The claims made under one token, and the connections that made them.
+pub(super) type Claims = BTreeMap<ClaimedUri, Place>;
+
+/// What a connection remembers of a claim: enough to withdraw it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Claimed {
+    token: Token,
+    /// Of the URI. A collision costs the connection one claim.
+    hash: u64,
+}
+
+/// By what the sender of a request can be reached once the request is accepted.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// A verified relay, by the authority that its certificate names.
+    Relay(Hop),
+    /// An unverified peer, by its whole URI under this token.
+    Claim(Token, ClaimedUri),
+}
+
+impl ClaimedUri {
+    /// None without a session-id or a port: nothing can be addressed to it.
+    fn of(uri: &Uri<'_>) -> Option<Self> {
+        uri.port()?;
+        let session_id = uri.session_id()?;
+        (uri.host().len() + session_id.len() <= CLAIM_OCTETS_MAX).then(|| Self {
+            authority: uri.authority(),
+            session_id: session_id.into(),
+        })
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hash = Fnv::default();
+        hash.write(self.authority.to_string().as_bytes());
+        hash.write(&self.session_id);
+        hash.value()
+    }
+}
+
+impl Relay {
+    /// By what the sender of this request can be reached once it is accepted (D-34).
+    pub(super) fn standing(
+        &self,
+        key: ConnectionKey,
+        head: &Head,
+        is_relay: bool,
+    ) -> Option<Standing> {
+        let connection = self.connections.get(key)?;
+        let first = Uri::parse(head.from_path().first()?).ok()?;
+        if !connection.sessions.is_empty()
+            || first.port().is_none()
+            || !connection.transport.carries(&first)
+        {
+            return None;
+        }
+        if is_relay {
+            // Whom we dialled is known by that, but a relay may have more than one port.
+            let links = connection.dialled.is_none() || connection.is_to_relay();
+            return links.then(|| Standing::Relay(Hop::Relay(first.authority())));
+        }
+        if connection.dialled.is_some() {
+            return None;
+        }
+        let own = Uri::parse(head.to_path().first()?).ok()?;
+        let token = Token::parse(own.session_id()?, self.workers)?;
+        Some(Standing::Claim(token, ClaimedUri::of(&first)?))
+    }
+
+    /// The request is accepted: its sender can be reached.
+    pub(super) fn stands(&mut self, now: Instant, key: ConnectionKey, standing: Standing) {
+        match standing {
+            Standing::Relay(hop) => self.reachable_by(now, key, hop),
+            Standing::Claim(token, uri) => self.claims(now, key, token, uri),
+        }
+    }
+
+    fn claims(&mut self, now: Instant, key: ConnectionKey, token: Token, uri: ClaimedUri) {
+        let bound = self.settings.limits.uris_per_connection;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let hash = uri.hash();
+        if !connection.sessions.is_empty()
+            || connection.closing.is_some()
+            || connection.claims.len() >= bound
+            || !connection.claims.insert(Claimed { token, hash })
+        {
+            return;
+        }
+        let place = Place {
+            shard: self.shard,
+            connection: key,
+        };
+        if token.shard == self.shard {
+            self.claim_uri(now, token, uri, place);
+        } else {
+            let claim = Handoff::ClaimUri {
+                token,
+                uri: Box::new(uri),
+                place,
+            };
+            self.hand(token.shard, claim);
+        }
+    }
+
+    /// At the shard that keeps the session. The first connection keeps a URI as long as it lives.
+    pub(super) fn claim_uri(&mut self, now: Instant, token: Token, uri: ClaimedUri, place: Place) {
+        let bound = self.settings.limits.claims_per_session;
+        let may = self.may_be_claimed(&uri.authority.host);
+        let hash = uri.hash();
+        let session = self.sessions.of_token(token);
+        let claims = session
+            .and_then(|key| self.sessions.get_mut(key))
+            .filter(|session| may && now < session.expires)
+            .map(|session| &mut session.claims);
+        let stands = claims.is_some_and(|claims| match claims.get(&uri) {
+            Some(first) => *first == place,
+            None if claims.len() < bound => claims.insert(uri, place).is_none(),
+            None => false,
+        });
+        if !stands {
+            self.metrics.refusal(RefusalReason::Claim);
+            self.tell_claimant(place, token, Some(hash));
+        }
+    }
+
+    /// Whether strangers may say that they are reached by URIs of this host: not where one is
+    /// ours, is a relay that the operator knows, or has proved to be another connection's.
+    pub(super) fn may_be_claimed(&self, host: &Host) -> bool {
+        !self.settings.is_ours(host)
+            && !self.settings.lists_peer(host)
+            && !self.served.contains(host)
+    }
+
+    /// The connection by which the holder of this session reaches that last hop, if a peer that
+    /// wrote to the session claims the URI.
+    pub(super) fn claimant(&self, session: SessionKey, uri: &Uri<'_>) -> Option<Place> {
+        let claims = &self.sessions.get(session)?.claims;
+        if claims.is_empty() {
+            return None;
+        }
+        let uri = ClaimedUri::of(uri)?;
+        claims
+            .get(&uri)
+            .filter(|_| self.may_be_claimed(&uri.authority.host))
+            .copied()
+    }
+
+    /// The connection ends, or got a session of its own: it is not reached by what it claimed.
+    pub(super) fn give_up_claims(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let claims = std::mem::take(&mut connection.claims);
+        let place = Place {
+            shard: self.shard,
+            connection: key,
+        };
+        let mut last = None;
+        for Claimed { token, .. } in claims {
+            // They are in the order of their tokens.
+            if last.replace(token) == Some(token) {
+                continue;
+            }
+            if token.shard == self.shard {
+                self.unclaim(token, place);
+            } else {
+                self.hand(token.shard, Handoff::UnclaimUris { token, place });
+            }
+        }
+    }
+
+    /// At the shard that keeps the session: that connection claims nothing any more.
+    pub(super) fn unclaim(&mut self, token: Token, place: Place) {
+        let session = self.sessions.of_token(token);
+        if let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) {
+            session.claims.retain(|_, claimant| *claimant != place);
+        }
+    }
+
+    /// The session has ended: who claimed something under its token may forget that.
+    pub(super) fn claims_end(&mut self, token: Token, claims: Claims) {
+        let mut told: Vec<Place> = claims.into_values().collect();
+        told.sort_unstable();
+        told.dedup();
+        for place in told {
+            self.tell_claimant(place, token, None);
+        }
+    }
+
+    fn tell_claimant(&mut self, place: Place, token: Token, hash: Option<u64>) {
+        if place.shard == self.shard {
+            self.claim_over(place.connection, token, hash);
+        } else {
+            let over = Handoff::ClaimOver {
+                connection: place.connection,
+                token,
+                hash,
+            };
+            self.hand(place.shard, over);
+        }
+    }
+
+    /// This claim, or all under that token, does not stand.
+    pub(super) fn claim_over(&mut self, key: ConnectionKey, token: Token, hash: Option<u64>) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match hash {
+            Some(hash) => {
+                connection.claims.remove(&Claimed { token, hash });
+            }
+            None => connection.claims.retain(|claim| claim.token != token),
+        }
+    }
+}
