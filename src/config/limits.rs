@@ -8,6 +8,8 @@ use super::visit::Visitor;
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub connections: u32,
+    pub chain_certificates: usize,
+    pub chain_octets: usize,
     pub unauthenticated: usize,
     pub probation: Duration,
     pub auth_failures: u32,
@@ -46,6 +48,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 0,
+            chain_certificates: 6,
+            chain_octets: 16_384,
             unauthenticated: 4096,
             probation: Duration::from_secs(30),
             auth_failures: 3,
@@ -91,6 +95,18 @@ impl Limits {
             "connections in all; 0 is the hard limit of file descriptors less 256; a number that does not fit ends start-up",
             &mut self.connections,
             0..=100_000_000,
+        );
+        v.bounded(
+            "chain_certificates",
+            "certificates in what the other side of a TLS handshake shows; a longer chain proves nothing and is not looked at",
+            &mut self.chain_certificates,
+            1..=16,
+        );
+        v.bounded(
+            "chain_octets",
+            "octets of all of them; it bounds every message of a handshake, which strangers may begin",
+            &mut self.chain_octets,
+            4096..=49_152,
         );
         v.bounded(
             "unauthenticated",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::model::{Algorithm, Config};
 use crate::net::address::DialPolicy;
+use crate::net::tls::ChainLimits;
 use crate::{auth, relay};
 
 impl Config {
@@ -96,6 +97,14 @@ impl Config {
             back_offs: limits.back_offs,
             gone_links: limits.gone_links,
             ..relay::Limits::default()
+        }
+    }
+
+    /// For what the other side shows in TLS handshakes.
+    pub fn chain_limits(&self) -> ChainLimits {
+        ChainLimits {
+            certificates: self.limits.chain_certificates,
+            octets: self.limits.chain_octets,
         }
     }
 

@@ -1,6 +1,7 @@
 //! TLS: who we are, whom we believe, and sessions that turn records into octets and back
 //! without buffers of their own (`rustls::unbuffered`). The one door to rustls.
 
+mod chain;
 mod choose;
 mod database;
 mod error;
@@ -16,21 +17,25 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::client::Resumption;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 
+pub use chain::ChainLimits;
 pub use database::DatabaseTls;
 pub use error::TlsError;
 pub use load::{CertificateFiles, TlsProblem};
 pub use session::{ReadOutcome, TlsSession};
+pub use verify::Verified;
+
+use verify::Belief;
 
 /// How far the server that we dialled must prove whom we reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClientVerify {
     /// Chain and name (TLS-08, TLS-09).
     Full,
-    /// Only that it holds the key of whatever certificate it shows (D-25).
+    /// Nothing: whatever certificate it shows counts for nothing (D-25).
     Unverified,
 }
 
@@ -43,7 +48,7 @@ struct Inner {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     unverified: Arc<ClientConfig>,
-    roots: Arc<RootCertStore>,
+    belief: Arc<Belief>,
     certificates: Vec<Certificate>,
 }
 
@@ -64,9 +69,13 @@ impl TlsContext {
         &self.0.certificates
     }
 
+    fn belief(&self) -> &Arc<Belief> {
+        &self.0.belief
+    }
+
     /// For an accepted connection.
     pub fn server(&self) -> TlsSession {
-        TlsSession::server(self.0.server.clone())
+        TlsSession::server(self.0.server.clone(), self.0.belief.clone())
     }
 
     /// For a connection to `host`, as it stands in a URI: a name (sent as SNI) or an address,
@@ -78,17 +87,11 @@ impl TlsContext {
             .unwrap_or(host);
         let name = ServerName::try_from(bare.to_owned())
             .map_err(|_| TlsError::NotAHost(host.to_owned()))?;
-        let (config, roots) = match verify {
-            ClientVerify::Full => (&self.0.client, Some(self.0.roots.clone())),
-            ClientVerify::Unverified => (&self.0.unverified, None),
+        let config = match verify {
+            ClientVerify::Full => &self.0.client,
+            ClientVerify::Unverified => &self.0.unverified,
         };
-        TlsSession::client(config.clone(), name, roots)
-    }
-
-    /// The dNSNames of a certificate whose chain verifies now (RFC 4976 §6.3, TLS-07). To be
-    /// asked after every handshake, a resumed one too: there nobody else looks.
-    pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Option<Vec<String>> {
-        verify::judge(chain, &self.0.roots, UnixTime::now())
+        TlsSession::client(config.clone(), name, self.0.belief.clone(), verify)
     }
 }
 
@@ -101,9 +104,14 @@ impl fmt::Debug for TlsContext {
 /// ECDHE with AEAD, TLS 1.2 and 1.3 (D-23).
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     #[cfg(feature = "ring")]
-    let provider = rustls::crypto::ring::default_provider();
+    let mut provider = rustls::crypto::ring::default_provider();
     #[cfg(not(feature = "ring"))]
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    // One exchange by it costs as much as six handshakes by the others, and who may ask for it has
+    // proved nothing. Everybody else knows P-256, which TLS 1.3 demands (RFC 8446 §9.1).
+    provider
+        .kx_groups
+        .retain(|group| group.name() != NamedGroup::secp384r1);
     Arc::new(provider)
 }
 
@@ -117,28 +125,24 @@ fn ticketer() -> Result<Arc<dyn rustls::server::ProducesTickets>, rustls::Error>
 fn context(
     default: Arc<CertifiedKey>,
     extra: &[Arc<CertifiedKey>],
-    roots: Arc<RootCertStore>,
+    roots: RootCertStore,
+    limits: ChainLimits,
     certificates: Vec<Certificate>,
 ) -> Result<TlsContext, rustls::Error> {
     let provider = provider();
+    let belief = Arc::new(Belief::new(roots, limits, &provider));
     let by_name = Arc::new(choose::ByName::new(default.clone(), extra));
     let always = Arc::new(SingleCertAndKey::from(default));
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(Arc::new(verify::AnyCertificate::new(&provider)))
+        .with_client_cert_verifier(Arc::new(verify::AnyCertificate(belief.clone())))
         .with_cert_resolver(by_name);
     // Tickets instead of the default cache, which is small and behind a lock.
     server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    server.ticketer = ticketer()?;
+    server.ticketer = Arc::new(verify::Tickets(ticketer()?));
     server.send_tls13_tickets = 1;
     server.max_early_data_size = 0;
 
-    let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
-        roots.clone(),
-        provider.clone(),
-    )
-    .build()
-    .map_err(|error| rustls::Error::General(error.to_string()))?;
     let client = |verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>| {
         let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
@@ -148,13 +152,13 @@ fn context(
         config.resumption = Resumption::in_memory_sessions(RESUMABLE);
         Ok::<_, rustls::Error>(Arc::new(config))
     };
-    let client_full = client(verifier)?;
-    let unverified = client(Arc::new(verify::AnyCertificate::new(&provider)))?;
+    let client_full = client(Arc::new(verify::ByName(belief.clone())))?;
+    let unverified = client(Arc::new(verify::AnyCertificate(belief.clone())))?;
     Ok(TlsContext(Arc::new(Inner {
         server: Arc::new(server),
         client: client_full,
         unverified,
-        roots,
+        belief,
         certificates,
     })))
 }

@@ -98,6 +98,7 @@ pub fn certificates(
         &extra,
         config.tls.peer_ca.as_deref(),
         &config.certified_names(),
+        config.chain_limits(),
     ) {
         Ok(context) => context,
         Err(found) => {

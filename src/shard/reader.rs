@@ -185,6 +185,14 @@ fn established(shard: &Shard, socket: &Socket, key: ConnectionKey) {
     if socket.must_prove && verified.is_none() {
         return lost(shard, socket, Loss::Tls("its authority was removed".into()));
     }
+    if socket
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.borrow().showed_too_much())
+    {
+        let remote = socket.remote.get();
+        tracing::info!(%remote, "a certificate chain beyond limits.chain_certificates or limits.chain_octets proves nothing");
+    }
     socket.established.set(true);
     let now = shard.now();
     let mut relay = shard.relay.borrow_mut();

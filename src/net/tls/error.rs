@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rustls::CertificateError;
+
 /// Why a TLS session ended. It stays ended: every later call fails with [`TlsError::Ended`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsError {
@@ -51,6 +53,9 @@ impl From<rustls::Error> for TlsError {
         use rustls::Error as E;
         match error {
             E::AlertReceived(alert) => Self::Alert(format!("{alert:?}")),
+            E::InvalidCertificate(CertificateError::Other(why)) => {
+                Self::Certificate(why.0.to_string())
+            }
             E::InvalidCertificate(_) | E::NoCertificatesPresented => {
                 Self::Certificate(error.to_string())
             }

@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Certificate, TlsContext};
+use super::{Certificate, ChainLimits, TlsContext};
 
 /// What is wrong with a file, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,17 +57,19 @@ impl TlsContext {
         peer_ca: Option<&Path>,
         hosts: &[String],
     ) -> Result<Self, Vec<TlsProblem>> {
-        Self::load_several(CertificateFiles { certificate, key }, &[], peer_ca, hosts)
+        let default = CertificateFiles { certificate, key };
+        Self::load_several(default, &[], peer_ca, hosts, ChainLimits::default())
     }
 
     /// The same with further certificates, which clients get that ask for a name of theirs
     /// (TLS-04). The default one has to cover the first of `hosts`, which goes into Use-Path; each
-    /// other one may be covered by any.
+    /// other one may be covered by any. `chains` bounds what others may show.
     pub fn load_several(
         default: CertificateFiles<'_>,
         extra: &[CertificateFiles<'_>],
         peer_ca: Option<&Path>,
         hosts: &[String],
+        chains: ChainLimits,
     ) -> Result<Self, Vec<TlsProblem>> {
         let mut problems = Vec::new();
         let all = std::iter::once(&default).chain(extra);
@@ -88,7 +90,7 @@ impl TlsContext {
             .map(|identity| (Arc::new(identity.key), identity.certificate))
             .unzip();
         let (first, others) = keys.split_first().expect("the default one at least");
-        super::context(first.clone(), others, Arc::new(roots), certificates).map_err(|error| {
+        super::context(first.clone(), others, roots, chains, certificates).map_err(|error| {
             let what = format!("TLS cannot be set up: {error}");
             vec![problem(default.certificate, what)]
         })

@@ -12,13 +12,11 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
 };
-use rustls::{
-    ClientConfig, CommonState, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
-};
+use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::TlsContext;
 use super::error::TlsError;
-use super::verify;
+use super::verify::{Belief, Seen, Verified, Witness};
+use super::{ClientVerify, TlsContext};
 
 /// One connection's TLS, server or client side.
 ///
@@ -29,8 +27,11 @@ pub struct TlsSession {
     /// Octets that could not be processed yet; freed when it is empty.
     carry: Vec<u8>,
     state: State,
-    /// Whom a resumed handshake has to be verified for again: rustls calls no verifier there.
-    recheck: Option<Box<(Arc<RootCertStore>, ServerName<'static>)>>,
+    /// By whom the other side's chain is judged; after the handshake, by whom it was verified.
+    belief: Option<Arc<Belief>>,
+    /// A server that we dialled must be believed; a resumed one too, which no verifier is asked of.
+    must_prove: bool,
+    witness: Witness,
 }
 
 enum Side {
@@ -55,7 +56,7 @@ enum State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadOutcome {
     /// The handshake was completed by this call: ask for
-    /// [`verified_names`](TlsSession::verified_names) now, and write.
+    /// [`verified`](TlsSession::verified) now, and write.
     pub handshake_done_now: bool,
     /// The other side has said, by now, that nothing more follows. An end of the stream without it
     /// is a truncation.
@@ -63,29 +64,32 @@ pub struct ReadOutcome {
 }
 
 impl TlsSession {
-    pub(super) fn server(config: Arc<ServerConfig>) -> Self {
+    pub(super) fn server(config: Arc<ServerConfig>, belief: Arc<Belief>) -> Self {
         let connection = UnbufferedServerConnection::new(config)
             .expect("the configuration was built for a server");
-        Self::new(Side::Server(Box::new(connection)), None)
+        Self::new(Side::Server(Box::new(connection)), belief, false)
     }
 
-    /// With `roots`, whoever answers must verify against them as `name`, resumed or not.
+    /// `config` verifies whoever answers as `verify` says, in a handshake that is not resumed.
     pub(super) fn client(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
-        roots: Option<Arc<RootCertStore>>,
+        belief: Arc<Belief>,
+        verify: ClientVerify,
     ) -> Result<Self, TlsError> {
-        let recheck = roots.map(|roots| Box::new((roots, name.clone())));
         let connection = UnbufferedClientConnection::new(config, name)?;
-        Ok(Self::new(Side::Client(Box::new(connection)), recheck))
+        let side = Side::Client(Box::new(connection));
+        Ok(Self::new(side, belief, verify == ClientVerify::Full))
     }
 
-    fn new(side: Side, recheck: Option<Box<(Arc<RootCertStore>, ServerName<'static>)>>) -> Self {
+    fn new(side: Side, belief: Arc<Belief>, must_prove: bool) -> Self {
         Self {
             side,
             carry: Vec::new(),
             state: State::Handshake,
-            recheck,
+            belief: Some(belief),
+            must_prove,
+            witness: Witness::default(),
         }
     }
 
@@ -113,12 +117,20 @@ impl TlsSession {
             }
             State::Handshake | State::Established | State::Closing => {}
         }
-        let fed = self.feed(input, plain, out).and_then(|close_notify| {
+        let fed = if self.state == State::Handshake {
+            let mut witness = self.witness;
+            let fed = witness.attend(|| self.feed(input, plain, out));
+            self.witness = witness;
+            fed
+        } else {
+            self.feed(input, plain, out)
+        };
+        let fed = fed.and_then(|close_notify| {
             let handshake_done_now =
                 self.state == State::Handshake && !self.common().is_handshaking();
             if handshake_done_now {
                 self.state = State::Established;
-                self.verify_resumed(out)?;
+                self.conclude(out)?;
             }
             if close_notify {
                 self.carry = Vec::new();
@@ -191,14 +203,36 @@ impl TlsSession {
         }
     }
 
-    /// The names that the other side has proved, judged by `context` now: those of the chain it
-    /// presented in this handshake or in the one that this one resumed. `None`: no certificate, or
-    /// none that verifies, or no handshake yet.
-    pub fn verified_names(&self, context: &TlsContext) -> Option<Vec<String>> {
-        match self.state {
-            State::Handshake | State::Failed => None,
-            _ => context.judge(self.common().peer_certificates()?),
+    /// What the other side has proved, judged by `context` now: the names of the chain that it
+    /// showed in this handshake or in the one that this one resumed. `None`: no certificate, or
+    /// none that is believed, or no handshake yet.
+    ///
+    /// The chain is verified again only if other authorities than those of the handshake judge.
+    pub fn verified(&self, context: &TlsContext) -> Option<Verified> {
+        let by = self.belief.as_ref()?;
+        if matches!(self.state, State::Handshake | State::Failed) {
+            return None;
         }
+        let chain = self.common().peer_certificates()?;
+        let now = UnixTime::now();
+        let belief = context.belief();
+        let verified = if Arc::ptr_eq(by, belief) {
+            belief.judge_again(chain, now)
+        } else {
+            belief.judge(chain, now)
+        };
+        verified.ok()
+    }
+
+    /// The names of [`verified`](Self::verified).
+    pub fn verified_names(&self, context: &TlsContext) -> Option<Vec<String>> {
+        self.verified(context).map(|verified| verified.names)
+    }
+
+    /// The other side showed a chain beyond [`ChainLimits`](super::ChainLimits), which was not
+    /// looked at.
+    pub fn showed_too_much(&self) -> bool {
+        self.witness.seen == Seen::Ignored
     }
 
     /// `TLSv1.2` or `TLSv1.3`, once agreed; for logs.
@@ -274,9 +308,12 @@ impl TlsSession {
             } else {
                 self.carry.drain(..pumped.consumed);
             }
-            if self.carry.len() > CARRY_OCTETS_MAX {
+            if self.carry.len() > self.carry_octets_max() || self.is_shredded(&self.carry) {
                 return Err(TlsError::HandshakeTooLong);
             }
+        }
+        if self.is_shredded(input) {
+            return Err(TlsError::HandshakeTooLong);
         }
         let pumped = match &mut self.side {
             Side::Server(connection) => connection.pump(input, plain, out),
@@ -284,7 +321,7 @@ impl TlsSession {
         }?;
         let rest = &input[pumped.consumed..];
         if !pumped.close_notify && !rest.is_empty() {
-            if rest.len() > CARRY_OCTETS_MAX {
+            if rest.len() > self.carry_octets_max() {
                 return Err(TlsError::HandshakeTooLong);
             }
             let room = cut_record(rest).map_or(rest.len(), |cut| cut.total);
@@ -294,20 +331,41 @@ impl TlsSession {
         Ok(pumped.close_notify)
     }
 
-    /// TLS-08 for a session that we resumed as client: its chain may have expired since.
-    fn verify_resumed(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
-        let Some(recheck) = self.recheck.take() else {
-            return Ok(());
+    /// The handshake is done: who is not believed by now will not be.
+    fn conclude(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
+        let resumed = self.is_resumed();
+        let proved = match &self.side {
+            Side::Server(_) if resumed => self.witness.ticket,
+            Side::Server(_) => self.witness.seen == Seen::Verified,
+            Side::Client(_) => self.must_prove,
         };
-        if !self.is_resumed() {
-            return Ok(());
+        let belief = self.belief.take_if(|_| !proved);
+        if let (true, true, Some(belief)) = (self.must_prove, resumed, &self.belief) {
+            // Its chain may have expired since.
+            let chain = self.common().peer_certificates().unwrap_or_default();
+            if let Err(why) = belief.judge_again(chain, UnixTime::now()) {
+                self.close_notify(out);
+                return Err(TlsError::Certificate(why.to_string()));
+            }
         }
-        let (roots, name) = *recheck;
-        let chain = self.common().peer_certificates().unwrap_or_default();
-        verify::server(chain, &name, &roots, UnixTime::now()).map_err(|error| {
-            self.close_notify(out);
-            TlsError::from(error)
-        })
+        drop(belief);
+        Ok(())
+    }
+
+    /// A handshake in more records than anybody needs.
+    fn is_shredded(&self, octets: &[u8]) -> bool {
+        self.state == State::Handshake && whole_records(octets) > RECORDS_MAX
+    }
+
+    /// In the handshake no message is longer than the longest chain that is looked at and what
+    /// stands around it, however it is cut into records: rustls would take 64 KiB.
+    fn carry_octets_max(&self) -> usize {
+        match (&self.belief, self.state) {
+            (Some(belief), State::Handshake) => {
+                (belief.limits.octets + AROUND_A_CHAIN).max(CARRY_OCTETS_MIN)
+            }
+            _ => CARRY_OCTETS_MAX,
+        }
     }
 
     fn fail(&mut self) {
@@ -341,6 +399,23 @@ fn cut_record(octets: &[u8]) -> Option<CutRecord> {
         missing: total - octets.len(),
         total,
     })
+}
+
+/// Whole records at the front of `octets`; counts no further than it has to.
+fn whole_records(mut octets: &[u8]) -> usize {
+    let mut records = 0;
+    while let [_, _, _, high, low, rest @ ..] = octets {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((_, behind)) = rest.split_at_checked(length) else {
+            break;
+        };
+        records += 1;
+        if records > RECORDS_MAX {
+            break;
+        }
+        octets = behind;
+    }
+    records
 }
 
 struct Pumped {
@@ -540,6 +615,17 @@ const RECORD_OVERHEAD: usize = HEADER_OCTETS + 8 + 16;
 /// A close_notify in any suite.
 const ALERT_ROOM: usize = 2 + RECORD_OVERHEAD;
 
-/// A handshake message of 64 KiB (rustls' own limit) and a cut record behind it. Who splits such a
+/// What a handshake message has besides certificates: their lengths, the heads and tags of records.
+const AROUND_A_CHAIN: usize = 4096;
+
+/// A whole record, and as much again as comes with it.
+const CARRY_OCTETS_MIN: usize = 20_480;
+
+/// Records of one handshake message, or of one read during the handshake: each costs, however
+/// little it holds. A full chain in records of 512 octets (RFC 6066 §4) takes 32, and a hello in
+/// records of one octet is taken still.
+const RECORDS_MAX: usize = 512;
+
+/// After the handshake: a message of 64 KiB (rustls' own limit) and a cut record behind it. Who splits such a
 /// message into tiny records gets less.
 const CARRY_OCTETS_MAX: usize = 96 * 1024;

@@ -1,6 +1,9 @@
 //! Two sessions and the octets between them, cut in every way.
 
 mod belief;
+mod chains;
+#[path = "../../../tests/der/mod.rs"]
+mod der;
 mod endings;
 mod files;
 mod misdeeds;
@@ -12,8 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, date_time_ymd,
 };
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -34,9 +37,15 @@ struct Files {
 
 impl Authority {
     fn new() -> Self {
+        Self::named("an authority")
+    }
+
+    fn named(name: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         fs::write(
             folder.path().join("ca.pem"),
@@ -155,6 +164,15 @@ fn linked(client: &TlsContext, server: &TlsContext, cut: usize) -> Link {
     link
 }
 
+/// Of a session that is not one of ours, for its configuration verifies.
+fn nobodys() -> Arc<Belief> {
+    Arc::new(Belief::new(
+        RootCertStore::empty(),
+        ChainLimits::default(),
+        &provider(),
+    ))
+}
+
 /// A client that is not one of ours.
 fn foreign_client(authority: &Authority, change: impl FnOnce(&mut ClientConfig)) -> TlsSession {
     use rustls::pki_types::CertificateDer;
@@ -171,7 +189,7 @@ fn foreign_client(authority: &Authority, change: impl FnOnce(&mut ClientConfig))
         .with_no_client_auth();
     change(&mut config);
     let name = ServerName::try_from("relay.example").unwrap();
-    TlsSession::client(Arc::new(config), name, None).unwrap()
+    TlsSession::client(Arc::new(config), name, nobodys(), ClientVerify::Unverified).unwrap()
 }
 
 fn tls12_client(authority: &Authority) -> TlsSession {
@@ -183,7 +201,7 @@ fn tls12_client(authority: &Authority) -> TlsSession {
         .unwrap();
     let config = tls12_config(roots);
     let name = ServerName::try_from("relay.example").unwrap();
-    TlsSession::client(Arc::new(config), name, None).unwrap()
+    TlsSession::client(Arc::new(config), name, nobodys(), ClientVerify::Unverified).unwrap()
 }
 
 fn tls12_config(roots: RootCertStore) -> ClientConfig {

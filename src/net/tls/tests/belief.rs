@@ -1,5 +1,8 @@
 //! Whose certificate counts for what.
 
+use rustls::pki_types::UnixTime;
+
+use super::chain::Disbelief;
 use super::*;
 
 #[test]
@@ -126,7 +129,11 @@ fn expired_relay_is_nobody() {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     let chain = [CertificateDer::from_pem_file(&expired.certificate).unwrap()];
-    assert_eq!(server.judge(&chain), None);
-    assert_eq!(server.judge(&[]), None);
-    assert_eq!(server.judge(&[CertificateDer::from(vec![1, 2, 3])]), None);
+    let judge = |chain: &[CertificateDer<'_>]| server.belief().judge(chain, UnixTime::now());
+    assert!(matches!(
+        judge(&chain),
+        Err(Disbelief::Invalid(webpki::Error::CertExpired { .. }))
+    ));
+    assert_eq!(judge(&[]), Err(Disbelief::Empty));
+    assert!(judge(&[CertificateDer::from(vec![1, 2, 3])]).is_err());
 }

@@ -78,7 +78,13 @@ fn tls_04_the_name_asked_for_chooses_the_certificate() {
             key: &default.key,
         };
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        TlsContext::load_several(default, &extra, Some(&authority.ca()), &hosts)
+        TlsContext::load_several(
+            default,
+            &extra,
+            Some(&authority.ca()),
+            &hosts,
+            ChainLimits::default(),
+        )
     };
     let hosts = ["relay.example", "third.relay.example"];
     let server = several(&default, &[&domain, &wildcard], &hosts).unwrap();
