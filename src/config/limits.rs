@@ -37,6 +37,13 @@ pub struct Limits {
     pub look_ups_per_connection: usize,
     pub uris_per_connection: usize,
     pub claims_per_session: usize,
+    pub dials: usize,
+    pub dials_reserved: usize,
+    pub dials_per_user: usize,
+    pub dials_per_session: usize,
+    pub dials_waiting: usize,
+    pub dials_waiting_per_user: usize,
+    pub dial_wait: Duration,
     pub dialling_routes: usize,
     pub dialling_octets: usize,
     pub back_offs: usize,
@@ -77,6 +84,13 @@ impl Default for Limits {
             look_ups_per_connection: 4,
             uris_per_connection: 1024,
             claims_per_session: 256,
+            dials: 256,
+            dials_reserved: 64,
+            dials_per_user: 64,
+            dials_per_session: 32,
+            dials_waiting: 8192,
+            dials_waiting_per_user: 1024,
+            dial_wait: Duration::from_secs(10),
             dialling_routes: 4096,
             dialling_octets: 16_777_216,
             back_offs: 4096,
@@ -269,6 +283,48 @@ impl Limits {
             "URIs of foreign clients that are remembered for one Use-Path URI they have written to",
             &mut self.claims_per_session,
             1..=mebi,
+        );
+        v.bounded(
+            "dials",
+            "connections being opened at the same time; those that exceed it wait for their turn, user by user",
+            &mut self.dials,
+            2..=65_536,
+        );
+        v.bounded(
+            "dials_reserved",
+            "those of them that only next hops get that were reached before",
+            &mut self.dials_reserved,
+            0..=65_536,
+        );
+        v.bounded(
+            "dials_per_user",
+            "those of one user: whoever names hosts that do not answer waits for himself alone",
+            &mut self.dials_per_user,
+            1..=65_536,
+        );
+        v.bounded(
+            "dials_per_session",
+            "those of one session",
+            &mut self.dials_per_session,
+            1..=65_536,
+        );
+        v.bounded(
+            "dials_waiting",
+            "connections that wait to be opened; beyond it the user with the most loses the youngest, and what waited for it gets 408",
+            &mut self.dials_waiting,
+            1..=mebi,
+        );
+        v.bounded(
+            "dials_waiting_per_user",
+            "those of one user; beyond it requests that need another get 408",
+            &mut self.dials_waiting_per_user,
+            1..=mebi,
+        );
+        v.bounded(
+            "dial_wait",
+            "how long a connection waits to be opened; then what waited for it gets 408",
+            &mut self.dial_wait,
+            second..=second * 25,
         );
         v.bounded(
             "dialling_routes",

@@ -161,6 +161,8 @@ labels!(
         Forbidden = "forbidden",
         /// No answer in time, or no connection to the next hop.
         NextHopLost = "next_hop_lost",
+        /// Too many connections being opened, of one user or of all (408).
+        Dials = "dials",
         /// A bound of custody reached (413).
         Overload = "overload",
         /// A content type that policy refuses (415).

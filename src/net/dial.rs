@@ -10,6 +10,8 @@ pub struct ResolveRequest {
     pub host: String,
     /// None: a next hop without port, to be found by SRV `_msrps._tcp` (RFC 4976 §8).
     pub port: Option<u16>,
+    /// Whose turn the questions take; the same number for the same user.
+    pub on_behalf_of: u64,
     pub reply: oneshot::Sender<Result<Vec<Resolved>, String>>,
 }
 

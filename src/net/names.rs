@@ -3,15 +3,16 @@
 //! An IP literal is its own answer, `localhost` and the names below it are loopback without a question (RFC 6761 §6.3).
 //! Everything else goes to the operator's name servers or the system's: a name with a port for its addresses, one without
 //! for `_msrps._tcp` and then the addresses of what serves it. Time, the number of questions under way, the number of
-//! records and addresses and the size of the caches are bounded; a question that cannot be put is answered with an error,
-//! never left hanging.
+//! records and addresses and the size of the cache are bounded; a question that cannot be put is answered with an error,
+//! never left hanging. What is known already is answered at once; for the rest the askers take turns.
 
+mod cache;
 mod service;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -19,24 +20,28 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::NetError;
+use hickory_resolver::lookup::Lookup as Found;
+use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::RData;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 use super::dial::{ResolveRequest, Resolved, Resolver};
 
+use cache::{Answer, Asked, Cache, Records};
 use service::Service;
+use turns::Turns;
 
-/// Questions that may wait to be looked at; shards get an error beyond it.
+/// Requests that may wait to be looked at; shards get an error beyond it.
 const WAITING_MAX: usize = 1024;
-/// Names being resolved at the same time. A name server that hangs must not make this grow.
-const UNDER_WAY_MAX: usize = 256;
 /// Questions put at the same time, those for the targets of a service included. Each takes up to four sockets: two types of
-/// address, two servers.
+/// address, two servers. How many names are being resolved is for the shards to bound (`limits.dials`).
 const QUESTIONS_MAX: usize = 128;
+/// Those on behalf of one asker: names that no server answers for keep what they have for as long as they may.
+const QUESTIONS_OF_ONE_MAX: usize = 48;
 /// One next hop, all servers and retries together; shorter than any sensible `dial.connect_timeout`. Where a service
 /// record has to be found first, each of the two steps has half of it.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -48,13 +53,6 @@ const ADDRESSES_MAX: usize = 8;
 const TARGETS_MAX: usize = 8;
 /// Addresses of one next hop in all: a quarter of a second for each is all that a dial has.
 const PLACES_MAX: usize = 16;
-/// Answers kept for their TTL, in records sets.
-const CACHE_SIZE: u64 = 4096;
-const TTL_MAX: Duration = Duration::from_secs(3600);
-const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(30);
-/// Failures that have no TTL (no answer, refused, no record and no SOA) are remembered this long, for so many names (DNS-07).
-const FAILURE_TTL: Duration = Duration::from_secs(2);
-const FAILURES_MAX: usize = 1024;
 
 /// The port of a name without one, when it has no SRV record (RFC 4976 §8).
 const DEFAULT_PORT: u16 = 2855;
@@ -71,8 +69,8 @@ pub struct Names {
 struct Lookup {
     /// Absent where the system names no server; the reason is in the error.
     resolver: Result<TokioResolver, String>,
-    failures: RefCell<HashMap<String, (Instant, Failure)>>,
-    questions: Semaphore,
+    cache: RefCell<Cache>,
+    turns: Rc<Turns>,
     random: RefCell<Random>,
 }
 
@@ -91,8 +89,8 @@ impl Names {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         let lookup = Lookup {
             resolver: resolver(nameservers),
-            failures: RefCell::default(),
-            questions: Semaphore::new(QUESTIONS_MAX),
+            cache: RefCell::default(),
+            turns: Turns::new(QUESTIONS_MAX, QUESTIONS_OF_ONE_MAX),
             random: RefCell::new(random),
         };
         (
@@ -112,21 +110,16 @@ impl Names {
                 let mut under_way = JoinSet::new();
                 while let Some(request) = self.requests.recv().await {
                     while under_way.try_join_next().is_some() {}
-                    if under_way.len() >= UNDER_WAY_MAX {
-                        let _ = request
-                            .reply
-                            .send(Err("too many names are being resolved".into()));
-                        continue;
-                    }
                     let lookup = self.lookup.clone();
                     under_way.spawn_local(async move {
                         let ResolveRequest {
                             host,
                             port,
+                            on_behalf_of,
                             mut reply,
                         } = request;
                         tokio::select! {
-                            found = lookup.find(&host, port) => drop(reply.send(found)),
+                            found = lookup.find(&host, port, on_behalf_of) => drop(reply.send(found)),
                             () = reply.closed() => {}
                         }
                     });
@@ -137,23 +130,29 @@ impl Names {
 }
 
 impl Lookup {
-    async fn find(self: &Rc<Self>, host: &str, port: Option<u16>) -> Result<Vec<Resolved>, String> {
+    async fn find(
+        self: &Rc<Self>,
+        host: &str,
+        port: Option<u16>,
+        asker: u64,
+    ) -> Result<Vec<Resolved>, String> {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         if let Some(known) = without_asking(host) {
             return Ok(places(None, port.unwrap_or(DEFAULT_PORT), known));
         }
         match port {
-            Some(port) => self.addresses(&name, None, port, TIMEOUT).await,
-            None => self.by_service(&name).await,
+            Some(port) => self.addresses(&name, None, port, asker, TIMEOUT).await,
+            None => self.by_service(&name, asker).await,
         }
     }
 
     /// RFC 4976 §8: the service record's targets, or the name itself at the default port.
-    async fn by_service(self: &Rc<Self>, name: &str) -> Result<Vec<Resolved>, String> {
-        let services = match self.services(&format!("_msrps._tcp.{name}")).await {
+    async fn by_service(self: &Rc<Self>, name: &str, asker: u64) -> Result<Vec<Resolved>, String> {
+        let services = match self.services(format!("_msrps._tcp.{name}"), asker).await {
             Ok(services) => services,
             Err(Failure::NoRecord) => {
-                return self.addresses(name, None, DEFAULT_PORT, TIMEOUT / 2).await;
+                let port = DEFAULT_PORT;
+                return self.addresses(name, None, port, asker, TIMEOUT / 2).await;
             }
             // That nobody knows is not that there is none: the record could lead elsewhere.
             Err(Failure::Unknown(why)) => return Err(why),
@@ -168,7 +167,8 @@ impl Lookup {
             let lookup = self.clone();
             lookups.spawn_local(async move {
                 let name = &target.target;
-                let found = lookup.addresses(name, Some(name), target.port, TIMEOUT / 2);
+                let (port, within) = (target.port, TIMEOUT / 2);
+                let found = lookup.addresses(name, Some(name), port, asker, within);
                 (index, found.await)
             });
         }
@@ -188,30 +188,37 @@ impl Lookup {
         }
     }
 
-    async fn services(&self, name: &str) -> Result<Vec<Service>, Failure> {
+    async fn services(&self, name: String, asker: u64) -> Result<Vec<Service>, Failure> {
         let question =
             |resolver: TokioResolver, name| async move { resolver.srv_lookup(name).await };
-        let found = self.ask(name, TIMEOUT / 2, question).await?;
-        let services: Vec<Service> = found
-            .answers()
-            .iter()
-            .filter_map(|record| match &record.data {
-                RData::SRV(found) => Some(Service {
-                    priority: found.priority,
-                    weight: found.weight,
-                    port: found.port,
-                    target: found
-                        .target
-                        .to_ascii()
-                        .trim_end_matches('.')
-                        .to_ascii_lowercase(),
-                }),
-                _ => None,
-            })
-            .collect();
-        match services.is_empty() {
-            true => Err(Failure::NoRecord),
-            false => Ok(services),
+        let read = |found: Found| {
+            let services: Vec<Service> = found
+                .answers()
+                .iter()
+                .filter_map(|record| match &record.data {
+                    RData::SRV(found) => Some(Service {
+                        priority: found.priority,
+                        weight: found.weight,
+                        port: found.port,
+                        target: found
+                            .target
+                            .to_ascii()
+                            .trim_end_matches('.')
+                            .to_ascii_lowercase(),
+                    }),
+                    _ => None,
+                })
+                .collect();
+            let until = found.valid_until();
+            match services.is_empty() {
+                true => (Err(Failure::NoRecord), None),
+                false => (Ok(Records::Services(services)), Some(until)),
+            }
+        };
+        let asked = Asked::Services(name);
+        match self.ask(asked, asker, TIMEOUT / 2, question, read).await? {
+            Records::Services(services) => Ok(services),
+            Records::Addresses(_) => Err(Failure::NoRecord),
         }
     }
 
@@ -220,6 +227,7 @@ impl Lookup {
         name: &str,
         target: Option<&str>,
         port: u16,
+        asker: u64,
         within: Duration,
     ) -> Result<Vec<Resolved>, String> {
         if is_loopback_name(name) {
@@ -227,57 +235,91 @@ impl Lookup {
         }
         let question =
             |resolver: TokioResolver, name| async move { resolver.lookup_ip(name).await };
-        match self.ask(name, within, question).await {
-            Ok(found) => match places(target, port, found.iter().take(ADDRESSES_MAX)) {
-                none if none.is_empty() => Err(Failure::NoRecord.to_string()),
-                places => Ok(places),
-            },
+        let read = |found: LookupIp| {
+            let addresses: Vec<IpAddr> = found.iter().take(ADDRESSES_MAX).collect();
+            let until = found.valid_until();
+            match addresses.is_empty() {
+                true => (Err(Failure::NoRecord), None),
+                false => (Ok(Records::Addresses(addresses)), Some(until)),
+            }
+        };
+        let asked = Asked::Addresses(name.to_owned());
+        match self.ask(asked, asker, within, question, read).await {
+            Ok(Records::Addresses(found)) => Ok(places(target, port, found)),
+            Ok(Records::Services(_)) => Err(Failure::NoRecord.to_string()),
             Err(failure) => Err(failure.to_string()),
         }
     }
 
-    /// Puts a question unless it has just failed, and remembers its failure.
+    /// Puts a question when it is the asker's turn, unless the answer is known.
     async fn ask<T, F: Future<Output = Result<T, NetError>>>(
         &self,
-        name: &str,
+        asked: Asked,
+        asker: u64,
         within: Duration,
         question: impl FnOnce(TokioResolver, String) -> F,
-    ) -> Result<T, Failure> {
-        if let Some((until, failure)) = self.failures.borrow().get(name)
-            && Instant::now() < *until
-        {
-            return Err(failure.clone());
+        read: impl FnOnce(T) -> (Answer, Option<Instant>),
+    ) -> Answer {
+        if let Some(known) = self.known(&asked) {
+            return known;
         }
-        let failure = match &self.resolver {
-            Err(problem) => Failure::Unknown(problem.clone()),
-            Ok(resolver) => {
-                // With its dot: search domains are for people at a prompt.
-                let question = question(resolver.clone(), format!("{name}."));
-                let in_turn = async {
-                    let _turn = self.questions.acquire().await;
-                    question.await
-                };
-                match timeout(within, in_turn).await {
-                    Ok(Ok(found)) => return Ok(found),
-                    Ok(Err(error)) if error.is_no_records_found() => Failure::NoRecord,
-                    Ok(Err(error)) => Failure::Unknown(error.to_string()),
-                    Err(_) => Failure::Unknown("no name server answered in time".into()),
+        let resolver = match &self.resolver {
+            Ok(resolver) => resolver.clone(),
+            Err(problem) => return Err(Failure::Unknown(problem.clone())),
+        };
+        let (Asked::Addresses(name) | Asked::Services(name)) = &asked;
+        // With its dot: search domains are for people at a prompt.
+        let question = question(resolver, format!("{name}."));
+        let is_put = Cell::new(false);
+        let in_turn = async {
+            let _turn = self.turns.take(asker).await;
+            // Somebody else may have asked it meanwhile.
+            match self.known(&asked) {
+                Some(known) => Err(known),
+                None => {
+                    is_put.set(true);
+                    Ok(question.await)
                 }
             }
         };
-        self.remember(name, &failure);
-        Err(failure)
+        let (answer, ttl) = match timeout(within, in_turn).await {
+            Ok(Err(known)) => return known,
+            Ok(Ok(Ok(found))) => {
+                let (answer, until) = read(found);
+                let left = |until: Instant| until.saturating_duration_since(Instant::now());
+                (answer, until.map(left))
+            }
+            Ok(Ok(Err(error))) if error.is_no_records_found() => {
+                (Err(Failure::NoRecord), negative_ttl(&error))
+            }
+            Ok(Ok(Err(error))) => (Err(Failure::Unknown(error.to_string())), None),
+            // That an asker waits behind his own questions says nothing about the name.
+            Err(_) if !is_put.get() => {
+                let why = "too many names are being looked up";
+                return Err(Failure::Unknown(why.into()));
+            }
+            Err(_) => {
+                let why = "no name server answered in time";
+                (Err(Failure::Unknown(why.into())), None)
+            }
+        };
+        let mut cache = self.cache.borrow_mut();
+        cache.insert(Instant::now(), asked, answer.clone(), ttl);
+        answer
     }
 
-    fn remember(&self, name: &str, failure: &Failure) {
-        let mut failures = self.failures.borrow_mut();
-        let now = Instant::now();
-        if failures.len() >= FAILURES_MAX {
-            failures.retain(|_, (until, _)| now < *until);
+    fn known(&self, asked: &Asked) -> Option<Answer> {
+        self.cache.borrow_mut().get(Instant::now(), asked)
+    }
+}
+
+/// For how long there is none, if the servers say so (RFC 2308 §5).
+fn negative_ttl(error: &NetError) -> Option<Duration> {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            none.negative_ttl.map(|ttl| Duration::from_secs(ttl.into()))
         }
-        if failures.len() < FAILURES_MAX {
-            failures.insert(name.to_owned(), (now + FAILURE_TTL, failure.clone()));
-        }
+        _ => None,
     }
 }
 
@@ -355,7 +397,6 @@ fn bound(options: &mut ResolverOpts) {
     options.attempts = 1;
     // A address family without a route costs a connect at once, so the commoner one goes first.
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.cache_size = CACHE_SIZE;
-    options.positive_max_ttl = Some(TTL_MAX);
-    options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
+    // Its own could not be asked without putting the question.
+    options.cache_size = 0;
 }

@@ -16,6 +16,9 @@ impl Relay {
     /// It is gone.
     pub(super) fn leave_table(&mut self, key: ConnectionKey) -> Option<Connection> {
         let connection = self.connections.remove(key)?;
+        if connection.dialled.is_some() {
+            self.dial_over(key);
+        }
         if let Some((transport, role)) = connection.counted {
             self.metrics.connections[transport as usize][role as usize] -= 1;
         }

@@ -35,6 +35,8 @@ pub enum Command {
         connection: ConnectionKey,
         target: Authority,
         verify: Verify,
+        /// Whose turn it takes at the name servers: one number for each user, 0 for the relay.
+        on_behalf_of: u64,
     },
     /// For another shard's machine, in order; a few dozen at most.
     Handoffs { to: ShardId, handoffs: Vec<Handoff> },
@@ -189,6 +191,8 @@ impl Refusal {
     pub const FORBIDDEN: Self = Self::own(403, metrics::RefusalReason::Forbidden);
     /// Name, connect, TLS or connection failed (D-10).
     pub const NEXT_HOP_LOST: Self = Self::own(408, metrics::RefusalReason::NextHopLost);
+    /// Too many connections are being opened, or wait for that.
+    pub const NO_DIAL: Self = Self::own(408, metrics::RefusalReason::Dials);
     /// Past a bound where the source cannot be paused (FWD-16).
     pub const STOP: Self = Self::own(413, metrics::RefusalReason::Overload);
     /// Content that the operator does not let through (SEC-12).

@@ -12,8 +12,9 @@ use std::time::Instant;
 use crate::wire::{Authority, Head, Scheme};
 
 use super::Relay;
-use super::command::{Command, Verify};
+use super::command::Verify;
 use super::connection::{Connection, Transport};
+use super::dials::Class;
 use super::handoff::{Handoff, Hop, Opening, Stage};
 use super::keys::{ConnectionKey, Place, RouteKey, ShardId};
 use super::limits::FILM_OCTETS;
@@ -104,7 +105,13 @@ impl Relay {
             if dead(&chats) {
                 return FilmWay::WithChats;
             }
-            return match self.dial_as(now, authority.clone(), Verify::Relay, films) {
+            return match self.dial_as(
+                now,
+                authority.clone(),
+                Verify::Relay,
+                films,
+                opening.payer.clone(),
+            ) {
                 Ok(connection) => FilmWay::By(Place {
                     shard: self.shard,
                     connection,
@@ -146,12 +153,7 @@ impl Relay {
         connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());
         let key = self.enter(connection);
-        if may {
-            self.commands.push_back(Command::Dial {
-                connection: key,
-                target: relay,
-                verify: Verify::Relay,
-            });
+        if may && self.ask_dial(now, key, relay, Verify::Relay, None, Class::Known) {
             return;
         }
         self.leave_table(key);

@@ -12,8 +12,9 @@ use crate::metrics::Along;
 use crate::wire::{Authority, Head, Path, Scheme, Uri};
 
 use super::Relay;
-use super::command::{Command, Refusal, Verify};
+use super::command::{Refusal, Verify};
 use super::connection::{Connection, Transport};
+use super::dials::{Class, Payer, User};
 use super::film_links::FilmWay;
 use super::flow::Flow;
 use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
@@ -105,6 +106,7 @@ impl Relay {
                 wanted: Use::LastHop,
                 may_dial: false,
                 film: lane == Lane::Films,
+                payer: None,
                 with_chats: false,
                 retried: false,
                 passed: [None; 2],
@@ -263,6 +265,13 @@ impl Relay {
             return Step::Refused(Refusal::NO_SESSION);
         };
         let session = self.sessions.get(key).expect("just found");
+        opening.payer = Some(Payer {
+            user: User {
+                name: session.user.clone(),
+                realm: session.realm.clone(),
+            },
+            session: (self.shard, key),
+        });
         let same = |first: Uri<'_>| first.session_id() == own.session_id();
         if opening.hop > 0 && Uri::parse(uris[0]).is_ok_and(same) {
             // The same token twice (URI-12), in whatever spelling.
@@ -362,7 +371,12 @@ impl Relay {
             Use::LastHop | Use::Claim | Use::Session => self.known_last_hop(&authority),
         };
         let place = match known {
-            Some(place) => place,
+            Some(place) => {
+                if place.shard == self.shard && opening.may_dial {
+                    self.join_dial(now, place.connection, &opening.payer);
+                }
+                place
+            }
             None => match self.dial_for(now, authority, opening) {
                 Ok(connection) => Place {
                     shard: self.shard,
@@ -458,7 +472,8 @@ impl Relay {
             Scheme::Msrp if to_relay => None,
             scheme => self.last_hop(scheme),
         };
-        self.dial(now, authority, verify.ok_or(Refusal::FORBIDDEN)?)
+        let verify = verify.ok_or(Refusal::FORBIDDEN)?;
+        self.dial(now, authority, verify, opening.payer.clone())
     }
 
     /// At the home of the authority: a connection to it, unless one failed just now.
@@ -467,9 +482,10 @@ impl Relay {
         now: Instant,
         authority: Authority,
         verify: Verify,
+        payer: Option<Payer>,
     ) -> Result<ConnectionKey, Refusal> {
         let hop = Hop::dialled(authority.clone(), verify);
-        self.dial_as(now, authority, verify, hop)
+        self.dial_as(now, authority, verify, hop, payer)
     }
 
     /// The same, for what the connection is to be known by.
@@ -479,6 +495,7 @@ impl Relay {
         authority: Authority,
         verify: Verify,
         hop: Hop,
+        payer: Option<Payer>,
     ) -> Result<ConnectionKey, Refusal> {
         if self.draining.is_some() || &*authority.transport != "tcp" {
             return Err(Refusal::NO_SESSION);
@@ -498,7 +515,15 @@ impl Relay {
         connection.dialled_for = Some(verify);
         connection.use_path_port = self.settings.use_path_port;
         connection.hops.push(hop.clone());
+        let class = match payer.is_none() || self.next_hops.has_met(&authority.host) {
+            true => Class::Known,
+            false => Class::New,
+        };
         let key = self.enter(connection);
+        if !self.ask_dial(now, key, authority, verify, payer, class) {
+            self.leave_table(key);
+            return Err(Refusal::NO_DIAL);
+        }
         self.next_hops.dialled(
             hop,
             Place {
@@ -506,11 +531,6 @@ impl Relay {
                 connection: key,
             },
         );
-        self.commands.push_back(Command::Dial {
-            connection: key,
-            target: authority,
-            verify,
-        });
         Ok(key)
     }
 

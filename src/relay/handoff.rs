@@ -12,6 +12,7 @@ use crate::wire::{Authority, Host};
 
 use super::claims::ClaimedUri;
 use super::command::{Refusal, Verify};
+use super::dials::Payer;
 use super::keys::{
     ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId,
 };
@@ -195,6 +196,8 @@ pub struct Opening {
     pub(super) wanted: Use,
     /// The sender may cause a dial (CON-09).
     pub(super) may_dial: bool,
+    /// Under whose session.
+    pub(super) payer: Option<Payer>,
     /// It is for films, and they have a link of their own.
     pub(super) film: bool,
     /// That link could not be had.

@@ -40,6 +40,7 @@ impl Relay {
         );
         self.assert_census();
         self.assert_served();
+        self.dials.assert_sums();
         for (key, connection) in self.connections.iter() {
             let pauses = self
                 .routes
@@ -49,6 +50,12 @@ impl Relay {
                 pauses.count() + usize::from(connection.held != 0),
                 connection.pauses,
                 "pausing routes of {key:?}"
+            );
+            assert!(
+                connection.dialled.is_none()
+                    || connection.established
+                    || self.dials.is_waiting_or_under_way(key),
+                "{key:?} is dialled in its turn"
             );
             let egress = &connection.egress;
             assert_eq!(egress.turns.unread, connection.paused_since.is_some());

@@ -77,6 +77,24 @@ pub struct Limits {
     pub uris_per_connection: usize,
     /// URIs that peers may claim under one token (D-34).
     pub claims_per_session: usize,
+    /// Connections being opened on all shards, an equal share for each; those that exceed it wait
+    /// for their turn. Each may last `connect_timeout` and holds a descriptor and questions to
+    /// name servers for so long.
+    pub dials: usize,
+    /// Those of them that only next hops get that were reached before: strangers' names must not
+    /// keep the relay from its neighbours.
+    pub dials_reserved: usize,
+    /// Those of one user: whoever names hosts that do not answer waits for himself alone.
+    pub dials_per_user: usize,
+    /// Those of one session.
+    pub dials_per_session: usize,
+    /// Dials that wait for their turn; beyond it the user with the most loses his youngest (408).
+    pub dials_waiting: usize,
+    /// Those of one user; beyond it requests that need another get 408.
+    pub dials_waiting_per_user: usize,
+    /// How long one waits; then what waited for it fails with 408. Well below the time after
+    /// which a client gives up its transaction.
+    pub dial_wait: Duration,
     /// Routes that may wait for one connection to be dialled: as many as a burst of clients
     /// opens within `connect_timeout`.
     pub dialling_routes: usize,
@@ -120,6 +138,13 @@ impl Default for Limits {
             look_ups_per_connection: 4,
             uris_per_connection: 1024,
             claims_per_session: 256,
+            dials: 256,
+            dials_reserved: 64,
+            dials_per_user: 64,
+            dials_per_session: 32,
+            dials_waiting: 8192,
+            dials_waiting_per_user: 1024,
+            dial_wait: Duration::from_secs(10),
             dialling_routes: 4096,
             dialling_octets: 16_777_216,
             back_offs: 4096,

@@ -114,6 +114,7 @@ impl Relay {
         if connection.closing.is_some()
             || connection.dialled.is_none()
             || (connection.established && !refused)
+            || self.waits_for_turn(key)
         {
             return;
         }
@@ -192,7 +193,7 @@ impl Relay {
         let known = self.known(&Hop::Relay(relay.clone()));
         let place = match known {
             Some(place) => place,
-            None => match self.dial(now, relay, Verify::Relay) {
+            None => match self.dial(now, relay, Verify::Relay, None) {
                 Ok(connection) => Place {
                     shard: self.shard,
                     connection,

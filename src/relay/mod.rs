@@ -20,6 +20,7 @@ mod claims;
 mod command;
 mod connection;
 mod custody;
+mod dials;
 mod drain;
 mod egress;
 mod few;
@@ -97,6 +98,7 @@ use crate::metrics::ShardMetrics;
 use auth_request::PendingAuth;
 use connection::Connection;
 use custody::Custodies;
+use dials::Dials;
 use egress::{Books, Carried, Pen};
 use film_links::Parked;
 use flow::Flows;
@@ -144,6 +146,8 @@ pub struct Relay {
     next_hops: NextHops,
     /// Hosts that verified links lead to, of all shards.
     served: Served,
+    /// Connections that are being opened, or wait for their turn.
+    dials: Dials,
     nonces: NonceLedger,
     pending_auths: Slots<PendingAuthKey, PendingAuth>,
     /// Users being looked up.
@@ -201,6 +205,7 @@ impl Relay {
             transactions: Transactions::default(),
             next_hops: NextHops::default(),
             served: Served::default(),
+            dials: Dials::default(),
             nonces,
             pending_auths: Slots::default(),
             look_ups: 0,
@@ -301,6 +306,7 @@ impl Relay {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        let dialled = connection.dialled.is_some();
         connection.established = true;
         connection.verified = verified;
         connection.named = None;
@@ -314,6 +320,9 @@ impl Relay {
             .set(now + self.settings.idle_timeout, Timer::Idle(key));
         self.spends_from(now, key);
         self.came_up(now, key);
+        if dialled {
+            self.dial_over(key);
+        }
         self.announce(key);
         self.deliver_ups(now);
         self.relieve(now);

@@ -4,7 +4,7 @@
 //! home also remembers whom it could not reach, so that a dead next hop is not dialled for
 //! each request.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::wire::{Authority, Host, Scheme};
@@ -18,6 +18,31 @@ pub(super) struct NextHops {
     /// The oldest first.
     known: HashMap<Hop, Vec<Place>>,
     back_offs: BTreeMap<Hop, BackOff>,
+    met: Met,
+}
+
+/// Hosts that were reached, the one that was for the last time longest ago first.
+#[derive(Default)]
+struct Met {
+    hosts: HashMap<Host, u64>,
+    order: VecDeque<(Host, u64)>,
+    count: u64,
+}
+
+impl Met {
+    fn insert(&mut self, host: &Host) {
+        self.count += 1;
+        self.hosts.insert(host.clone(), self.count);
+        self.order.push_back((host.clone(), self.count));
+        while self.hosts.len() > MET_MAX || self.order.len() > 2 * MET_MAX {
+            let Some((host, count)) = self.order.pop_front() else {
+                return;
+            };
+            if self.hosts.get(&host) == Some(&count) {
+                self.hosts.remove(&host);
+            }
+        }
+    }
 }
 
 /// A next hop that could not be reached is left alone for a while.
@@ -28,6 +53,8 @@ struct BackOff {
     next: Duration,
 }
 
+/// Hosts that one shard remembers as reached: more than one relay has neighbours.
+const MET_MAX: usize = 4096;
 /// The first pause after a failed dial. It doubles with each further one.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// The longest: a relay that is back is found again within half a minute.
@@ -107,6 +134,12 @@ impl NextHops {
     /// It can be reached after all.
     pub fn reached(&mut self, hop: &Hop) {
         self.back_offs.remove(hop);
+        self.met.insert(&hop.authority().host);
+    }
+
+    /// Whether this host was reached before, on whatever port.
+    pub fn has_met(&self, host: &Host) -> bool {
+        self.met.hosts.contains_key(host)
     }
 }
 

@@ -51,6 +51,7 @@ impl Relay {
                     self.transaction_due(now, key);
                 }
             }
+            Timer::DialTurn(key) => self.dial_turn_due(now, key),
             Timer::Quota(key) => self.quota_due(now, key),
             Timer::DrainHalf => self.drain_half(now),
             Timer::DrainEnd => self.drain_end(now),

@@ -27,6 +27,8 @@ pub(super) enum Timer {
     LinkPause(RouteKey),
     /// A transaction whose timer stood still.
     Transaction(TransactionKey),
+    /// A dial that waits for its turn.
+    DialTurn(ConnectionKey),
     /// A subject whose bucket somebody waits for, or that may be forgotten.
     Quota(StandingKey),
     /// Chunks that were begun must end now: half of the drain time is over.

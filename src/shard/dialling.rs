@@ -1,12 +1,13 @@
 //! Connections that the machine wants opened: names, addresses in turn, each one checked
 //! right before it is dialled, then TLS. All of it within `connect_timeout`.
 
+use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::net::dial::{ResolveRequest, Resolved};
 use crate::net::listener;
@@ -14,6 +15,7 @@ use crate::net::tls::{ClientVerify, TlsSession};
 use crate::net::uring;
 use crate::relay::{Authority, ConnectionKey, Loss, Reached, Verify};
 
+use super::mesh::Mesh;
 use super::socket::Socket;
 use super::{Settings, Shard, accept, flush, reader};
 
@@ -23,41 +25,94 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Of `connect_timeout`, what a silent handshake gets while there are other places to try.
 const HANDSHAKE_SHARE: u32 = 3;
 
+/// Addresses of one next hop that are tried at the same time, each with a descriptor.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Connections being opened when there is no room for more: what they hold comes out of the
+/// descriptors kept for the rest of the process.
+const BEYOND_MAX: usize = 64;
+
+/// What the machine wants opened.
+pub(super) struct Wanted {
+    pub key: ConnectionKey,
+    pub target: Authority,
+    pub verify: Verify,
+    pub on_behalf_of: u64,
+}
+
+/// A dial is counted as long as this lives.
+struct Counted(Mesh);
+
+impl Counted {
+    /// None: there is no room. Nobody has to go for a connection that may never be.
+    fn begin(mesh: &Mesh, connections_max: usize) -> Option<Self> {
+        let room = connections_max.saturating_add(BEYOND_MAX);
+        if mesh.connections() + mesh.dials() >= room {
+            return None;
+        }
+        mesh.dial_begins();
+        Some(Self(mesh.clone()))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dial_ends();
+    }
+}
+
+pub(super) fn no_room() -> Loss {
+    Loss::DialFailed("no room for another connection (limits.connections)".into())
+}
+
 /// Opens a connection for the machine's key.
-pub(super) async fn dial(shard: Rc<Shard>, key: ConnectionKey, target: Authority, verify: Verify) {
+pub(super) async fn dial(shard: Rc<Shard>, wanted: Wanted) {
     let settings = shard.settings.borrow().clone();
-    let full = shard.mailbox.mesh().connections() >= settings.connections;
-    shard.mailbox.mesh().placed(shard.id);
-    let loss = if full && !accept::make_room(&shard) {
-        Loss::DialFailed("no room for another connection (limits.connections)".into())
-    } else {
-        let attempt = attempt(&shard, &settings, key, &target, verify);
-        match tokio::time::timeout(settings.connect_timeout, attempt).await {
-            Ok(Ok(())) => return,
-            Ok(Err(loss)) => loss,
-            Err(_) => Loss::DialFailed("timed out".into()),
+    let loss = match Counted::begin(shard.mailbox.mesh(), settings.connections) {
+        None => no_room(),
+        Some(_counted) => {
+            let attempt = attempt(&shard, &settings, &wanted);
+            match tokio::time::timeout(settings.connect_timeout, attempt).await {
+                Ok(Ok(())) => return,
+                Ok(Err(loss)) => loss,
+                Err(_) => Loss::DialFailed("timed out".into()),
+            }
         }
     };
+    let Wanted { key, target, .. } = wanted;
     tracing::info!(%target, ?loss, "next hop not reached");
     let now = shard.now();
     let had_socket = shard.take(key);
     shard.relay.borrow_mut().lost(now, key, loss);
-    match had_socket {
-        // Its reader counts it out.
-        Some(socket) => socket.kill(),
-        None => shard.mailbox.mesh().left(shard.id),
+    if let Some(socket) = had_socket {
+        socket.kill();
     }
     shard.ask_flush();
 }
 
-async fn attempt(
-    shard: &Rc<Shard>,
-    settings: &Settings,
-    key: ConnectionKey,
-    target: &Authority,
-    verify: Verify,
-) -> Result<(), Loss> {
-    let mut places = resolve(shard, target).await?;
+/// A dialled connection is up: it is one of `limits.connections` from now on, and another one may
+/// have to go for it. False: none could, and it is not to be used.
+pub(super) fn take_place(shard: &Rc<Shard>, socket: &Socket) -> bool {
+    let mesh = shard.mailbox.mesh();
+    if socket.placed.get() {
+        return true;
+    }
+    if mesh.connections() >= shard.settings.borrow().connections && !accept::make_room(shard) {
+        return false;
+    }
+    mesh.placed(shard.id);
+    socket.placed.set(true);
+    true
+}
+
+async fn attempt(shard: &Rc<Shard>, settings: &Settings, wanted: &Wanted) -> Result<(), Loss> {
+    let Wanted {
+        key,
+        ref target,
+        verify,
+        on_behalf_of,
+    } = *wanted;
+    let mut places = resolve(shard, target, on_behalf_of).await?;
     loop {
         let (stream, place, begun) = connect(settings, &mut places).await?;
         // The ring waits by itself; a non-blocking socket would make it say EAGAIN.
@@ -90,9 +145,7 @@ fn give_up(shard: &Shard, key: ConnectionKey) -> bool {
     let Some(socket) = shard.take(key) else {
         return false;
     };
-    // Its reader counts it out, so the next one has to be counted in.
     socket.kill();
-    shard.mailbox.mesh().placed(shard.id);
     true
 }
 
@@ -111,18 +164,26 @@ async fn connect(
             .is_ok()
     });
     let mut attempts = JoinSet::new();
+    let mut handles = VecDeque::new();
     let mut begun = 0;
     loop {
         let next = places.get(begun).cloned();
         let more = next.is_some();
         if let Some(place) = next {
             begun += 1;
-            attempts.spawn_local(async move {
+            // It has had its time: the first to be begun is given up for the next one.
+            handles.retain(|handle: &AbortHandle| !handle.is_finished());
+            if handles.len() >= ATTEMPTS_MAX
+                && let Some(first) = handles.pop_front()
+            {
+                first.abort();
+            }
+            handles.push_back(attempts.spawn_local(async move {
                 let begun = Instant::now();
                 let stream = tokio::net::TcpStream::connect(place.socket_address()).await;
                 let stream = stream.and_then(tokio::net::TcpStream::into_std);
                 (stream.map(|stream| (stream, begun)), place)
-            });
+            }));
         }
         tokio::select! {
             ended = attempts.join_next() => match ended {
@@ -137,18 +198,23 @@ async fn connect(
                         Err(error) => last = Loss::DialFailed(error.to_string()),
                     }
                 }
-                Some(Err(_)) => last = Loss::DialFailed("the attempt was given up".into()),
+                Some(Err(_)) => last = Loss::DialFailed("timed out".into()),
             },
             () = tokio::time::sleep(STAGGER), if more => {}
         }
     }
 }
 
-async fn resolve(shard: &Shard, target: &Authority) -> Result<Vec<Resolved>, Loss> {
+async fn resolve(
+    shard: &Shard,
+    target: &Authority,
+    on_behalf_of: u64,
+) -> Result<Vec<Resolved>, Loss> {
     let (reply, answer) = oneshot::channel();
     let request = ResolveRequest {
         host: target.host.to_string(),
         port: target.port,
+        on_behalf_of,
         reply,
     };
     let unavailable = || Loss::DialFailed("the resolver is not available".into());
@@ -181,8 +247,16 @@ async fn secure(
             unverified_ok: true,
         };
     socket.must_prove = socket.judged && verify != Verify::Plain;
+    socket.placed.set(false);
     let socket = Rc::new(socket);
     if !shard.relay.borrow().has(key) {
+        return Err(Loss::Closed);
+    }
+    if socket.tls.is_none() && !take_place(shard, &socket) {
+        return Err(no_room());
+    }
+    if !shard.relay.borrow().has(key) {
+        reader::count_out(shard, &socket);
         return Err(Loss::Closed);
     }
     shard.insert(key, socket.clone());

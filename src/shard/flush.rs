@@ -47,8 +47,15 @@ pub(super) fn follow(shard: &Rc<Shard>) {
                 connection,
                 target,
                 verify,
+                on_behalf_of,
             } => {
-                uring::spawn(dialling::dial(shard.clone(), connection, target, verify));
+                let wanted = dialling::Wanted {
+                    key: connection,
+                    target,
+                    verify,
+                    on_behalf_of,
+                };
+                uring::spawn(dialling::dial(shard.clone(), wanted));
             }
             Command::LookUp { asker, user, realm } => {
                 uring::spawn(looking_up::look_up(shard.clone(), asker, user, realm));

@@ -73,6 +73,8 @@ struct Inbox {
 #[derive(Clone)]
 pub struct Mesh {
     inboxes: Arc<Vec<Inbox>>,
+    /// Connections being opened by all shards.
+    dials: Arc<AtomicUsize>,
 }
 
 /// The receiving end of one shard.
@@ -98,6 +100,7 @@ pub(super) fn mesh(shards: u16) -> (Mesh, Vec<Mailbox>) {
     }
     let mesh = Mesh {
         inboxes: Arc::new(inboxes),
+        dials: Arc::default(),
     };
     let mailboxes = receivers
         .into_iter()
@@ -152,6 +155,19 @@ impl Mesh {
             .iter()
             .map(|inbox| inbox.connections.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Connections being opened; not among [`Self::connections`] before they are up.
+    pub(super) fn dials(&self) -> usize {
+        self.dials.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dial_begins(&self) {
+        self.dials.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn dial_ends(&self) {
+        self.dials.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a connection for a shard, from the moment it is placed.

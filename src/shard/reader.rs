@@ -11,7 +11,7 @@ use crate::net::uring;
 use crate::relay::{ConnectionKey, Loss};
 
 use super::socket::Socket;
-use super::{Shard, flush};
+use super::{Shard, dialling, flush};
 
 /// A read during the handshake, or after the machine has let go.
 const SMALL_READ: usize = 16_384;
@@ -101,7 +101,7 @@ fn past_proxy_header<'a>(
     }
 }
 
-fn octets(shard: &Shard, socket: &Socket, octets: &mut [u8]) {
+fn octets(shard: &Rc<Shard>, socket: &Socket, octets: &mut [u8]) {
     let Some(key) = socket.key.get() else { return };
     let now = shard.now();
     let Some(tls) = &socket.tls else {
@@ -179,7 +179,7 @@ impl Batch {
 }
 
 /// The handshake is done: the machine may speak.
-fn established(shard: &Shard, socket: &Socket, key: ConnectionKey) {
+fn established(shard: &Rc<Shard>, socket: &Socket, key: ConnectionKey) {
     let verified = shard.verified(socket);
     // The handshake was judged by the settings of its beginning; a reload may have come between (TLS-08).
     if socket.must_prove && verified.is_none() {
@@ -192,6 +192,13 @@ fn established(shard: &Shard, socket: &Socket, key: ConnectionKey) {
     {
         let remote = socket.remote.get();
         tracing::info!(%remote, "a certificate chain beyond limits.chain_certificates or limits.chain_octets proves nothing");
+    }
+    if !dialling::take_place(shard, socket) {
+        return lost(shard, socket, dialling::no_room());
+    }
+    // Making room may have ended this one, too.
+    if socket.key.get() != Some(key) {
+        return;
     }
     socket.established.set(true);
     let now = shard.now();
@@ -243,6 +250,13 @@ fn finished(shard: &Shard, socket: &Socket) {
     if socket.closing.get() {
         shard.closing.set(shard.closing.get() - 1);
     }
-    shard.mailbox.mesh().left(shard.id);
+    count_out(shard, socket);
     socket.changed.notify_waiters();
+}
+
+/// It is no connection of the shard any more.
+pub(super) fn count_out(shard: &Shard, socket: &Socket) {
+    if socket.placed.replace(false) {
+        shard.mailbox.mesh().left(shard.id);
+    }
 }

@@ -34,6 +34,8 @@ pub(super) struct Socket {
     /// Let go: close_notify and half-close once the send under way is done.
     pub closing: Cell<bool>,
     pub half_closed: Cell<bool>,
+    /// It is counted as one of the shard's connections: a dialled one once it is up.
+    pub placed: Cell<bool>,
     /// Its reader has ended.
     pub reader_gone: Cell<bool>,
     /// Whether its certificate may speak for a relay: not where we dialled without verifying.
@@ -66,6 +68,7 @@ impl Socket {
             sent_last: Cell::new(None),
             closing: Cell::new(false),
             half_closed: Cell::new(false),
+            placed: Cell::new(true),
             reader_gone: Cell::new(false),
             judged: true,
             must_prove: false,

@@ -2,6 +2,7 @@
 //! what it was asked.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::rows;
@@ -11,7 +12,7 @@ use crate::support::link::Link;
 use crate::support::message::{Draft, response};
 use crate::support::peer::Peer;
 use crate::support::pki::TRUSTED;
-use crate::support::relay::{Setup, shared};
+use crate::support::relay::{Relay, Setup, shared};
 use crate::support::relay2::{R2, own_host};
 
 rows! {
@@ -28,6 +29,9 @@ rows! {
         dns_06_dead_address_is_followed_by_the_next,
         dns_07_hanging_resolver_stops_nobody_else,
         dns_07_answers_are_kept,
+        dns_07_one_account_leaves_the_others_the_name_servers,
+        sec_03_one_accounts_dials_leave_the_others_theirs,
+        con_05_nobody_goes_for_a_connection_that_never_is,
     ],
 }
 
@@ -358,4 +362,135 @@ fn tls_10_certificate_is_that_of_the_domain() {
     let socket = other.r2.peer.accept_socket(SOON).expect("R connects");
     assert!(other.r2.peer.handshake(socket).is_err(), "another target");
     assert_eq!(a.response_to(&draft.tid).code(), Some(408));
+}
+
+/// SENDs of one account to hosts that come to nothing, 20 each 25 ms, for as long as something else takes.
+fn beside_a_flood<T>(
+    relay: &Relay,
+    uri: impl Fn(usize) -> String + Sync,
+    something: impl FnOnce() -> T,
+) -> T {
+    let mut a = Client::authenticated(relay, "mallory");
+    // However `something` ends, it ends with it.
+    let lives = Arc::new(());
+    let watched = Arc::downgrade(&lives);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if watched.strong_count() == 0 {
+                    return;
+                }
+                let path = format!("{} {}", a.token, uri(number));
+                a.send(Draft::send(&path, &a.uri).text("into the void").octets());
+                if number % 20 == 0 {
+                    a.drain(Duration::from_millis(25));
+                }
+            }
+        });
+        // Let it take all that it can get.
+        std::thread::sleep(Duration::from_secs(1));
+        let _lives = lives;
+        something()
+    })
+}
+
+/// How many of so many next hops that nobody has asked for before are dialled for this user.
+fn reached(relay: &Relay, user: &str, of: usize) -> usize {
+    let mut b = Client::authenticated(relay, user);
+    let mut is_reached = || {
+        let r2 = R2::new();
+        let path = format!("{} {}", b.token, r2.token());
+        b.send(Draft::send(&path, &b.uri).text("hello").octets());
+        r2.peer.accept_socket(Duration::from_secs(2)).is_some()
+    };
+    (0..of).filter(|_| is_reached()).count()
+}
+
+fn dns_07_one_account_leaves_the_others_the_name_servers() {
+    let relay = Setup::new().start();
+    Names::get().be_silent_about("hanging.example");
+    let uri = |number| format!("msrps://h{number}.hanging.example:2855/x;tcp");
+    let reached = beside_a_flood(&relay, uri, || reached(&relay, "bob", 10));
+    assert_eq!(reached, 10);
+}
+
+/// A socket that the kernel lets nobody connect to any more: its queue is full, and what knocks is
+/// not answered.
+struct BlackHole {
+    port: u16,
+    _listener: socket2::Socket,
+    _queued: Vec<std::net::TcpStream>,
+}
+
+impl BlackHole {
+    fn new() -> Self {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let listener = listener.expect("a socket");
+        // At every address of 127.0.0.0/8.
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        listener.bind(&any.into()).expect("a port is free");
+        listener.listen(0).expect("it listens");
+        let address = listener.local_addr().expect("an address");
+        let port = address.as_socket().expect("an IPv4 address").port();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let knock = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+        let queued = std::iter::from_fn(|| knock().ok()).take(64).collect();
+        Self {
+            port,
+            _listener: listener,
+            _queued: queued,
+        }
+    }
+}
+
+impl BlackHole {
+    /// One of its many addresses.
+    fn uri(&self, number: usize) -> String {
+        let (high, low) = (number / 250 % 250, number % 250);
+        format!("msrps://127.7.{high}.{low}:{}/x;tcp", self.port)
+    }
+}
+
+fn sec_03_one_accounts_dials_leave_the_others_theirs() {
+    let relay = Setup::new()
+        .set("limits.connections", 300)
+        .set("limits.unauthenticated", 20)
+        .start();
+    let hole = BlackHole::new();
+    let uri = |number| hole.uri(number);
+    let reached = beside_a_flood(&relay, uri, || reached(&relay, "bob", 10));
+    assert_eq!(reached, 10);
+}
+
+fn con_05_nobody_goes_for_a_connection_that_never_is() {
+    let relay = Setup::new()
+        .set("limits.connections", 60)
+        .set("limits.unauthenticated", 20)
+        .start();
+    let hole = BlackHole::new();
+    // Foreign clients that are quiet for as long as it takes to count as unused.
+    let mut b = Client::authenticated(&relay, "bob");
+    let mut quiet: Vec<Client> = (0..20)
+        .map(|number| {
+            let mut p = Client::tls(&relay);
+            p.uri = format!("msrps://p{number}.example.net:2855/p;tcp");
+            let draft = Draft::send(&format!("{} {}", b.token, b.uri), &p.uri).text("hello");
+            p.send(draft.octets());
+            let got = b.expect_method("SEND");
+            b.send(response(&got, "200 OK"));
+            p.response_to(&draft.tid);
+            p
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(6));
+    let shed = || relay.metric("msrpd_connections_closed_total", &["reason=\"shed\""]);
+    let shed = beside_a_flood(&relay, |number| hole.uri(number), shed);
+    assert_eq!(shed, 0.0);
+    for p in &mut quiet {
+        let draft = Draft::send(&format!("{} {}", b.token, b.uri), &p.uri).text("still here");
+        p.send(draft.octets());
+        let got = b.expect_method("SEND");
+        b.send(response(&got, "200 OK"));
+        assert_eq!(p.response_to(&draft.tid).code(), Some(200));
+    }
 }

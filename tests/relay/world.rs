@@ -140,6 +140,7 @@ pub struct Dialling {
     pub key: ConnectionKey,
     pub target: String,
     pub verify: Verify,
+    pub on_behalf_of: u64,
 }
 
 /// A user that a relay wants looked up.
@@ -545,11 +546,13 @@ impl World {
                 connection,
                 target,
                 verify,
+                on_behalf_of,
             } => self.dialling.push(Dialling {
                 shard,
                 key: connection,
                 target: target.to_string(),
                 verify,
+                on_behalf_of,
             }),
             Command::SessionEnded(record) => {
                 let relay = self.relay_of(shard);

@@ -140,11 +140,21 @@ impl Zone {
 }
 
 async fn ask(resolver: &Resolver, host: &str, port: Option<u16>) -> Result<Vec<Resolved>, String> {
+    ask_for(0, resolver, host, port).await
+}
+
+async fn ask_for(
+    on_behalf_of: u64,
+    resolver: &Resolver,
+    host: &str,
+    port: Option<u16>,
+) -> Result<Vec<Resolved>, String> {
     let (reply, answer) = oneshot::channel();
     resolver
         .send(ResolveRequest {
             host: host.into(),
             port,
+            on_behalf_of,
             reply,
         })
         .await
@@ -421,7 +431,7 @@ fn dns_07_that_there_is_none_counts_for_the_ttl_of_its_soa() {
             found(&resolver, "plain.example", None).await;
             let none = ask(&resolver, "none.example", Some(1)).await;
             none.expect_err("no such name");
-            tokio::time::sleep(FAILURE_TTL + Duration::from_millis(200)).await;
+            tokio::time::sleep(cache::FAILURE_TTL + Duration::from_millis(200)).await;
         }
     });
     assert_eq!(zone.asked("_msrps._tcp.plain.example", SRV), 1);
@@ -448,5 +458,82 @@ fn dns_07_names_that_hang_do_not_hold_up_others() {
         while let Some(answered) = all.join_next().await {
             assert!(!answered.expect("an answer"));
         }
+    });
+}
+
+/// More askers than it takes to keep every turn at the name servers, all with names that nobody
+/// answers for.
+async fn hang_all(resolver: &Resolver, hanging: &[&'static str]) -> JoinSet<bool> {
+    let mut all = JoinSet::new();
+    let askers = QUESTIONS_MAX.div_ceil(QUESTIONS_OF_ONE_MAX);
+    for (number, name) in hanging.iter().enumerate() {
+        let (resolver, name) = (resolver.clone(), *name);
+        let asker = 1 + (number % askers) as u64;
+        all.spawn(async move { ask_for(asker, &resolver, name, Some(1)).await.is_ok() });
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    all
+}
+
+fn hanging(count: usize) -> Vec<&'static str> {
+    (0..count)
+        .map(|n| &*format!("h{n}.example").leak())
+        .collect()
+}
+
+/// Addresses need no name server, and what is in the cache needs no turn.
+#[test]
+fn dns_07_literals_and_known_names_are_answered_while_every_turn_is_taken() {
+    let hanging = hanging(2 * QUESTIONS_MAX);
+    let zone = Zone {
+        silent: hanging.clone(),
+        ..Zone::new(vec![
+            ("known.example", Record::A("192.0.2.6")),
+            (
+                "_msrps._tcp.service.example",
+                Record::Srv(1, 1, 7, "known.example"),
+            ),
+        ])
+    };
+    run(&zone, |resolver| async move {
+        found(&resolver, "known.example", Some(1)).await;
+        found(&resolver, "service.example", None).await;
+        ask(&resolver, "none.example", Some(1))
+            .await
+            .expect_err("no such name");
+        let mut all = hang_all(&resolver, &hanging).await;
+        let asked = 1;
+        for (host, port) in [("192.0.2.7", Some(7)), ("known.example", Some(2))] {
+            let places = ask_for(asked, &resolver, host, port).await;
+            assert_eq!(places.expect("places").len(), 1, "{host}");
+        }
+        let places = ask_for(asked, &resolver, "service.example", None).await;
+        assert_eq!(places.expect("places").len(), 1);
+        let none = ask_for(asked, &resolver, "none.example", Some(1)).await;
+        assert_eq!(none, Err("the name has no address".into()), "known, too");
+        assert!(all.try_join_next().is_none(), "all of them hang still");
+    });
+    assert_eq!(zone.asked("known.example", 1), 1);
+}
+
+/// One asker cannot keep the servers from another, however many names he has that nobody answers
+/// for.
+#[test]
+fn dns_07_one_asker_with_names_that_hang_does_not_hold_up_another() {
+    let hanging = hanging(4 * QUESTIONS_MAX);
+    let zone = Zone {
+        silent: hanging.clone(),
+        ..Zone::new(vec![("b.example", Record::A("192.0.2.6"))])
+    };
+    run(&zone, |resolver| async move {
+        let mut all = JoinSet::new();
+        for name in hanging {
+            let resolver = resolver.clone();
+            all.spawn(async move { ask_for(1, &resolver, name, Some(1)).await.is_ok() });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let places = ask_for(2, &resolver, "b.example", Some(1)).await;
+        assert_eq!(places.expect("places").len(), 1);
+        assert!(all.try_join_next().is_none(), "all of them hang still");
     });
 }

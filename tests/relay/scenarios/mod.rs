@@ -4,6 +4,7 @@ mod chains;
 mod chunks;
 mod claims;
 mod closing;
+mod dials;
 mod fairness;
 mod film_links;
 mod forwarding;
