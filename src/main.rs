@@ -69,6 +69,12 @@ enum Command {
         #[arg(long)]
         sha256: bool,
     },
+    /// Say what is wrong with MSRP octets, message by message.
+    #[command(after_help = EXPLAIN)]
+    Explain {
+        /// What one side of a connection sent, or both in turn, without TLS; stdin if it is not given.
+        file: Option<PathBuf>,
+    },
     /// Print a user name and a password that are good for a time.
     #[command(after_help = MINT)]
     Mint {
@@ -134,6 +140,23 @@ Examples:
   msrpd passwd /etc/msrpd/users.htdigest example.com alice
   pwgen 20 1 | msrpd passwd /etc/msrpd/users.htdigest example.com alice";
 
+const EXPLAIN: &str = "\
+Reads with the relay's own decoder. For each message: where it begins, its headers, and
+  wrong  what the relay refuses, drops or closes for
+  odd    what the standards have otherwise, and the relay lets pass
+each with the section that says how it should be. Digests are left out; URIs are not: they hold
+tokens, so look before you post the output.
+
+Where framing is lost it goes on at the next line that begins with MSRP; a relay would close.
+
+Exit codes:
+  0  nothing is wrong
+  1  something is, or the file cannot be read
+
+Examples:
+  msrpd explain capture.msrp
+  tshark -r call.pcapng -q -z follow,tcp,raw,0 | tail -n +7 | xxd -r -p | msrpd explain";
+
 const MINT: &str = "\
 The user name is SECONDS:USER, its end in Unix time; the password is the Base64 text of
 HMAC-SHA-1(secret, user name), as for TURN servers (coturn: use-auth-secret). Whoever has the
@@ -159,6 +182,7 @@ fn main() -> ExitCode {
             user,
             sha256,
         } => server::passwd(&file, &realm, &user, sha256),
+        Command::Explain { file } => server::explain(file.as_deref()),
         Command::Mint {
             secret_file,
             lifetime,

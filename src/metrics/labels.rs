@@ -147,7 +147,7 @@ labels!(
 );
 
 labels!(
-    /// Why a request was refused, a source paused or a transaction forgotten.
+    /// Why a request or a connection was refused.
     RefusalReason {
         /// A head that breaks the grammar.
         Malformed = "malformed",
@@ -179,12 +179,8 @@ labels!(
         UserNotLookedUp = "user_not_looked_up",
         /// Expires outside the limits (423).
         Expires = "expires",
-        /// A `Failure-Report: partial` transaction forgotten at its bound.
-        PartialForgotten = "partial_forgotten",
         /// A URI that a peer may not claim, or not any more (D-34).
         Claim = "claim",
-        /// A source paused because of what it is owed.
-        Paused = "paused",
         /// No room for one more connection.
         TooManyConnections = "too_many_connections",
     }

@@ -48,6 +48,10 @@ pub struct ShardMetrics {
     pub octets_in: u64,
     /// MSRP octets sent, before encryption.
     pub octets_out: u64,
+    /// How often a source was not read because of what was queued of it.
+    pub pauses: u64,
+    /// Transactions with `Failure-Report: partial` that were forgotten at their bound.
+    pub forgotten: u64,
     /// Messages handed to other shards.
     pub handoffs: u64,
     /// Live sessions.

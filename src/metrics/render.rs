@@ -304,6 +304,18 @@ fn traffic(text: &mut Text, shards: &[ShardSnapshot]) {
         sum(shards, |numbers| numbers.octets_out),
     );
     text.one(
+        "pauses_total",
+        "counter",
+        "How often a source was not read for a while, because of what was queued of it.",
+        sum(shards, |numbers| numbers.pauses),
+    );
+    text.one(
+        "transactions_forgotten_total",
+        "counter",
+        "Transactions with Failure-Report partial that were forgotten at limits.transactions_per_session.",
+        sum(shards, |numbers| numbers.forgotten),
+    );
+    text.one(
         "handoffs_total",
         "counter",
         "Messages handed to another shard.",
@@ -430,7 +442,7 @@ fn reasons(text: &mut Text, shards: &[ShardSnapshot]) {
     text.head(
         "refusals_total",
         "counter",
-        "Requests refused, sources paused, transactions forgotten.",
+        "Requests and connections refused.",
     );
     for reason in RefusalReason::ALL {
         let labels = format!("reason=\"{}\"", reason.text());

@@ -613,8 +613,7 @@ impl Relay {
                 .get(oldest)
                 .is_some_and(|transaction| transaction.progress == Progress::Waiting)
             {
-                self.metrics
-                    .refusal(crate::metrics::RefusalReason::PartialForgotten);
+                self.metrics.forgotten += 1;
                 self.piece_ended(oldest, Fate::Released);
                 return;
             }

@@ -8,7 +8,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::metrics::RefusalReason;
 use crate::wire::Head;
 
 use super::Relay;
@@ -192,7 +191,7 @@ impl Relay {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.pauses += 1;
         }
-        self.metrics.refusal(RefusalReason::Paused);
+        self.metrics.pauses += 1;
         self.update_pause(key);
     }
 

@@ -10,6 +10,7 @@ mod control;
 mod descriptors;
 mod dev;
 mod drain;
+mod explain;
 mod log;
 mod mint;
 mod passwd;
@@ -29,6 +30,7 @@ use rustix::process::Signal;
 use crate::config::{self, Problems};
 
 pub use dev::dev;
+pub use explain::explain;
 pub use mint::mint;
 pub use passwd::passwd;
 

@@ -101,7 +101,15 @@ enum State {
     Body(EndLineScan),
     /// The head of a bodiless message was given, and its end-line is to follow.
     End(Flag),
-    Lost(DecodeError),
+    Lost(Box<Lost>),
+}
+
+/// Where the framing was lost.
+#[derive(Debug)]
+struct Lost {
+    error: DecodeError,
+    octets: usize,
+    begins: Excerpt,
 }
 
 #[derive(Debug)]
@@ -148,7 +156,7 @@ impl Decoder {
     /// Gives the next octets of the connection. Allowed at any time, but what is pushed before
     /// [`next`](Self::next) has said `None` is kept as it is, with all memory that it shares.
     pub fn push(&mut self, octets: Bytes) {
-        if octets.is_empty() || matches!(self.state, State::Lost(_)) {
+        if octets.is_empty() || matches!(self.state, State::Lost(..)) {
             return;
         }
         if self.input.is_empty() && self.later.is_empty() {
@@ -166,8 +174,8 @@ impl Decoder {
                 self.state = State::BetweenMessages;
                 return Ok(Some(Event::End(flag)));
             }
-            if let State::Lost(error) = self.state {
-                return Err(error);
+            if let State::Lost(lost) = &self.state {
+                return Err(lost.error);
             }
             if self.input.is_empty() {
                 match self.later.pop_front() {
@@ -195,9 +203,19 @@ impl Decoder {
                 Ok(None) => {}
                 Ok(event) => return Ok(event),
                 Err(error) => {
+                    let cut: &[u8] = match &self.state {
+                        State::Head(head) => &head.octets,
+                        State::Crlf => b"\r\n",
+                        _ => &[],
+                    };
+                    let lost = Lost {
+                        error,
+                        octets: cut.len() + self.undecoded_octets(),
+                        begins: Excerpt::of_both(cut, &self.input),
+                    };
                     self.input = Bytes::new();
                     self.later = VecDeque::new();
-                    self.state = State::Lost(error);
+                    self.state = State::Lost(Box::new(lost));
                 }
             }
         }
@@ -233,6 +251,20 @@ impl Decoder {
         matches!(self.state, State::BetweenMessages) && self.input.is_empty()
     }
 
+    /// Octets that were pushed and have not been looked at.
+    pub fn undecoded_octets(&self) -> usize {
+        self.input.len() + self.later.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Once framing is lost: how many octets before the last one pushed the message begins that cannot be read, and how it
+    /// begins.
+    pub fn lost(&self) -> Option<(usize, Excerpt)> {
+        match &self.state {
+            State::Lost(lost) => Some((lost.octets, lost.begins)),
+            _ => None,
+        }
+    }
+
     /// Octets of memory held for what is not decoded yet. Pushed octets count as they show, not with what
     /// else their memory keeps alive: see [`compact`](Self::compact).
     pub fn held_octets(&self) -> usize {
@@ -241,8 +273,7 @@ impl Decoder {
             State::PastHead(past) => past.held_octets(),
             _ => 0,
         };
-        let later: usize = self.later.iter().map(Bytes::len).sum();
-        state + self.input.len() + later
+        state + self.undecoded_octets()
     }
 
     /// Copies a small remainder out of the memory in which it was pushed. For a source that is about to be

@@ -46,6 +46,38 @@ impl fmt::Display for DecodeError {
 
 impl error::Error for DecodeError {}
 
+impl DecodeError {
+    /// Where it stands how it should be.
+    pub fn section(&self) -> &'static str {
+        match self {
+            Self::NotMsrp(_) | Self::StartLine(_) | Self::StartLineTooLong { .. } => "RFC 4975 §9",
+            Self::TransactId(_) => "RFC 4975 §7.1, §9",
+            Self::HeadTooLong { .. } => "limits.head_octets",
+        }
+    }
+}
+
+impl HeadFault {
+    /// Where it stands how it should be: an RFC's section, or the relay's own limit.
+    pub fn section(&self) -> &'static str {
+        match self {
+            Self::TooLong => "limits.head_octets",
+            Self::TooManyHeaders => "limits.header_lines",
+            Self::TooManyUris => "limits.uris_per_path",
+            Self::UriIllegal(_) => "RFC 4975 §6, §9",
+            Self::MessageIdMissing => "RFC 4975 §7.1.1",
+            Self::PathMisplaced | Self::PathIllegal(_) => "RFC 4975 §7.1, §9",
+            Self::ValueIllegal(name) | Self::Repeated(name) => name.section(),
+            Self::StartLineIllegal
+            | Self::LineFolded
+            | Self::ColonMissing
+            | Self::NameIllegal
+            | Self::ControlOctet
+            | Self::NotUtf8 => "RFC 4975 §9",
+        }
+    }
+}
+
 /// The first octets of something wrong, for logs; shown with escapes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Excerpt {
@@ -66,6 +98,16 @@ impl Excerpt {
             octets: kept,
             len: len as u8,
         }
+    }
+
+    /// The same of two pieces, one behind the other.
+    pub(super) fn of_both(first: &[u8], second: &[u8]) -> Self {
+        let mut excerpt = Self::of(first);
+        let from = usize::from(excerpt.len);
+        let more = second.len().min(Self::OCTETS_MAX - from);
+        excerpt.octets[from..from + more].copy_from_slice(&second[..more]);
+        excerpt.len += more as u8;
+        excerpt
     }
 
     /// The octets as they came.

@@ -84,6 +84,21 @@ impl HeaderName {
         }
     }
 
+    /// Where it stands what its value looks like.
+    pub(super) fn section(self) -> &'static str {
+        match self {
+            Self::ByteRange | Self::MessageId | Self::SuccessReport | Self::FailureReport => {
+                "RFC 4975 §7.1.1, §9"
+            }
+            Self::Status => "RFC 4975 §7.1.2, §9",
+            Self::Expires | Self::MinExpires | Self::MaxExpires => "RFC 4976 §5.1, §7",
+            Self::UsePath | Self::WwwAuthenticate => "RFC 4976 §7",
+            Self::Authorization | Self::AuthenticationInfo => "RFC 4976 §7, §9.1",
+            Self::ToPath | Self::FromPath => "RFC 4975 §7.1, §9",
+            _ => "RFC 4975 §9",
+        }
+    }
+
     /// The name as the RFC spells it; `None` for names that no table here holds.
     pub fn canonical(self) -> Option<&'static str> {
         Some(match self {

@@ -6,6 +6,7 @@ mod commands;
 mod dashboards;
 mod documents;
 mod examples;
+mod explaining;
 mod integrating;
 mod place;
 mod running;

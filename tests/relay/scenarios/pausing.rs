@@ -66,6 +66,12 @@ fn a_slow_receiver_slows_its_film_and_loses_nothing() {
     world.write(a.peer, &film.encode());
     world.run();
     let fetched = world.sockets[b.peer].fetched;
+    let metrics = world.shards[0].metrics();
+    let refused: u64 = RefusalReason::ALL
+        .map(|reason| metrics.refused(reason))
+        .iter()
+        .sum();
+    assert_eq!((metrics.pauses, refused), (1, 0), "a pause refuses nothing");
     let mut arrived = Vec::new();
     while arrived.is_empty() {
         // Longer than any shared source may be paused.
@@ -436,8 +442,7 @@ fn too_many_open_transactions_refuse_a_chunk_or_forget_the_oldest() {
     for number in 20..37 {
         assert!(send(&mut world, number, "partial").is_empty());
     }
-    let metrics = world.shards[0].metrics();
-    assert_eq!(metrics.refused(RefusalReason::PartialForgotten), 1);
+    assert_eq!(world.shards[0].metrics().forgotten, 1);
     let asked = world.messages(b.peer);
     assert_eq!(asked.len(), 17, "each was delivered");
     for message in &asked[..2] {
