@@ -105,6 +105,8 @@ pub(super) struct Connection {
     pub established: bool,
     /// We end it once its output is out.
     pub closing: Option<CloseReason>,
+    /// It is closing, and its routes, flows and sessions have been ended.
+    pub ended: bool,
     /// It is among those that are looked at next, whether they may go.
     pub settling: bool,
     /// The decoder has failed or the stream has ended: nothing more is read.
@@ -178,6 +180,7 @@ impl Connection {
             reached: None,
             established: false,
             closing: None,
+            ended: false,
             settling: false,
             deaf: false,
             decoder: Decoder::new(limits.of_heads()),

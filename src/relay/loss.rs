@@ -18,24 +18,15 @@ use crate::metrics::DropReason;
 use crate::wire::FailureReport;
 
 impl Relay {
-    /// Ends a connection in order: what it is owed is still sent.
+    /// Ends a connection in order: what it is owed is still sent. Nothing more is read of it from
+    /// here on; the rest is left to [`deliver_ups`](Self::deliver_ups), so that connections that
+    /// end one another do it one after the other, however many they are.
     pub(super) fn close(&mut self, now: Instant, key: ConnectionKey, reason: CloseReason) {
-        self.ended(now, key, reason);
-    }
-
-    pub(super) fn ended(&mut self, now: Instant, key: ConnectionKey, reason: CloseReason) {
-        self.read_out(now, key);
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if connection.closing.is_some() {
-            return;
+        self.now = now;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.deaf = true;
+            connection.closing.get_or_insert(reason);
         }
-        connection.ends = true;
-        let cause = EndCause::of(reason.label());
-        connection.closing = Some(reason);
-        connection.deaf = true;
-        self.take_apart(now, key, true, cause);
         self.settle_later(key);
     }
 
@@ -91,11 +82,30 @@ impl Relay {
         let Some(key) = self.settling.pop_front() else {
             return;
         };
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.settling = false;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.settling = false;
+        if !connection.ended {
+            self.begin_to_end(now, key);
         }
         self.announce(key);
         self.settle_closing(now, key);
+    }
+
+    /// A connection begins to end: only what it is owed is left of it.
+    fn begin_to_end(&mut self, now: Instant, key: ConnectionKey) {
+        self.read_out(now, key);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.ended = true;
+        connection.ends = true;
+        connection.deaf = true;
+        let cause = connection.closing.as_ref().map(CloseReason::label);
+        if let Some(cause) = cause {
+            self.take_apart(now, key, true, EndCause::of(cause));
+        }
     }
 
     /// A closing connection goes once everything it is owed is in the kernel.
@@ -138,8 +148,7 @@ impl Relay {
     /// REPORTs and the end-line of an open chunk still go out. `cause` is what ends its sessions.
     ///
     /// It delivers nothing: what it says to other connections waits in `ups` and `settling` for
-    /// [`deliver_ups`](Self::deliver_ups), which ends every call. So connections that end one
-    /// another do it one after the other, however many they are.
+    /// [`deliver_ups`](Self::deliver_ups), which ends every call.
     fn take_apart(&mut self, now: Instant, key: ConnectionKey, wire_alive: bool, cause: EndCause) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;

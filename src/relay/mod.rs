@@ -358,7 +358,7 @@ impl Relay {
             connection.end_waits = true;
             return;
         }
-        self.ended(now, key, CloseReason::EndOfStream);
+        self.close(now, key, CloseReason::EndOfStream);
         self.deliver_ups(now);
         self.relieve(now);
     }

@@ -38,7 +38,7 @@ impl Relay {
         self.decode(now, key);
         let ends = |connection: &Connection| connection.held == 0 && connection.end_waits;
         if self.connections.get(key).is_some_and(ends) {
-            self.ended(now, key, CloseReason::EndOfStream);
+            self.close(now, key, CloseReason::EndOfStream);
         }
         self.deliver_ups(now);
     }

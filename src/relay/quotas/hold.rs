@@ -103,6 +103,9 @@ impl Relay {
             for why in [Hold::Owes, Hold::Auth] {
                 self.unhold(key, why);
             }
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.deaf = false;
+            }
             self.decode(now, key);
         }
     }

@@ -91,6 +91,10 @@ struct Standing {
 pub(in crate::relay) struct Homes {
     standings: Slots<StandingKey, Standing>,
     by_subject: HashMap<Subject, StandingKey>,
+    /// What this shard has told itself; empty between calls.
+    to_self: VecDeque<QuotaHandoff>,
+    /// That is being worked off.
+    works_off: bool,
 }
 
 impl Homes {
@@ -177,10 +181,23 @@ impl Relay {
 
     fn quota_to(&mut self, now: Instant, shard: ShardId, message: QuotaHandoff) {
         if shard == self.shard {
-            self.quota(now, message);
+            self.homes.to_self.push_back(message);
+            self.quotas_to_self(now);
         } else {
             self.hand(shard, Handoff::Quota(message));
         }
+    }
+
+    /// What this shard tells itself. Within itself it does nothing: one verdict leads to the next
+    /// question, and the outermost loop works them off, so that the stack does not grow.
+    fn quotas_to_self(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.homes.works_off, true) {
+            return;
+        }
+        while let Some(message) = self.homes.to_self.pop_front() {
+            self.quota(now, message);
+        }
+        self.homes.works_off = false;
     }
 
     pub(in crate::relay) fn quota(&mut self, now: Instant, message: QuotaHandoff) {
