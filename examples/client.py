@@ -9,44 +9,35 @@
 Input: `/to PATH` names the peer, as its SDP would; `/quit` ends; any other line is a message. With a relay of your own:
 `--relay HOST[:PORT] --user NAME [--ca FILE]`, password in MSRP_PASSWORD. docs/integrating.md explains what happens here.
 """
-import argparse, asyncio, hashlib, os, pathlib, re, secrets, ssl, sys, tomllib, urllib.parse
+import argparse, asyncio, email, email.message, hashlib, os, pathlib, re, secrets, ssl, sys, tomllib, urllib.parse
 
 TIMEOUT = 30  # seconds for an answer, RFC 4975 section 7.1.1
 LARGEST = 1 << 20  # octets of a message, for the SDP: a=max-size:1048576
-START = re.compile(r"MSRP (\S{4,64}) (?:([A-Z_]+)|(\d{3})(?: (.*))?)")
 
 
-class Message:
-    def __init__(self, tid, what, headers, body=None, flag="$"):
-        self.tid, self.what, self.headers, self.body, self.flag = tid, what, headers, body, flag
-
-    def get(self, name, otherwise=""):
-        return next((value for key, value in self.headers if key.lower() == name.lower()), otherwise)
-
-    def __bytes__(self):
-        lines = [f"MSRP {self.tid} {self.what}", *(f"{name}: {value}" for name, value in self.headers)]
-        body = b"" if self.body is None else b"\r\n" + self.body + b"\r\n"
-        return "".join(line + "\r\n" for line in lines).encode() + body + f"-------{self.tid}{self.flag}\r\n".encode()
+def encode(tid, what, headers, body=None, flag="$"):
+    head = "".join(f"{line}\r\n" for line in [f"MSRP {tid} {what}", *(f"{name}: {value}" for name, value in headers)])
+    return head.encode() + (b"" if body is None else b"\r\n" + body + b"\r\n") + f"-------{tid}{flag}\r\n".encode()
 
 
 async def read(reader):
     """The next message, its `what` a method or "CODE COMMENT". The end-line is the first one that follows a CRLF."""
     line = (await reader.readline()).decode()
-    if not (match := START.fullmatch(line.rstrip("\r\n"))):
+    if not (match := re.fullmatch(r"MSRP (\S{4,64}) ([A-Z_]+|\d{3}( .*)?)\r\n", line)):
         raise ConnectionError(f"framing lost at {line!r}" if line else "the other side closed the connection")
-    tid, headers, body, before = match[1], [], None, "\r\n"
-    ends = {f"-------{tid}{flag}\r\n".encode(): flag for flag in "$+#"}
+    head, body, ends = [], None, {f"-------{match[1]}{flag}\r\n".encode(): flag for flag in "$+#"}
     while (line := await reader.readline()) not in ends or body and not body.endswith(b"\r\n"):
-        if not line or len(headers) > 100 or len(body or b"") > LARGEST:
+        if not line or len(head) > 100 or len(body or b"") > LARGEST:
             raise ConnectionError("the connection ended in a message, or the message does not end")
         if body is not None:
             body += line
         elif line == b"\r\n":
             body = b""
         else:
-            name, _, value = line.decode().partition(":")
-            headers.append((name, value.strip()))
-    return Message(tid, line and match[0].split(" ", 2)[2], headers, body and body[:-2], ends[line])
+            head.append(line)
+    message = email.message_from_bytes(b"".join(head))  # Header fields look as they do in mail.
+    message.tid, message.what, message.body, message.flag = match[1], match[2], body and body[:-2], ends[line]
+    return message
 
 
 def parameters(value):
@@ -64,22 +55,25 @@ class Client:
         self.waiting, self.unreported, self.parts, self.received, self.failed = {}, set(), {}, 0, False
 
     async def connect(self, uri, ca):
-        """To what an MSRP URI names, or a host, whose certificate has to say so."""
+        """To what an MSRP URI names; the certificate has to say so."""
         to, tls = urllib.parse.urlsplit(uri), ssl.create_default_context(cafile=ca)
         address = "127.0.0.1" if to.hostname.endswith("localhost") else to.hostname  # RFC 6761
         self.reader, self.writer = await asyncio.open_connection(
             address, to.port or 2855, ssl=tls, server_hostname=to.hostname, limit=LARGEST)
 
+    def write(self, tid, what, to, headers=(), body=None, flag="$"):
+        self.writer.write(encode(tid, what, [("To-Path", to), ("From-Path", self.uri), *headers], body, flag))
+
     async def request(self, method, to, headers, body=None, flag="$"):
-        """Sends a request and waits for its response."""
+        """Sends a request; the status that answers it, and the response."""
         tid = secrets.token_hex(10)
-        paths = [("To-Path", " ".join(to)), ("From-Path", self.uri)]
         self.waiting[tid] = asyncio.get_running_loop().create_future()
-        self.writer.write(bytes(Message(tid, method, paths + headers, body, flag)))
+        self.write(tid, method, " ".join(to), headers, body, flag)
         try:
-            return await asyncio.wait_for(self.waiting[tid], TIMEOUT)
+            answer = await asyncio.wait_for(self.waiting[tid], TIMEOUT)
+            return answer.what, answer
         except asyncio.TimeoutError:
-            return Message(tid, "408 no answer", [])
+            return "408 no answer", email.message.Message()
         finally:
             del self.waiting[tid]
 
@@ -87,19 +81,19 @@ class Client:
         """AUTH to the relay's name for a path, to that path for more time (RFC 4976 section 5.1). Returns Expires."""
         for _ in range(3):
             credentials, proof = self.credentials(to[-1]) if self.challenge else (None, None)
-            answer = await self.request("AUTH", to, [("Authorization", credentials)] if credentials else [])
+            status, answer = await self.request("AUTH", to, [("Authorization", credentials)] if credentials else [])
             # One header for each algorithm, the strongest first.
-            offers = [parameters(value) for name, value in answer.headers if name.lower() == "www-authenticate"]
+            offers = [parameters(value) for value in answer.get_all("WWW-Authenticate", [])]
             offers = [offer for offer in offers if offer.get("algorithm", "MD5").upper() in ("MD5", "SHA-256")]
-            if not (answer.what.startswith("401") and offers and (not credentials or "stale" in offers[0])):
+            if not (status.startswith("401") and offers and (not credentials or "stale" in offers[0])):
                 break
             self.challenge = offers[0]
-        info = parameters(answer.get("Authentication-Info"))
-        if not answer.what.startswith("200") or info.get("rspauth") != proof:
-            raise ConnectionError(f"AUTH: {answer.what}")
+        info = parameters(answer.get("Authentication-Info", ""))
+        if not status.startswith("200") or info.get("rspauth") != proof:
+            raise ConnectionError(f"AUTH: {status}")
         # A nonce is used once. Without a next one the next AUTH asks for a challenge.
         self.challenge = self.challenge | {"nonce": info["nextnonce"]} if "nextnonce" in info else None
-        self.use_path = answer.get("Use-Path").split()
+        self.use_path = answer["Use-Path"].split()
         return int(answer.get("Expires", "600"))
 
     def credentials(self, uri):
@@ -129,9 +123,9 @@ class Client:
             headers = [("Message-ID", ident), ("Byte-Range", f"{start + 1}-{end}/{len(body)}")]
             headers += [("Success-Report", "yes"), ("Content-Type", "text/plain")] if body else []
             piece, flag = body[start:end] if body else None, "$" if end == len(body) else "+"
-            answer = await self.request("SEND", self.use_path + self.peer, headers, piece, flag)
-            if not answer.what.startswith("200"):
-                return self.fail(ident, answer.what)
+            status, _ = await self.request("SEND", self.use_path + self.peer, headers, piece, flag)
+            if not status.startswith("200"):
+                return self.fail(ident, status)
 
     def fail(self, ident, why):
         self.unreported.discard(ident)
@@ -146,7 +140,7 @@ class Client:
                 if (waiting := self.waiting.get(message.tid)) and not waiting.done() and message.what[0] != "1":
                     waiting.set_result(message)
             elif message.what == "REPORT":  # Never answered.
-                if (status := message.get("Status").split(" ", 1)[-1]).startswith("2"):
+                if (status := message["Status"].split(" ", 1)[-1]).startswith("2"):
                     self.unreported.discard(ident)
                     print("delivered", ident, flush=True)
                 else:
@@ -156,18 +150,17 @@ class Client:
                 wanted = message.get("Failure-Report", "yes").lower()
                 if wanted == "yes" or wanted == "partial" and status != "200 OK":
                     # A SEND is answered to the hop before us, anything else to all of its From-Path.
-                    back = message.get("From-Path").split()[:1 if message.what == "SEND" else None]
-                    paths = [("To-Path", " ".join(back)), ("From-Path", self.uri)]
-                    self.writer.write(bytes(Message(message.tid, status, paths)))
+                    back = message["From-Path"].split(" ")[:1 if message.what == "SEND" else None]
+                    self.write(message.tid, status, " ".join(back))
 
     def take(self, message, ident):
         """A chunk for us: the status that answers it."""
-        if message.get("To-Path") != self.uri:
+        if message["To-Path"] != self.uri:
             return "481 No such session"
         if message.body is None or message.flag == "#":
             self.parts.pop(ident, None)
             return "200 OK"
-        if not message.get("Content-Type").startswith("text/plain"):
+        if not message.get("Content-Type", "").startswith("text/plain"):
             return "415 Unsupported media type"
         start = int(message.get("Byte-Range", "1-*/*").split("-")[0]) - 1
         text = self.parts.setdefault(ident, bytearray())
@@ -179,11 +172,19 @@ class Client:
             del self.parts[ident]
             self.received += 1
             print("received", text.decode(errors="replace"), flush=True)
-            if message.get("Success-Report").lower() == "yes":
-                headers = [("To-Path", message.get("From-Path")), ("From-Path", self.uri), ("Message-ID", ident),
-                           ("Byte-Range", f"1-{len(text)}/{len(text)}"), ("Status", "000 200 OK")]
-                self.writer.write(bytes(Message(secrets.token_hex(10), "REPORT", headers)))
+            if message.get("Success-Report", "no").lower() == "yes":
+                report = [("Message-ID", ident), ("Byte-Range", f"1-{len(text)}/{len(text)}"), ("Status", "000 200 OK")]
+                self.write(secrets.token_hex(10), "REPORT", message["From-Path"], report)
         return "200 OK"
+
+    async def talk(self, expected):
+        """Does what the input says, then waits until all is reported and so many messages have come."""
+        while (line := await asyncio.to_thread(sys.stdin.readline)) and line != "/quit\n":
+            if line.startswith("/to "):
+                self.peer, line = line.split()[1:], ""
+            await self.send(line.rstrip("\r\n"))
+        while self.unreported or self.received < expected:
+            await asyncio.sleep(0.05)
 
 
 async def main(options):
@@ -206,16 +207,8 @@ async def main(options):
         tasks.append(asyncio.create_task(client.refresh(expires)))
         # Use-Path names the relay next to us first, a=path the one next to the peer.
         print("path", *reversed(client.use_path), client.uri, flush=True)
-
-    async def talk():
-        while (line := await asyncio.to_thread(sys.stdin.readline)) and line != "/quit\n":
-            if line.startswith("/to "):
-                client.peer, line = line.split()[1:], ""
-            await client.send(line.rstrip("\r\n"))
-        while client.unreported or client.received < options.expect:
-            await asyncio.sleep(0.05)
-
-    done, _ = await asyncio.wait([*tasks, asyncio.create_task(talk())], return_when=asyncio.FIRST_COMPLETED)
+    tasks.append(asyncio.create_task(client.talk(options.expect)))
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for error in filter(None, (task.exception() for task in done)):
         print("error:", error, file=sys.stderr, flush=True)
         client.failed = True
@@ -227,10 +220,10 @@ if __name__ == "__main__":
     where = arguments.add_mutually_exclusive_group(required=True)
     where.add_argument("--dev", type=pathlib.Path, metavar="DIR", help="the folder of `msrpd dev`")
     where.add_argument("--relay", metavar="HOST[:PORT]")
-    where.add_argument("--peer", action="store_true", help="no relay of our own: connect to the first URI of the peer's path")
+    where.add_argument("--peer", action="store_true", help="no relay of our own")
     arguments.add_argument("--user")
     arguments.add_argument("--ca", metavar="FILE", help="authorities; absent: the system's")
-    arguments.add_argument("--expect", type=int, default=0, metavar="N", help="when the input ends, wait until N messages came")
+    arguments.add_argument("--expect", type=int, default=0, metavar="N", help="when the input ends, wait for N messages")
     try:
         asyncio.run(main(arguments.parse_args()))
     except OSError as error:
