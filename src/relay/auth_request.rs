@@ -107,7 +107,7 @@ impl Relay {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
-        let is_relay = connection.verified.is_some();
+        let is_relay = connection.speaks_for_many();
         if connection.is_plain() {
             // AUT-01: no challenge ever leaves by a plain connection.
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
@@ -479,7 +479,7 @@ impl Relay {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.verified.is_some() || connection.dialled.is_some() {
+        if connection.speaks_for_many() || connection.dialled.is_some() {
             return;
         }
         connection.failed_auths += 1;

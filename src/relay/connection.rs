@@ -83,12 +83,27 @@ pub(super) struct NamedItself {
     pub relay: Option<Arc<str>>,
 }
 
+/// For whom a connection speaks. A certificate alone lifts no bound: whoever has any that verifies could
+/// do without bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Speaks {
+    /// No request has said so yet.
+    Unknown,
+    /// For many: a relay that the operator lets in, whose certificate names the host of its first
+    /// From-Path URIs.
+    AsRelay,
+    /// For itself.
+    AsClient,
+}
+
 pub(super) struct Connection {
     pub transport: Transport,
     /// The other side, or whom it speaks for; none while it is being dialled.
     pub remote: Option<SocketAddr>,
     pub use_path_port: u16,
     pub verified: Option<Arc<VerifiedNames>>,
+    /// Whether bounds hold for it that are for one user.
+    pub speaks: Speaks,
     /// The relay that its last request named itself, by the first From-Path URI.
     pub named: Option<Box<NamedItself>>,
     /// As which next hop it was dialled.
@@ -172,6 +187,7 @@ impl Connection {
             remote: None,
             use_path_port: 0,
             verified: None,
+            speaks: Speaks::Unknown,
             named: None,
             dialled: None,
             dialled_for: None,
@@ -229,6 +245,11 @@ impl Connection {
     /// It was dialled as a relay: verified, whatever the operator allows for last hops (TLS-08).
     pub fn is_to_relay(&self) -> bool {
         self.dialled_for == Some(Verify::Relay)
+    }
+
+    /// It speaks for many, and bounds that are for one user do not hold for it.
+    pub fn speaks_for_many(&self) -> bool {
+        self.speaks == Speaks::AsRelay
     }
 
     pub fn is_plain(&self) -> bool {

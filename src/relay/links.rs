@@ -321,10 +321,6 @@ impl VerifiedNames {
 
 /// Whether a verified connection may stay under other settings or another certificate store.
 fn is_still_good(settings: &Settings, connection: &Connection, names: &VerifiedNames) -> bool {
-    let let_in = names
-        .names
-        .iter()
-        .any(|name| name.starts_with("*.") || settings.lets_in(name, names));
     match &connection.dialled {
         Some(dialled) => {
             // The target of an SRV record counts where the operator let it stand for its domain (D-14).
@@ -335,6 +331,6 @@ fn is_still_good(settings: &Settings, connection: &Connection, names: &VerifiedN
             (names.vouch_for(&dialled.host) || target.is_some_and(|target| names.matches(target)))
                 && (!connection.is_to_relay() || settings.lets_in(&dialled.host.to_string(), names))
         }
-        None => let_in,
+        None => settings.lets_in_some(names),
     }
 }

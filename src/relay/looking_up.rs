@@ -42,7 +42,7 @@ impl Relay {
         };
         let many = connection.look_ups >= limits.look_ups_per_connection;
         let share = (limits.look_ups / usize::from(self.workers)).max(1);
-        if (many && connection.verified.is_none()) || self.look_ups >= share {
+        if (many && !connection.speaks_for_many()) || self.look_ups >= share {
             self.not_judged(key, &head);
             return;
         }

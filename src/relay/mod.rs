@@ -96,7 +96,7 @@ use crate::auth::{Authenticator, NonceLedger};
 use crate::metrics::ShardMetrics;
 
 use auth_request::PendingAuth;
-use connection::Connection;
+use connection::{Connection, Speaks};
 use custody::Custodies;
 use dials::Dials;
 use egress::{Books, Carried, Pen};
@@ -310,6 +310,9 @@ impl Relay {
         connection.established = true;
         connection.verified = verified;
         connection.named = None;
+        if connection.is_to_relay() && connection.verified.is_some() {
+            connection.speaks = Speaks::AsRelay;
+        }
         connection.used = now;
         if connection.verified.is_some() {
             self.trust_heads(key);

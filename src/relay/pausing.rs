@@ -208,7 +208,7 @@ impl Relay {
             return;
         };
         let full = connection.egress.control_octets >= limits.control_octets
-            || (connection.verified.is_none()
+            || (!connection.speaks_for_many()
                 && connection.outstanding >= limits.queued_octets_per_connection);
         let paused = (connection.pauses > 0 || full) && !planted(Fault::UnpausedSource);
         if paused == connection.paused_since.is_some() {

@@ -10,7 +10,7 @@ use crate::wire::{self, Event, FailureReport, Flag, Head, Kind, Method, Uri};
 
 use super::Relay;
 use super::command::{CloseReason, Refusal, comment_of};
-use super::connection::{Connection, Incoming, NamedItself};
+use super::connection::{Connection, Incoming, NamedItself, Speaks};
 use super::keys::ConnectionKey;
 use super::limits::COPY_BELOW_OCTETS;
 use super::route::Down;
@@ -115,6 +115,7 @@ impl Relay {
             // It waited for a quota and its sender has gone: nobody was promised anything.
             Kind::Request(_) if ends => Incoming::PastIt,
             Kind::Request(method) => {
+                self.learn_who_speaks(now, key, &head);
                 self.metrics.request(method_label(method), Direction::In);
                 match method {
                     Method::Send => self.send_head(now, key, head),
@@ -179,7 +180,7 @@ impl Relay {
         }
         match self.connections.get_mut(key) {
             // Others share the link.
-            Some(connection) if connection.verified.is_some() => {
+            Some(connection) if connection.speaks_for_many() => {
                 connection.incoming = Incoming::PastIt;
             }
             _ => self.close(now, key, CloseReason::BodyTooLong),
@@ -349,7 +350,7 @@ impl Relay {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.proven || connection.verified.is_some() || connection.dialled.is_some() {
+        if connection.proven || connection.speaks_for_many() || connection.dialled.is_some() {
             return;
         }
         connection.failed_requests += 1;
@@ -379,6 +380,38 @@ impl Relay {
             relay: name.clone(),
         }));
         name
+    }
+
+    /// A request says for whom it speaks, by its first From-Path URI. It is one word for all: a
+    /// connection that has spoken for somebody else is never a relay's again.
+    fn learn_who_speaks(&mut self, now: Instant, key: ConnectionKey, head: &Head) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        if connection.verified.is_none() || connection.dialled.is_some() {
+            return;
+        }
+        let before = connection.speaks;
+        let named = self.relay_named_again(key, head);
+        let is_relay = named.is_some_and(|name| self.lets_in(key, &name));
+        let speaks = match (is_relay, before) {
+            (true, Speaks::Unknown | Speaks::AsRelay) => Speaks::AsRelay,
+            _ => Speaks::AsClient,
+        };
+        if speaks == before {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.speaks = speaks;
+        }
+        match speaks {
+            Speaks::AsRelay => self.forget_spending(now, key),
+            _ if before == Speaks::AsRelay && self.settings.quotas.any() => {
+                self.count_connection(now, key);
+            }
+            _ => {}
+        }
+        self.judge_control(key);
     }
 
     /// Whether the operator lets this verified relay in, by all the names that it has (AUT-24).

@@ -134,8 +134,9 @@ impl Settings {
         if names().any(|name| name.as_bytes().eq_ignore_ascii_case(text)) {
             return true;
         }
-        // Only escapes and IPv6 literals can spell a name in another way.
-        if !text.iter().any(|octet| matches!(octet, b'%' | b':' | b'[')) {
+        // Only escapes, IPv6 literals and a dot at the end can spell a name in another way.
+        let last_dot = text.last() == Some(&b'.');
+        if !last_dot && !text.iter().any(|octet| matches!(octet, b'%' | b':' | b'[')) {
             return false;
         }
         let host = uri.canonical_host();
@@ -144,20 +145,30 @@ impl Settings {
 
     /// Whether the operator lets the verified relay `name` use us (AUT-24).
     pub(super) fn allows_peer(&self, name: &str) -> bool {
-        let is = |entry: &String| entry.eq_ignore_ascii_case(name);
+        let is = |entry: &String| same_name(entry, name);
         !self.blocks(name) && (self.peers_allow.is_empty() || self.peers_allow.iter().any(is))
     }
 
     fn blocks(&self, name: &str) -> bool {
-        self.peers_block
-            .iter()
-            .any(|entry| entry.eq_ignore_ascii_case(name))
+        self.peers_block.iter().any(|entry| same_name(entry, name))
     }
 
     /// The same for one that goes by `name` and whose certificate has these: whoever is blocked
     /// by one name does not come in by another.
     pub(super) fn lets_in(&self, name: &str, names: &VerifiedNames) -> bool {
-        self.allows_peer(name) && !names.names.iter().any(|other| self.blocks(other))
+        self.allows_peer(name) && !self.blocks_any(names)
+    }
+
+    /// The same for one that has not yet said by which of its names it goes.
+    pub(super) fn lets_in_some(&self, names: &VerifiedNames) -> bool {
+        let allowed = || self.peers_allow.iter().any(|entry| names.matches(entry));
+        !self.blocks_any(names) && (self.peers_allow.is_empty() || allowed())
+    }
+
+    /// A certificate that is good for a blocked name is a blocked relay's, or as good as one: also one
+    /// with a wildcard that stands for it.
+    fn blocks_any(&self, names: &VerifiedNames) -> bool {
+        self.peers_block.iter().any(|entry| names.matches(entry))
     }
 }
 
@@ -181,13 +192,20 @@ pub struct VerifiedNames {
 impl VerifiedNames {
     /// RFC 6125 §6.4: equal, or a wildcard for exactly one leftmost label (TLS-09).
     pub fn matches(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
         self.names.iter().any(|name| match name.strip_prefix("*.") {
-            Some(parent) => host.split_once('.').is_some_and(|(label, rest)| {
-                !label.is_empty() && rest.eq_ignore_ascii_case(parent)
-            }),
-            None => name.eq_ignore_ascii_case(host),
+            Some(parent) => host
+                .split_once('.')
+                .is_some_and(|(label, rest)| !label.is_empty() && same_name(rest, parent)),
+            None => same_name(name, host),
         })
     }
+}
+
+/// A dot at the end of a name adds nothing.
+fn same_name(one: &str, other: &str) -> bool {
+    let bare = |name: &'_ str| name.trim_end_matches('.').len();
+    one[..bare(one)].eq_ignore_ascii_case(&other[..bare(other)])
 }
 
 #[cfg(test)]

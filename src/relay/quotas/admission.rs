@@ -87,7 +87,7 @@ impl Relay {
         }
     }
 
-    /// The connection is up: it spends for its prefix, unless it turns out to be a relay's.
+    /// The connection is up: it spends for its prefix, until it turns out to be a relay's.
     pub(in crate::relay) fn spends_from(&mut self, now: Instant, key: ConnectionKey) {
         let Some(connection) = self.connections.get(key) else {
             return;
@@ -95,7 +95,7 @@ impl Relay {
         let Some(remote) = connection.remote.filter(|_| connection.spending.is_some()) else {
             return;
         };
-        if connection.verified.is_some() {
+        if connection.speaks_for_many() {
             self.forget_spending(now, key);
             return;
         }
@@ -195,7 +195,7 @@ impl Relay {
         let is_client = self
             .connections
             .get(key)
-            .is_some_and(|connection| connection.verified.is_none());
+            .is_some_and(|connection| !connection.speaks_for_many());
         if is_client && self.pending_auths.contains(pending) {
             self.hold(key, Hold::Auth);
         }
@@ -396,7 +396,7 @@ impl Relay {
         self.relieve(now);
     }
 
-    fn count_connection(&mut self, now: Instant, key: ConnectionKey) {
+    pub(in crate::relay) fn count_connection(&mut self, now: Instant, key: ConnectionKey) {
         let bound = self.settings.quotas.prefix.connections > 0;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -404,7 +404,7 @@ impl Relay {
         let Some(remote) = connection.remote else {
             return;
         };
-        if connection.dialled.is_some() || connection.verified.is_some() {
+        if connection.dialled.is_some() || connection.speaks_for_many() {
             return;
         }
         let established = connection.established;

@@ -78,7 +78,7 @@ impl Quotas {
     }
 
     /// Whether anything is bounded at all: nothing costs anything otherwise.
-    fn any(&self) -> bool {
+    pub(super) fn any(&self) -> bool {
         *self != Self::default()
     }
 }

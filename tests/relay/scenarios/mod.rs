@@ -5,6 +5,7 @@ mod chunks;
 mod claims;
 mod closing;
 mod dials;
+mod exempt;
 mod fairness;
 mod film_links;
 mod forwarding;
