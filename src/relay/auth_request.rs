@@ -87,7 +87,8 @@ impl Relay {
                 },
                 Some(Ok(next))
                     if self.settings.naming(&next) != Naming::Ours
-                        && !self.settings.serves(&next) =>
+                        && !self.settings.serves(&next)
+                        && !self.settings.comes_back(uris[2..].iter().copied()) =>
                 {
                     AuthTarget::Onward
                 }

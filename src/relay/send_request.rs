@@ -99,7 +99,7 @@ impl Relay {
         (head.fault().is_some() || head.message_id().is_none()).then_some(Refusal::MALFORMED)
     }
 
-    /// Reads the To-Path of a valid request other than AUTH (URI-01, URI-10, URI-11).
+    /// Reads the To-Path of a valid request other than AUTH (URI-01, URI-10, URI-11, URI-12).
     pub(super) fn addressed(&self, key: ConnectionKey, head: &Head) -> Addressed {
         let path = head.to_path();
         let mut uris = path.uris();
@@ -120,13 +120,16 @@ impl Relay {
         };
         if self.settings.naming(&second) == Naming::Ours {
             return match uris.next() {
-                Some(third) if has_port(third) => Addressed::Onward { hops: 2 },
-                Some(_) => Addressed::Refused(Refusal::MALFORMED),
-                None => Addressed::Refused(Refusal::NO_SESSION),
+                Some(third) if !has_port(third) => Addressed::Refused(Refusal::MALFORMED),
+                Some(_) if !self.settings.comes_back(uris) => Addressed::Onward { hops: 2 },
+                Some(_) | None => Addressed::Refused(Refusal::NO_SESSION),
             };
         }
         if second.port().is_none() {
             return Addressed::Refused(Refusal::MALFORMED);
+        }
+        if self.settings.comes_back(uris) {
+            return Addressed::Refused(Refusal::NO_SESSION);
         }
         Addressed::Onward { hops: 1 }
     }

@@ -72,6 +72,16 @@ impl Settings {
         Naming::Ours
     }
 
+    /// Whether a path leads back to us by these URIs, which stand behind another's (URI-12). No topology needs
+    /// that, and each pass would multiply what one request costs.
+    pub(super) fn comes_back<'a>(&self, behind: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let mut behind = behind.into_iter().filter_map(|uri| Uri::parse(uri).ok());
+        behind.any(|uri| {
+            let asks_us = uri.session_id().is_none() && self.serves(&uri);
+            self.naming(&uri) != Naming::Foreign || asks_us
+        })
+    }
+
     /// The same for the first To-Path URI of what came in by a plain TCP listener, which has a spelling of its own (D-42).
     pub(super) fn naming_in_clear(&self, uri: &Uri<'_>) -> Naming {
         match self.naming(uri) {

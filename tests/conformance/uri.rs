@@ -304,11 +304,16 @@ fn uri_12_same_token_twice_is_refused() {
     let relay = shared();
     let stranger = Peer::tls();
     let mut a = Client::authenticated(relay, "alice");
+    let b = Client::authenticated(relay, "bob");
     for path in [
         format!("{0} {0} {1}", a.token, stranger.uri),
         format!("{0} {0}", a.token),
         format!("{0} {0} {0}", a.token),
         format!("{0} {0} {1}", a.token, a.uri),
+        // Back after another's URI.
+        format!("{0} {1} {0} {1}", a.token, stranger.uri),
+        format!("{} {} {} {}", a.token, stranger.uri, b.token, b.uri),
+        format!("{} {} {} {}", a.token, b.token, b.uri, a.token),
     ] {
         let draft = Draft::send(&path, &a.uri).text("twice");
         a.send(draft.octets());

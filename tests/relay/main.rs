@@ -90,6 +90,12 @@ fn sec_07_all_scenarios_run_on_a_small_stack() {
     );
 }
 
+/// Once a message was lost here that came back to a relay which it had left before (URI-12).
+#[test]
+fn simulation_of_a_chain_that_came_back() {
+    Simulation::run_chain(77_716);
+}
+
 #[test]
 fn simulation_one_seed() {
     let seed =

@@ -70,10 +70,21 @@ impl Simulation {
             return;
         }
         let path = sender.client.path_to(&receiver.client);
+        if self.comes_back(&path) {
+            return;
+        }
         let connected = self.world.sockets[sender.client.peer].shard;
         if self.relay_of(&path[0]) == Some(self.world.relay_of(connected)) {
             self.add_stream(from, to, path);
         }
+    }
+
+    /// Whether a path leads to a relay that it has left before: no relay takes that (URI-12).
+    fn comes_back(&self, path: &[String]) -> bool {
+        let mut stops: Vec<_> = path.iter().filter_map(|uri| self.relay_of(uri)).collect();
+        stops.dedup();
+        let mut seen = BTreeSet::new();
+        !stops.into_iter().all(|relay| seen.insert(relay))
     }
 
     /// The foreign client has been heard of: it can be reached by its URI (D-34).
