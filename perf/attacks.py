@@ -53,6 +53,7 @@ def certificates(folder):
         openssl("x509", "-req", "-in", "x.csr", "-CA", "x.pem", "-CAkey", "x.key", "-CAcreateserial", "-days", "30",
                 "-extfile", "extensions", "-out", f"x{count}.pem")
         chain.append((folder / f"x{count}.pem").read_text())
+    (folder / "extensions").write_text("subjectAltName=DNS:leaf.example.com\n")
     openssl("req", *key, "-subj", "/CN=leaf", "-keyout", "heavy.key", "-out", "leaf.csr")
     openssl("x509", "-req", "-in", "leaf.csr", "-CA", "x0.pem", "-CAkey", "x0.key", "-CAcreateserial", "-days", "30",
             "-extfile", "extensions", "-out", "leaf.pem")
