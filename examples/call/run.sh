@@ -64,14 +64,36 @@ start() {
     started+=($!)
 }
 
-# `until_line FILE WORD`: what follows WORD on the first line that has it, at most 30 s from now.
+# `until_line FILE WORD [N]`: what follows WORD on the first (Nth) line that has it, at most 30 s from now.
 until_line() {
-    local deadline=$((SECONDS + 30))
-    until grep -q "$2" "$1" 2>/dev/null; do
+    local deadline=$((SECONDS + 30)) count=${3:-1}
+    until [ "$(grep -cs "$2" "$1")" -ge "$count" ]; do
         [ $SECONDS -lt $deadline ] || fail "no '$2' in $1"
         sleep 0.05
     done
-    sed -n "s/$2 *//p" "$1" | head -n 1
+    sed -n "s/$2 *//p" "$1" | sed -n "${count}p"
+}
+
+# `client NAME USER MESSAGES`: an MSRP client, its input in NAME.in.
+client() {
+    local input
+    mkfifo "$1.in"
+    exec {input}<>"$1.in"
+    start "$1" python3 "$root/examples/client.py" --dev msrpd-dev --user "$2" --expect "$3" <&$input
+    inputs[$1]=$input clients[$1]=${started[-1]}
+}
+declare -A inputs clients
+
+# `say NAME LINE`
+say() {
+    echo "$2" >&"${inputs[$1]}"
+}
+
+# `quit NAME`: its last line of input. It ends with 0 if all was delivered and all has come.
+quit() {
+    say "$1" /quit
+    wait "${clients[$1]}" || fail "$1 ended with $?"
+    sed "s/^/$2  /;/path/d" "$1.out"
 }
 
 # Ports that are free now, for UDP and TCP.
@@ -134,12 +156,8 @@ for user in alice bob; do
 done
 
 echo "== AUTH"
-mkfifo alice.in bob.in
-exec {to_alice}<>alice.in {to_bob}<>bob.in
-start alice-msrp python3 "$root/examples/client.py" --dev msrpd-dev --user alice --expect 1 <&$to_alice
-clients=("${started[-1]}")
-start bob-msrp python3 "$root/examples/client.py" --dev msrpd-dev --user bob --expect 1 <&$to_bob
-clients+=("${started[-1]}")
+client alice-msrp alice 1
+client bob-msrp bob 2
 alice_path=$(until_line alice-msrp.out '^path')
 bob_path=$(until_line bob-msrp.out '^path')
 echo "alice  a=path:$alice_path"
@@ -156,22 +174,33 @@ alice_told=$(until_line bob.log '^path')
 
 echo "== MSRP"
 # Alice offered actpass and Bob answered passive: she is active and sends first.
-printf '/to %s\nHello Bob\n' "$bob_told" >&$to_alice
+say alice-msrp "/to $bob_told"
+say alice-msrp 'Hello Bob'
 until_line bob-msrp.out '^received Hello Bob' >/dev/null
-printf '/to %s\nHello Alice\n' "$alice_told" >&$to_bob
+say bob-msrp "/to $alice_told"
+say bob-msrp 'Hello Alice'
 until_line alice-msrp.out '^received Hello Alice' >/dev/null
-for user in alice bob; do
-    until_line $user-msrp.out '^delivered' >/dev/null
-    sed "s/^/$user  /;/path/d" $user-msrp.out
-    ! grep -q '^failed' $user-msrp.out || fail "something was not delivered to $user's peer"
-done
-printf '/quit\n' >&$to_alice
-printf '/quit\n' >&$to_bob
-for client in "${clients[@]}"; do
-    wait "$client" || fail "a client ended with $?"
-done
+until_line alice-msrp.out '^delivered' >/dev/null
+until_line bob-msrp.out '^delivered' >/dev/null
+
+echo "== Alice's connection to the relay ends: AUTH and re-INVITE"
+quit alice-msrp alice
+client alice-again alice 1
+alice_path=$(until_line alice-again.out '^path')
+echo "alice  a=path:$alice_path"
+contact=$(until_line alice.log '^contact')
+sip reinvite "$alice" -cid_str the-call -key path "$alice_path" -key contact "$contact" >reinvite.out 2>&1 ||
+    fail "the re-INVITE was not answered"
+[ "$(until_line bob.log '^path' 2)" = "$alice_path" ] || fail "the new path changed on its way"
+say alice-again "/to $(until_line reinvite.log '^path')"
+say alice-again 'Here I am again'
+until_line bob-msrp.out '^received Here I am again' >/dev/null
+say bob-msrp "/to $(until_line bob.log '^path' 2)"
+say bob-msrp 'Welcome back'
+quit alice-again alice
+quit bob-msrp bob
 
 echo "== BYE"
-sip bye "$alice" -cid_str the-call -key contact "$(until_line alice.log '^contact')" >bye.out 2>&1 || fail "no 200 to BYE"
+sip bye "$alice" -cid_str the-call -key contact "$contact" >bye.out 2>&1 || fail "no 200 to BYE"
 wait "$bob_sip" || fail "bob's SIP did not go as it should"
 echo "all well"
