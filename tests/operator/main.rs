@@ -1,5 +1,6 @@
 //! What the operator does, done with the real binary: check, config, dev, passwd, start, reload, end.
 
+mod attacks;
 mod call;
 mod checking;
 mod commands;
