@@ -207,25 +207,26 @@ impl OutChunk {
     }
 
     /// The Byte-Range of the piece that begins now (CHK-02, CHK-08, CHK-09, CHK-17, CHK-18).
-    pub fn range(&self) -> Option<ByteRange> {
+    pub fn range(&mut self) -> Option<ByteRange> {
         let shift = u64::from(self.continued && planted(Fault::OffByOneRange));
         let whole = !self.continued && self.end.is_some();
-        match self.total {
-            None if whole && !self.template.has_blank_line() => None,
-            None => Some(ByteRange {
-                start: self.position + shift,
-                end: None,
-                total: None,
-            }),
-            Some(total) => {
-                let end = self.is_short().then(|| self.next_position() - 1);
-                Some(ByteRange {
-                    start: self.position + shift,
-                    end,
-                    total,
-                })
+        if whole && self.total.is_none() && !self.template.has_blank_line() {
+            return None;
+        }
+        let (short, last) = (self.is_short(), self.next_position() - 1);
+        if self.end == Some(Flag::Complete) {
+            // Many receivers go by the numbers and not by the flag, and many senders' numbers are wrong (D-39).
+            let begins = whole && self.position == 1;
+            let known = self.total.flatten();
+            if begins || short && known.is_none_or(|total| total < last) {
+                self.total = Some(Some(last));
             }
         }
+        Some(ByteRange {
+            start: self.position + shift,
+            end: short.then_some(last),
+            total: self.total.flatten(),
+        })
     }
 
     pub fn body(&self) -> impl Iterator<Item = &Bytes> {

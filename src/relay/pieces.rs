@@ -31,7 +31,8 @@ pub(super) fn write_whole(
     let id = fresh_id(&chunk, books.random);
     let octets = chunk.unsent;
     let start = chunk.position;
-    chunk.template.encode(out, &id, chunk.range());
+    let range = chunk.range();
+    chunk.template.encode(out, &id, range);
     books.metrics.request(MethodLabel::Send, Direction::Out);
     while let Some(slice) = chunk.pop(usize::MAX) {
         push_body(out, &slice);
@@ -135,7 +136,8 @@ fn begin_piece(
     books: &mut Books<'_>,
 ) -> Option<TransactionKey> {
     let id = fresh_id(chunk, books.random);
-    chunk.template.encode(out, &id, chunk.range());
+    let range = chunk.range();
+    chunk.template.encode(out, &id, range);
     books.metrics.request(MethodLabel::Send, Direction::Out);
     let failure_report = chunk.template.failure_report();
     let transaction = (failure_report != FailureReport::No).then(|| {

@@ -42,6 +42,7 @@ rows! {
         chk_13_sessions_on_one_connection_take_turns,
         chk_14_stalled_chunk_gives_way,
         chk_19_connection_of_the_next_hop_stays_in_step,
+        chk_17_whole_message_has_its_exact_range,
         chk_20_next_hop_lost_in_mid_chunk_hurts_one_session,
     ],
 }
@@ -653,6 +654,31 @@ fn chk_17_missing_range_starts_at_one() {
         got.pieces[1].message.byte_range().is_some(),
         "the second piece says where it begins"
     );
+}
+
+fn chk_17_whole_message_has_its_exact_range() {
+    for (way, mut link) in Link::all_ways(shared()) {
+        // What deployed clients write (D-39); each more than once, as a chat has the same head over and over.
+        for (sent, left) in [
+            ("1-*/*", "1-18/18"),
+            ("", "1-18/18"),
+            ("1-25/25", "1-18/18"),
+            ("1-24/21", "1-18/18"),
+            ("1-5/*", "1-18/18"),
+            ("1-18/18", "1-18/18"),
+            ("101-*/*", "101-118/118"),
+            ("101-118/90", "101-118/118"),
+            ("101-118/200", "101-118/200"),
+        ] {
+            for _ in 0..3 {
+                let draft = link.draft().range(sent).text("eighteen octets ok");
+                let got = link.pass(&draft);
+                assert_eq!(got.header("Byte-Range"), Some(left), "{way}: {sent}");
+                assert_eq!(link.a.expect_code(200).tid, draft.tid);
+                link.p.send(response(&got, "200 OK"));
+            }
+        }
+    }
 }
 
 fn chk_18_zero_length_keeps_range_start_one() {

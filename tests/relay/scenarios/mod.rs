@@ -17,6 +17,7 @@ mod looking_up;
 mod pacing;
 mod pausing;
 mod quotas;
+mod ranges;
 mod records;
 mod refresh;
 mod refusals;

@@ -69,7 +69,8 @@ struct Text {
     stream: Stream,
     wish: Wish,
     total: u64,
-    tells_total: bool,
+    /// What its Byte-Range says of it, which may be wrong.
+    claimed: Option<u64>,
     has_body: bool,
     /// Where its octets stand in the noise.
     offset: usize,

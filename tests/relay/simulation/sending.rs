@@ -71,6 +71,14 @@ impl Simulation {
             true => [Wish::Absent, Wish::Yes, Wish::Partial, Wish::No][actor % 4],
             false => wish,
         };
+        // Some clients always claim the same total, or count it wrongly (D-39).
+        let wrong = self.dice.chance(10);
+        let claimed = match wrong {
+            true if self.dice.chance(50) => total.saturating_sub(self.dice.roll(30) as u64),
+            true => total + self.dice.roll(30) as u64,
+            false => total,
+        };
+        let tells_total = self.dice.chance(60) || self.chatty;
         let offset = self.dice.roll(NOISE_OCTETS - total as usize);
         let offset = match self.chatty && !offset.is_multiple_of(8) {
             true => NOISE_OCTETS + offset % (PLAIN_OCTETS - 500),
@@ -83,7 +91,7 @@ impl Simulation {
             stream,
             wish,
             total,
-            tells_total: self.dice.chance(60) || self.chatty,
+            claimed: tells_total.then_some(claimed),
             has_body: total > 0 || self.dice.chance(50),
             offset,
             next: 1,
@@ -109,15 +117,15 @@ impl Simulation {
             _ => left,
         };
         let end = text.next + octets;
-        let total = if text.tells_total {
-            text.total.to_string()
-        } else {
-            "*".to_owned()
+        let total = match text.claimed {
+            Some(total) => total.to_string(),
+            None => "*".to_owned(),
         };
         let last = end - 1;
-        let range = match self.dice.roll(4) {
-            0 if text.next == 1 && !text.tells_total => None,
+        let range = match self.dice.roll(5) {
+            0 if text.next == 1 && text.claimed.is_none() => None,
             1 if text.has_body => Some(format!("{}-{last}/{total}", text.next)),
+            2 if text.has_body => Some(format!("{}-{}/{total}", text.next, last + 7)),
             _ if !text.has_body => Some("1-0/0".to_owned()),
             _ => Some(format!("{}-*/{total}", text.next)),
         };
