@@ -6,7 +6,7 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use msrpd::wire::{
     Decoder, DecoderLimits, EndLineGuard, Event, Flag, Head, Kind, Template, TransactId, Uri,
-    encode_end, encode_report, encode_response, response_forwarded,
+    WayBack, encode_end, encode_report, encode_response, response_forwarded,
 };
 
 const TID: [u8; 13] = *b"thirteen bits";
@@ -64,7 +64,7 @@ fn check_head(head: &Head) {
         Kind::Request(_) => check_forwarded(head),
         Kind::Response { .. } => {
             let mut out = Vec::new();
-            if response_forwarded(head, 1, b"abcd", None, &mut out) {
+            if response_forwarded(head, &WayBack::of(head, 1), b"abcd", &mut out) {
                 let passed_on = decode(&out);
                 assert_eq!(passed_on.fault(), None);
                 assert_eq!(passed_on.kind(), head.kind());

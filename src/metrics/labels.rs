@@ -187,6 +187,30 @@ labels!(
 );
 
 labels!(
+    /// What was odd about a response that came in.
+    OddResponse {
+        /// 1xx: it is waited on for the final one.
+        Provisional = "provisional",
+        /// From-Path stands before To-Path, or other headers before them.
+        Order = "order",
+        /// Both paths as the request had them.
+        Unswapped = "unswapped",
+        /// To-Path does not begin with us.
+        NotToUs = "not_to_us",
+        /// To-Path of a response to SEND names more than the previous hop.
+        WholePath = "whole_path",
+        /// To-Path of a response that is to travel on names us alone.
+        NoWayOn = "no_way_on",
+        /// Its head breaks the grammar: its code counts, and nothing else of it.
+        Malformed = "malformed",
+        /// It has no path at all: dropped.
+        NoPaths = "no_paths",
+        /// Nothing is open with its transact-id, or not any more: dropped.
+        Unmatched = "unmatched",
+    }
+);
+
+labels!(
     /// Why a connection ended.
     CloseReason {
         /// No success within the probation time.

@@ -9,8 +9,8 @@ mod traffic;
 
 pub use histogram::{Histogram, Quantiles};
 pub use labels::{
-    Along, CloseReason, Direction, DropReason, LookUpLabel, MethodLabel, QuotaLabel, RefusalReason,
-    ReportOrigin, RoleLabel, SubjectLabel, TransportLabel,
+    Along, CloseReason, Direction, DropReason, LookUpLabel, MethodLabel, OddResponse, QuotaLabel,
+    RefusalReason, ReportOrigin, RoleLabel, SubjectLabel, TransportLabel,
 };
 pub use ledger::Ledger;
 pub use render::{
@@ -36,6 +36,7 @@ pub struct ShardMetrics {
     pub(crate) requests: [[u64; Direction::COUNT]; MethodLabel::COUNT],
     pub(crate) responses: [[u64; Direction::COUNT]; CODES.len() + 1],
     pub(crate) reports: [[u64; ReportOrigin::COUNT]; CODES.len() + 1],
+    pub(crate) odd_responses: [u64; OddResponse::COUNT],
     pub(crate) refusals: [u64; RefusalReason::COUNT],
     pub(crate) look_ups: [u64; LookUpLabel::COUNT],
     pub(crate) quotas: [[u64; QuotaLabel::COUNT]; SubjectLabel::COUNT],
@@ -52,6 +53,8 @@ pub struct ShardMetrics {
     pub pauses: u64,
     /// Transactions with `Failure-Report: partial` that were forgotten at their bound.
     pub forgotten: u64,
+    /// CRLF between messages.
+    pub crlf_skipped: u64,
     /// Messages handed to other shards.
     pub handoffs: u64,
     /// Live sessions.
@@ -82,6 +85,16 @@ impl ShardMetrics {
     /// A REPORT sent, by the code of its Status.
     pub fn report(&mut self, status: u16, origin: ReportOrigin) {
         self.reports[code_index(status)][origin as usize] += 1;
+    }
+
+    /// A response came in that was odd.
+    pub fn odd_response(&mut self, kind: OddResponse) {
+        self.odd_responses[kind as usize] += 1;
+    }
+
+    /// How many of them there were.
+    pub fn odd_responses(&self, kind: OddResponse) -> u64 {
+        self.odd_responses[kind as usize]
     }
 
     /// Something refused.

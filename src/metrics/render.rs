@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::labels::{
-    Along, CloseReason, Direction, DropReason, LookUpLabel, MethodLabel, QuotaLabel, RefusalReason,
-    ReportOrigin, RoleLabel, SubjectLabel, TransportLabel,
+    Along, CloseReason, Direction, DropReason, LookUpLabel, MethodLabel, OddResponse, QuotaLabel,
+    RefusalReason, ReportOrigin, RoleLabel, SubjectLabel, TransportLabel,
 };
 use super::{CODES, Histogram, Ledger, ShardMetrics, Traffic};
 
@@ -450,6 +450,25 @@ fn reasons(text: &mut Text, shards: &[ShardSnapshot]) {
             "refusals_total",
             &labels,
             sum(shards, |numbers| numbers.refusals[reason as usize]),
+        );
+    }
+    text.one(
+        "crlf_between_messages_total",
+        "counter",
+        "CRLF that came between messages, as clients send to keep a connection alive; skipped.",
+        sum(shards, |numbers| numbers.crlf_skipped),
+    );
+    text.head(
+        "responses_odd_total",
+        "counter",
+        "Responses of next hops that were odd, by what was: taken for what they mean, unless nothing tells.",
+    );
+    for kind in OddResponse::ALL {
+        let labels = format!("kind=\"{}\"", kind.text());
+        text.line(
+            "responses_odd_total",
+            &labels,
+            sum(shards, |numbers| numbers.odd_responses[kind as usize]),
         );
     }
     text.head(

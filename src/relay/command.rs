@@ -46,6 +46,11 @@ pub enum Command {
         user: Arc<str>,
         realm: Arc<str>,
     },
+    /// Worth a line in the log: the first odd response of this connection. They count all the same.
+    OddResponse {
+        connection: ConnectionKey,
+        kind: metrics::OddResponse,
+    },
     /// A session has ended, and all that counts for it is counted.
     SessionEnded(Box<SessionRecord>),
 }

@@ -150,6 +150,8 @@ pub(super) struct Connection {
     pub serves: Vec<Host>,
     /// URIs that it claims under tokens that it wrote to (D-34).
     pub claims: BTreeSet<Claimed>,
+    /// An odd response of it was told to the log.
+    pub odd_told: bool,
     /// A request succeeded: probation is over (CON-01).
     pub proven: bool,
     pub failed_requests: u32,
@@ -212,6 +214,7 @@ impl Connection {
             hops: Vec::new(),
             serves: Vec::new(),
             claims: BTreeSet::new(),
+            odd_told: false,
             proven: false,
             failed_requests: 0,
             failed_auths: 0,

@@ -60,6 +60,15 @@ pub(super) fn follow(shard: &Rc<Shard>) {
             Command::LookUp { asker, user, realm } => {
                 uring::spawn(looking_up::look_up(shard.clone(), asker, user, realm));
             }
+            Command::OddResponse { connection, kind } => {
+                if let Some(socket) = shard.socket(connection) {
+                    tracing::info!(
+                        remote = %socket.remote.get(),
+                        kind = kind.text(),
+                        "odd responses come by this connection; see msrpd_responses_odd_total"
+                    );
+                }
+            }
             Command::SessionEnded(record) => {
                 if let Some(records) = &shard.settings.borrow().records {
                     records.send(record);

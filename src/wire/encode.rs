@@ -154,20 +154,38 @@ pub fn encode_report(
     encode_end(out, tid.as_bytes(), Flag::Complete, false);
 }
 
-/// Appends a response on its way back, end-line included (RSP-05): the first `hops` To-Path URIs, which are ours,
-/// move one after the other to the front of From-Path, the transact-id is the one of the incoming request, all else
-/// is unchanged. `to_path` replaces what is left of To-Path, for a response that lost its way (RSP-11). Nothing is
-/// appended and `false` is returned where there is nobody left to send it to.
+/// The paths of a response on its way back (RSP-05).
+#[derive(Clone, Debug)]
+pub struct WayBack<'a> {
+    /// To whom it goes on.
+    pub to_path: Path<'a>,
+    /// URIs of ours that it has come by, as they stand at the front of From-Path: the one that it came to first is last.
+    pub own: Vec<&'a [u8]>,
+    /// From whom it is.
+    pub from_path: Path<'a>,
+}
+
+impl<'a> WayBack<'a> {
+    /// As the response says it: the first `hops` To-Path URIs are ours.
+    pub fn of(head: &'a Head, hops: usize) -> Self {
+        let (own, to_path) = head.to_path().split(hops);
+        Self {
+            to_path,
+            own: own.uris().rev().collect(),
+            from_path: head.from_path(),
+        }
+    }
+}
+
+/// Appends a response on its way back, end-line included: the transact-id is the one of the incoming request, all else but
+/// the paths is unchanged. Nothing is appended and `false` is returned where there is nobody left to send it to.
 pub fn response_forwarded(
     head: &Head,
-    hops: usize,
+    way: &WayBack<'_>,
     incoming_tid: &[u8],
-    to_path: Option<&[u8]>,
     out: &mut Vec<u8>,
 ) -> bool {
-    let (own, remaining) = head.to_path().split(hops);
-    let to_path = to_path.unwrap_or(remaining.text());
-    if to_path.is_empty() {
+    if way.to_path.is_empty() {
         return false;
     }
     let mut text = Writer(std::mem::take(out));
@@ -176,13 +194,13 @@ pub fn response_forwarded(
     text.push(b" ");
     text.push(head.start_line_rest());
     text.push(b"\r\nTo-Path: ");
-    text.push(to_path);
+    text.push(way.to_path.text());
     text.push(b"\r\nFrom-Path: ");
-    for uri in own.uris().rev() {
+    for uri in &way.own {
         text.push(uri);
         text.push(b" ");
     }
-    text.push(head.from_path().text());
+    text.push(way.from_path.text());
     text.push(b"\r\n");
     copy_headers(head, &mut text, true);
     *out = text.0;

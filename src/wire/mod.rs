@@ -29,7 +29,8 @@ mod uri;
 pub use byte_range::ByteRange;
 pub use decoder::{Decoder, DecoderLimits, Event};
 pub use encode::{
-    AnswerAgain, KeptAnswer, encode_end, encode_report, encode_response, response_forwarded,
+    AnswerAgain, KeptAnswer, WayBack, encode_end, encode_report, encode_response,
+    response_forwarded,
 };
 pub use end_line::{EndLineGuard, Flag};
 pub use error::{DecodeError, Excerpt, HeadFault};

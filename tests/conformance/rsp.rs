@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use msrpload::codec::Message;
+
 use crate::rows;
 use crate::support::client::{Client, QUIET, SOON};
 use crate::support::link::Link;
 use crate::support::message::{Draft, response};
-use crate::support::relay::shared;
+use crate::support::relay::{Relay, shared};
 
 rows! {
     any: [
@@ -21,7 +23,12 @@ rows! {
         rsp_09_failure_becomes_a_report,
         rsp_10_failure_before_the_end_of_the_chunk,
     ],
-    own: [],
+    own: [
+        rsp_04_connection_and_transact_id_decide,
+        rsp_04_provisional_response_is_waited_on,
+        rsp_11_answer_to_a_nickname_finds_its_way,
+        sec_09_responses_bring_no_controls,
+    ],
 }
 
 fn rsp_01_response_to_send_goes_to_the_previous_hop_only() {
@@ -94,11 +101,8 @@ fn rsp_04_stray_responses_are_dropped() {
             format!(
                 "MSRP stray002 403 Forbidden\r\nTo-Path: {token}\r\nFrom-Path: {uri}\r\n-------stray002$\r\n"
             ),
-            // An open transaction, but addressed to somebody else.
-            format!(
-                "MSRP {0} 404\r\nTo-Path: msrps://x.invalid:1/x;tcp\r\nFrom-Path: {uri}\r\n-------{0}$\r\n",
-                got.tid
-            ),
+            // An open transaction, without a word about whose it is.
+            format!("MSRP {0} 404 Not here\r\n-------{0}$\r\n", got.tid),
             // Broken ones.
             "MSRP stray003 200 OK\r\n-------stray003$\r\n".to_owned(),
             format!(
@@ -286,6 +290,143 @@ fn rsp_10_failure_before_the_end_of_the_chunk() {
         assert!(rest.is_empty(), "{way}: one signal: {rest:?}");
         let rest = link.p.drain(Duration::from_millis(100));
         assert!(rest.is_empty(), "{way}: nothing more of it: {rest:?}");
+        link.still_works();
+    }
+}
+
+/// A response with these paths, in this order.
+fn answer(request: &Message, status: &str, paths: [(&str, &str); 2]) -> String {
+    let [(first, one), (second, other)] = paths;
+    let tid = &request.tid;
+    format!("MSRP {tid} {status}\r\n{first}: {one}\r\n{second}: {other}\r\n-------{tid}$\r\n")
+}
+
+/// The paths of responses as deployed clients write them (D-40): the last URI of From-Path instead of the first, both as
+/// they were, in the wrong order, the whole way back.
+fn deployed_paths(request: &Message) -> [[(&'static str, String); 2]; 4] {
+    let (to, from) = (request.to_path.join(" "), request.from_path.join(" "));
+    let last = request.from_path.last().unwrap().clone();
+    let first = request.from_path[0].clone();
+    [
+        [("To-Path", last), ("From-Path", to.clone())],
+        [("To-Path", to.clone()), ("From-Path", from.clone())],
+        [("From-Path", to.clone()), ("To-Path", first)],
+        [("To-Path", from), ("From-Path", to)],
+    ]
+}
+
+fn odd_responses(relay: &Relay) -> f64 {
+    let kinds = ["not_to_us", "unswapped", "order", "whole_path"];
+    kinds
+        .iter()
+        .map(|kind| relay.metric("msrpd_responses_odd_total", &[&format!("kind=\"{kind}\"")]))
+        .sum()
+}
+
+fn rsp_04_connection_and_transact_id_decide() {
+    let relay = shared();
+    for (way, mut link) in Link::all_ways(relay) {
+        let before = odd_responses(relay);
+        for style in 0..4 {
+            for status in ["200 OK", "413 Stop"] {
+                let got = link.pass(&link.draft().text("whose?"));
+                link.a.expect_code(200);
+                let [one, other] = &deployed_paths(&got)[style];
+                let paths = [(one.0, one.1.as_str()), (other.0, other.1.as_str())];
+                link.p.send(answer(&got, status, paths));
+                if status.starts_with('4') {
+                    let report = link.a.expect_method("REPORT");
+                    assert_eq!(
+                        report.status().map(|status| status.1),
+                        Some(413),
+                        "{way} {style}"
+                    );
+                    assert_eq!(report.message_id(), got.message_id());
+                }
+            }
+        }
+        link.a.silence(QUIET);
+        link.still_works();
+        assert!(odd_responses(relay) >= before + 8.0, "{way}");
+    }
+}
+
+fn rsp_04_provisional_response_is_waited_on() {
+    for (way, mut link) in Link::all_ways(shared()) {
+        for status in ["200 OK", "481 No such session"] {
+            let got = link.pass(&link.draft().text("try"));
+            link.a.expect_code(200);
+            link.p.send(response(&got, "100 Trying"));
+            link.p.send(response(&got, "180"));
+            link.a.silence(Duration::from_millis(100));
+            link.p.send(response(&got, status));
+            if status.starts_with('4') {
+                let report = link.a.expect_method("REPORT");
+                assert_eq!(report.status().map(|status| status.1), Some(481), "{way}");
+            }
+        }
+        link.a.silence(QUIET);
+    }
+}
+
+fn rsp_11_answer_to_a_nickname_finds_its_way() {
+    for (way, mut link) in Link::all_ways(shared()) {
+        for style in 0..5 {
+            let draft =
+                Draft::request("NICKNAME", &link.to_p, &link.a.uri).line("Use-Nickname: \"x\"");
+            let got = link.pass(&draft);
+            // The last one: to the previous hop alone.
+            let to_us = [
+                ("To-Path", got.from_path[0].clone()),
+                ("From-Path", got.to_path.join(" ")),
+            ];
+            let styles = deployed_paths(&got);
+            let [one, other] = styles.get(style).unwrap_or(&to_us);
+            let paths = [(one.0, one.1.as_str()), (other.0, other.1.as_str())];
+            link.p.send(answer(&got, "425 Taken", paths));
+            let answer = link.a.expect_code(425);
+            assert_eq!(answer.tid, draft.tid, "{way} {style}");
+            assert_eq!(answer.to_path, [link.a.uri.clone()], "{way} {style}");
+            let from = answer.from_path.join(" ");
+            assert!(
+                from.starts_with(&link.a.token) && from.contains(&link.p.uri),
+                "{way} {style}: {from}"
+            );
+        }
+    }
+}
+
+fn sec_09_responses_bring_no_controls() {
+    for (way, mut link) in Link::all_ways(shared()) {
+        for (status, line) in [
+            (&b"403 \x1b[31mNo\x07"[..], &b""[..]),
+            (b"403 N\xf6", b""),
+            (b"403 No\nX: y", b""),
+            (b"403 No", b"X: a\x00b\r\n"),
+            (b"403 No", b"X: \xff\r\n"),
+        ] {
+            for method in ["SEND", "NICKNAME"] {
+                let draft = match method {
+                    "SEND" => link.draft().text("clean?"),
+                    _ => Draft::request(method, &link.to_p, &link.a.uri),
+                };
+                let got = link.pass(&draft);
+                if method == "SEND" {
+                    link.a.expect_code(200);
+                }
+                let mut octets = response(&got, "@@");
+                let at = octets.windows(2).position(|two| two == b"@@").unwrap();
+                octets.splice(at..at + 2, status.iter().copied());
+                let end = octets.len() - got.tid.len() - 10;
+                octets.splice(end..end, line.iter().copied());
+                link.p.send(octets);
+                // The codec refuses controls and what is not UTF-8.
+                let told = link.a.expect();
+                let code = told.code().or(told.status().map(|status| status.1));
+                assert_eq!(code, Some(403), "{way}: {told:?}");
+                assert!(told.header("X").is_none(), "{way}: {told:?}");
+            }
+        }
         link.still_works();
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use msrpd::metrics::{Ledger, Traffic};
+use msrpd::metrics::{Ledger, OddResponse, Traffic};
 use msrpd::relay::{
     Accepted, CloseReason, Command, ConnectionKey, Handoff, LookUpKey, LookedUp, Loss, Quotas,
     Reached, Relay, SessionRecord, Settings, ShardId, Start, Transport, VerifiedNames, Verify,
@@ -174,6 +174,8 @@ pub struct World {
     pub read_max: usize,
     /// Whether in [`World::run`] dials to relays of this world connect.
     pub connects_relays: bool,
+    /// Told to the log.
+    pub odd_responses: Vec<OddResponse>,
     /// Users asked for.
     pub looking_up: Vec<LookingUp>,
     /// To relays of this world.
@@ -244,6 +246,7 @@ impl World {
             records: Vec::new(),
             read_max: usize::MAX,
             connects_relays: true,
+            odd_responses: Vec::new(),
             looking_up: Vec::new(),
             failed_dials: 0,
             has_quotas: options.settings.quotas != Quotas::default(),
@@ -554,6 +557,7 @@ impl World {
                 verify,
                 on_behalf_of,
             }),
+            Command::OddResponse { kind, .. } => self.odd_responses.push(kind),
             Command::SessionEnded(record) => {
                 let relay = self.relay_of(shard);
                 self.records.push((relay, *record));

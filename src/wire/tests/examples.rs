@@ -207,7 +207,12 @@ fn responses_passed_on_are_reproduced_octet_by_octet() {
         let mut out = Vec::new();
         let response = head(messages[incoming]);
         let tid = request.transact_id();
-        assert!(response_forwarded(&response, 1, tid, None, &mut out));
+        assert!(response_forwarded(
+            &response,
+            &WayBack::of(&response, 1),
+            tid,
+            &mut out
+        ));
         assert_eq!(
             text(out),
             text(messages[outgoing].to_vec()),
@@ -229,10 +234,14 @@ fn a_response_whose_to_path_names_only_us_is_passed_on_to_the_path_given() {
     let response = head(response);
     let mut out = Vec::new();
     let tid = request.transact_id();
-    assert!(!response_forwarded(&response, 1, tid, None, &mut out));
+    let way = WayBack::of(&response, 1);
+    assert!(!response_forwarded(&response, &way, tid, &mut out));
     assert!(out.is_empty());
-    let path = request.from_path().text();
-    assert!(response_forwarded(&response, 1, tid, Some(path), &mut out));
+    let way = WayBack {
+        to_path: request.from_path(),
+        ..way
+    };
+    assert!(response_forwarded(&response, &way, tid, &mut out));
     assert_eq!(text(out), text(messages[3].to_vec()));
 }
 
@@ -245,11 +254,11 @@ fn a_response_moves_past_two_own_uris_at_once() {
         "MSRP abcd 200 OK\r\nTo-Path: {path}\r\nFrom-Path: msrp://c:1/c;tcp\r\n-------abcd$\r\n"
     );
     let mut out = Vec::new();
+    let came = head(octets);
     assert!(response_forwarded(
-        &head(octets),
-        2,
+        &came,
+        &WayBack::of(&came, 2),
         b"efgh",
-        None,
         &mut out
     ));
     let response = head(&out);

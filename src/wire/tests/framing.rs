@@ -293,7 +293,12 @@ fn one_blank_behind_a_method_or_a_code_is_no_part_of_it() {
         assert_eq!(head.fault(), None);
         assert_eq!(head.comment(), comment.map(str::as_bytes));
         let mut out = Vec::new();
-        assert!(response_forwarded(&head, 0, b"tid1", None, &mut out));
+        assert!(response_forwarded(
+            &head,
+            &WayBack::of(&head, 0),
+            b"tid1",
+            &mut out
+        ));
         let line = format!(
             "MSRP tid1 {}\r\nTo-Path",
             start.strip_suffix("200 ").map_or(start, |_| "200")

@@ -14,6 +14,7 @@ mod hops;
 mod huge;
 mod links;
 mod looking_up;
+mod odd_responses;
 mod pacing;
 mod pausing;
 mod quotas;
