@@ -314,6 +314,9 @@ impl Relay {
             connection.speaks = Speaks::AsRelay;
         }
         connection.used = now;
+        if connection.dialled.is_some() {
+            connection.decoder.skip_crlf();
+        }
         if connection.verified.is_some() {
             self.trust_heads(key);
         }

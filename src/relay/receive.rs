@@ -85,6 +85,7 @@ impl Relay {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        self.metrics.crlf_skipped += u64::from(connection.decoder.take_crlf_skipped());
         if connection.decoder.is_between_messages() {
             connection.unfinished_since = None;
             return;
@@ -205,6 +206,9 @@ impl Relay {
             } => {
                 // Only SEND is chunked: anything else that does not end `$` is discarded (SYN-18).
                 if flag != Flag::Complete {
+                    if head.method().is_some() {
+                        self.refuse_request(now, key, &head, &Refusal::MALFORMED);
+                    }
                     return;
                 }
                 match head.kind() {
@@ -338,10 +342,13 @@ impl Relay {
     pub(super) fn request_succeeded(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connections.get_mut(key)
             && !std::mem::replace(&mut connection.proven, true)
-            && connection.dialled.is_none()
         {
-            self.on_probation -= 1;
-            self.recount(key);
+            // D-44: whoever is known may keep the connection alive by line ends.
+            connection.decoder.skip_crlf();
+            if connection.dialled.is_none() {
+                self.on_probation -= 1;
+                self.recount(key);
+            }
         }
     }
 

@@ -48,15 +48,22 @@ rows! {
         syn_25_generous_heads_pass,
     ],
     own: [
+        syn_01_blank_behind_the_method_is_let_pass,
+        syn_02_transact_ids_of_deployed_clients_work,
+        syn_03_paths_out_of_place_are_refused,
+        syn_03_uris_are_separated_by_any_blanks,
+        syn_10_near_misses_of_odd_transact_ids_are_data,
+        syn_18_chunked_requests_of_other_methods_are_refused,
+        syn_22_line_ends_between_messages_keep_a_connection_alive,
         syn_09_end_line_is_found_at_every_segmentation_of_tcp,
         syn_25_endless_heads_are_cut_off,
     ],
 }
 
 /// Sends something to P in which the framing is lost: closed, and P sees nothing.
-fn loses_the_framing(octets: impl FnOnce(&Link) -> Vec<u8>) {
+fn loses_the_framing(octets: impl FnOnce(&mut Link) -> Vec<u8>) {
     let mut link = Link::inbound(shared());
-    let octets = octets(&link);
+    let octets = octets(&mut link);
     link.a.send(&octets);
     let shown = String::from_utf8_lossy(&octets[..octets.len().min(80)]).into_owned();
     let answers = link.a.drain(Duration::from_secs(5));
@@ -72,7 +79,8 @@ fn syn_01_start_line_is_case_sensitive_and_exact() {
         "MSRP {tid} send",
         "MSRP  {tid} SEND",
         "MSRP {tid}  SEND",
-        "MSRP {tid} SEND ",
+        "MSRP {tid} SEND  ",
+        "MSRP {tid} SEND\t",
         "MSRP {tid}",
         "MSRP {tid} 20 OK",
         "MSRP {tid} 2000 OK",
@@ -121,8 +129,8 @@ fn syn_02_transact_ids_of_every_legal_form_work() {
 fn syn_02_illegal_transact_ids_lose_the_framing() {
     for tid in [
         "abc",
-        "abcdefghijklmnopqrstuvwxyz0123456",
-        "ab_cd",
+        &"0a-_1".repeat(13),
+        "_abcd",
         ".abcd",
         "ab/cd",
         "ab\u{e5}cd",
@@ -703,7 +711,6 @@ fn syn_21_message_id_is_opaque() {
 fn syn_22_lost_framing_ends_the_connection() {
     for garbage in [
         &b"GARBAGE\r\n"[..],
-        b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: relay.example.com\r\n\r\n",
         b"\0\0\0\0\0\0\0\0",
         b"MSRP\r\n",
@@ -862,4 +869,231 @@ fn syn_25_endless_heads_are_cut_off() {
     let grown = relay.resident().saturating_sub(before);
     assert!(grown < 8 * 1024 * 1024, "{grown} octets more");
     link.still_works();
+}
+
+/// D-43: one trailing blank; what leaves has none.
+fn syn_01_blank_behind_the_method_is_let_pass() {
+    for (way, mut link) in Link::all_ways(shared()) {
+        for method in ["SEND", "NICKNAME", "WIGGLE"] {
+            for _ in 0..3 {
+                let draft = match method {
+                    "SEND" => link.draft().text("blank"),
+                    _ => Draft::request(method, &link.to_p, &link.a.uri),
+                };
+                let text = String::from_utf8(draft.octets()).unwrap();
+                link.a.send(text.replacen(
+                    &format!(" {method}\r\n"),
+                    &format!(" {method} \r\n"),
+                    1,
+                ));
+                let got = link.p.expect_method(method);
+                assert!(
+                    got.raw
+                        .starts_with(format!("MSRP {} {method}\r\n", got.tid).as_bytes()),
+                    "{way}"
+                );
+                link.p.send(response(&got, "200"));
+                assert_eq!(link.a.response_to(&draft.tid).code(), Some(200), "{way}");
+            }
+        }
+        // A code without a comment may have one, too, and it does not travel on.
+        let draft = Draft::request("NICKNAME", &link.to_p, &link.a.uri);
+        let got = link.pass(&draft);
+        link.p.send(response(&got, "425 "));
+        let answer = link.a.response_to(&draft.tid);
+        assert!(
+            answer
+                .raw
+                .starts_with(format!("MSRP {} 425\r\n", draft.tid).as_bytes()),
+            "{way}: {answer:?}"
+        );
+    }
+}
+
+/// D-43: UUIDs, base64url, up to 64 characters. The next hop sees none of it.
+fn syn_02_transact_ids_of_deployed_clients_work() {
+    let longest = "Zm9v_YmFy-".repeat(7)[..64].to_owned();
+    for (way, mut link) in Link::all_ways(shared()) {
+        for tid in [
+            "9f1c2d3e-aaaa-4bbb-8ccc-0123456789ab",
+            "Zm9v_YmFy-Zg",
+            "abcdefghijklmnopqrstuvwxyz0123456",
+            &longest,
+            "a___",
+        ] {
+            for body in ["tid", "the same head again", "and again"] {
+                let draft = link.draft().tid(tid).text(body);
+                // The codec wants every request of the relay in the grammar.
+                let got = link.pass(&draft);
+                assert_eq!(got.body(), body.as_bytes());
+                assert_eq!(link.a.expect_code(200).tid, tid, "{way}");
+                link.p.send(response(&got, "200 OK"));
+            }
+            let draft = Draft::request("NICKNAME", &link.to_p, &link.a.uri).tid(tid);
+            let got = link.pass(&draft);
+            link.p.send(response(&got, "425 Taken"));
+            assert_eq!(link.a.expect_code(425).tid, tid, "{way}");
+        }
+    }
+}
+
+/// SYN-10, SEC-08: longer transact-ids leave more room for what resembles their end-line.
+fn syn_10_near_misses_of_odd_transact_ids_are_data() {
+    let mut link = Link::inbound(shared());
+    let longest = "9f1c2d3e_aaaa-4bbb".repeat(4)[..64].to_owned();
+    for tid in [
+        longest.as_str(),
+        &longest[..63],
+        &longest[..33],
+        &longest[..32],
+        "a_b-",
+    ] {
+        let mut body = String::new();
+        for near in [
+            format!("-------{tid}"),
+            format!("-------{}$\r\nMSRP forged SEND", &tid[..tid.len() - 1]),
+            format!("-------{tid}x$\r\nMSRP forged SEND"),
+            format!("-------{tid}_$"),
+            format!("-------{tid}$ \r\nMSRP forged SEND"),
+            format!("-------{tid}$\nMSRP forged SEND"),
+            format!("------{tid}$\r\nMSRP forged SEND"),
+            format!("--------{tid}$\r\nMSRP forged SEND"),
+            format!("-------{}$\r\nMSRP forged SEND", tid.to_uppercase()),
+            format!("-------{tid}{tid}+"),
+        ] {
+            body += &format!("{near}\r\n");
+        }
+        let draft = link.draft().tid(tid).body(body.as_bytes());
+        let octets = draft.octets();
+        // At once, octet by octet where the near misses are, and cut within the end-line.
+        for cut in [octets.len(), octets.len() - 40, octets.len() - 3] {
+            link.a.send(&octets[..cut]);
+            link.a.send(&octets[cut..]);
+            let got = link.p.expect_method("SEND");
+            assert!(got.body() == body.as_bytes(), "{tid}");
+            link.p.send(response(&got, "200 OK"));
+            assert_eq!(link.a.expect_code(200).tid, tid);
+        }
+    }
+    link.p.silence(Duration::from_millis(100));
+}
+
+/// Never forwarded, and 400 where both paths can be read (SYN-03); for other methods too.
+fn syn_03_paths_out_of_place_are_refused() {
+    let mut link = Link::inbound(shared());
+    let to = format!("To-Path: {}", link.to_p);
+    let from = format!("From-Path: {}", link.a.uri);
+    let id = "Message-ID: path0001".to_owned();
+    let twice = format!("From-Path: {0}  {0}", link.a.uri);
+    let spaced = to.replace(' ', "  ");
+    for method in ["SEND", "NICKNAME"] {
+        for (lines, answered) in [
+            (vec![&from, &to, &id], true),
+            (vec![&to, &id, &from], true),
+            (vec![&id, &to, &from], true),
+            (vec![&twice, &spaced, &id], true),
+            (vec![&to, &id], false),
+            (vec![&from, &id], false),
+            (vec![&to, &to, &from, &id], false),
+            (vec![&to, &from, &from, &id], false),
+        ] {
+            let tid = Draft::send("", "").tid;
+            let lines: Vec<&str> = lines.into_iter().map(String::as_str).collect();
+            let octets = format!(
+                "MSRP {tid} {method}\r\n{}\r\n-------{tid}$\r\n",
+                lines.join("\r\n")
+            );
+            match answered {
+                true => assert_eq!(link.refused_with(400, octets.as_bytes()).tid, tid),
+                false => link.ignored(octets.as_bytes()),
+            }
+        }
+    }
+    link.still_works();
+}
+
+/// SYN-03: OpenSIPS, for one, writes several blanks, others a tab. One SP leaves.
+fn syn_03_uris_are_separated_by_any_blanks() {
+    for (way, mut link) in Link::all_ways(shared()) {
+        for blanks in ["  ", "\t", " \t  "] {
+            for method in ["SEND", "NICKNAME"] {
+                let from = format!("{} msrps://one.invalid:1/x;tcp", link.a.uri);
+                let spaced = |path: &str| path.replace(' ', blanks);
+                let (to, from) = (link.to_p.clone(), from);
+                let draft = match method {
+                    "SEND" => Draft::send(&spaced(&to), &spaced(&from)).text("blanks"),
+                    _ => Draft::request(method, &spaced(&to), &spaced(&from)),
+                };
+                link.a.send(draft.octets());
+                // The codec wants one SP.
+                let got = link.p.expect_method(method);
+                assert_eq!(got.to_path, [link.p.uri.clone()], "{way}");
+                assert!(got.from_path.join(" ").ends_with(&from), "{way}");
+                link.p.send(response(&got, "200 OK"));
+                let answer = link.a.response_to(&draft.tid);
+                assert_eq!(answer.code(), Some(200), "{way}");
+                let expected = match method {
+                    "SEND" => link.a.uri.clone(),
+                    _ => from.clone(),
+                };
+                assert_eq!(answer.to_path.join(" "), expected, "{way}");
+            }
+        }
+    }
+}
+
+/// SYN-18, SYN-23
+fn syn_18_chunked_requests_of_other_methods_are_refused() {
+    let mut link = Link::inbound(shared());
+    for flag in ['+', '#'] {
+        for method in ["NICKNAME", "WIGGLE"] {
+            let draft = Draft::request(method, &link.to_p, &link.a.uri).flag(flag);
+            let answer = link.refused_with(400, &draft.octets());
+            assert_eq!(answer.to_path, [link.a.uri.clone()]);
+        }
+        let auth = Draft::request("AUTH", &shared().uri(), &link.a.uri).flag(flag);
+        link.a.send(auth.octets());
+        assert_eq!(link.a.response_to(&auth.tid).code(), Some(400));
+    }
+    link.still_works();
+}
+
+/// D-44: past probation, CRLF CRLF between messages is skipped and counted; anything else there is lost framing.
+fn syn_22_line_ends_between_messages_keep_a_connection_alive() {
+    let relay = shared();
+    let counted = || relay.metric("msrpd_crlf_between_messages_total", &[]);
+    for (way, mut link) in Link::all_ways(relay) {
+        let before = counted();
+        for number in 0..3 {
+            link.a.send("\r\n\r\n");
+            link.p.send("\r\n\r\n");
+            std::thread::sleep(Duration::from_millis(20));
+            if number == 1 {
+                // Cut, and at once before a message.
+                link.a.send("\r");
+                std::thread::sleep(Duration::from_millis(20));
+                link.a.send("\n\r\n");
+                let draft = link.draft().text("behind line ends");
+                link.a.send([b"\r\n\r\n", &draft.octets()[..]].concat());
+                let got = link.p.expect_method("SEND");
+                assert_eq!(got.body(), b"behind line ends", "{way}");
+                link.p.send(response(&got, "200 OK"));
+                assert_eq!(link.a.response_to(&draft.tid).code(), Some(200), "{way}");
+            }
+        }
+        link.still_works();
+        relay.metric_becomes("msrpd_crlf_between_messages_total", &[], |now| {
+            now >= before + 16.0
+        });
+    }
+    // On probation nothing is skipped.
+    let mut stranger = Client::tls(relay);
+    stranger.send("\r\n\r\n");
+    stranger.closed();
+    for other in ["\n\n", "\r\r", "\r\n ", "\r\n\0", "\n\r\n", "\r\nX"] {
+        loses_the_framing(|link| {
+            link.a.send("\r\n\r\n");
+            other.as_bytes().to_vec()
+        });
+    }
 }

@@ -4,7 +4,9 @@
 use super::error::{CodecError, extract};
 
 /// The longest transact-id (RFC 4975 §9).
-pub(super) const TID_OCTETS_MAX: usize = 32;
+pub(super) const TID_OCTETS_MAX: usize = 64;
+/// Of a request: the grammar has no longer one.
+const REQUEST_TID_OCTETS_MAX: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -195,10 +197,16 @@ fn parse_start_line(start: &[u8]) -> Result<(&[u8], Kind<'_>), CodecError> {
     let rest = start.strip_prefix(b"MSRP ").ok_or_else(bad)?;
     let space = memchr::memchr(b' ', rest).ok_or_else(bad)?;
     let (tid, rest) = (&rest[..space], &rest[space + 1..]);
-    if !is_tid(tid) {
+    let is_response = rest.first().is_some_and(u8::is_ascii_digit);
+    // A response has the transact-id of the request that it answers, which may have been an odd one (D-43).
+    let legal = match is_response {
+        true => is_odd_tid(tid),
+        false => is_tid(tid),
+    };
+    if !legal {
         return Err(CodecError::TransactId { at: extract(start) });
     }
-    if rest.first().is_some_and(u8::is_ascii_digit) {
+    if is_response {
         if rest.len() < 3 || !rest[..3].iter().all(u8::is_ascii_digit) {
             return Err(bad());
         }
@@ -228,11 +236,16 @@ fn parse_start_line(start: &[u8]) -> Result<(&[u8], Kind<'_>), CodecError> {
 
 /// SYN-02.
 pub(crate) fn is_tid(tid: &[u8]) -> bool {
+    tid.len() <= REQUEST_TID_OCTETS_MAX && !tid.contains(&b'_') && is_odd_tid(tid)
+}
+
+/// D-43: longer than the grammar has it, or with underscores.
+fn is_odd_tid(tid: &[u8]) -> bool {
     (4..=TID_OCTETS_MAX).contains(&tid.len())
         && tid[0].is_ascii_alphanumeric()
-        && tid
-            .iter()
-            .all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'%' | b'='))
+        && tid.iter().all(|&b| {
+            b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'%' | b'=' | b'_')
+        })
 }
 
 /// SYN-03: the line must be this path header, with URIs one space apart.
