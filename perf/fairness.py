@@ -144,7 +144,9 @@ def run(folder, links, arguments, beside, duration):
         if film:
             film.wait()
             film = json.loads(film_out.read_text())
-            result["films"] = {"counts": film["counts"], "megabytes_per_second": film["measured"]["megabytes_per_second"]}
+            # A film that began in the warm-up is counted there.
+            both = {name: film["counts"][name] + film["warmup"][name] for name in ["sent", "delivered", "reported", "lost"]}
+            result["films"] = {"counts": both, "megabytes_per_second": film["measured"]["megabytes_per_second"]}
         return result
     finally:
         if slow:

@@ -4,13 +4,14 @@
 //! intervals; other tags once, over all of the run.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::Parser;
+use clap::Args;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{
     IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
@@ -18,9 +19,13 @@ use hdrhistogram::serialization::interval_log::{
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use crate::engine::record::histogram;
-use crate::summary::{Latency, grouped, latency};
+use crate::output::{Output, print};
+use crate::summary::Latency;
+use crate::summary::text::grouped;
 
 const DELIVERY: &str = "delivery";
+/// Nanoseconds of a millisecond: maxima stand in the log in the unit that its other readers expect.
+const MAX_DIVISOR: f64 = 1e6;
 
 /// One line of a log.
 pub struct Line {
@@ -32,13 +37,12 @@ pub struct Line {
 }
 
 /// The lines of a run.
-pub fn write(file: &Path, began: SystemTime, lines: &[Line]) -> Result<(), String> {
+pub fn write(output: &mut Output, began: SystemTime, lines: &[Line]) -> Result<(), String> {
     let lines = lines.iter().map(|line| {
         let at = (line.tag, line.start, line.length);
         (at, &line.histogram)
     });
-    let octets = encode(began, lines)?;
-    fs::write(file, octets).map_err(|e| format!("--hdr {}: {e}", file.display()))
+    output.write(&encode(began, lines)?)
 }
 
 fn encode<'a>(
@@ -49,6 +53,7 @@ fn encode<'a>(
     let mut serializer = V2DeflateSerializer::new();
     let mut log = IntervalLogWriterBuilder::new()
         .add_comment("msrpload; values in ns, maxima in ms")
+        .with_max_value_divisor(MAX_DIVISOR)
         .with_start_time(base)
         .with_base_time(base)
         .begin_log_with(&mut octets, &mut serializer)
@@ -61,8 +66,7 @@ fn encode<'a>(
 }
 
 /// Adds up HdrHistogram logs that `msrpload --hdr` wrote, of several machines or of several runs.
-#[derive(Debug, Parser)]
-#[command(name = "msrpload merge")]
+#[derive(Clone, Debug, Args)]
 pub struct Merge {
     /// Logs to add up.
     #[arg(required = true)]
@@ -77,6 +81,7 @@ type Lines = BTreeMap<(String, Duration, Duration), Histogram<u64>>;
 
 /// Prints one row per tag.
 pub fn merge(options: &Merge) -> Result<(), String> {
+    let output = Output::maybe("--hdr", options.hdr.as_ref())?;
     let mut lines = Lines::new();
     for file in &options.files {
         let octets = fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -87,11 +92,13 @@ pub fn merge(options: &Merge) -> Result<(), String> {
         let sum = sums.entry(tag).or_insert_with(new_histogram);
         sum.add(histogram).map_err(|e| e.to_string())?;
     }
+    let mut table = String::new();
     for (tag, sum) in &sums {
         let count = grouped(sum.len());
-        println!("  {tag:<16}{}  ({count})", latency(&Latency::of(sum)));
+        let _ = writeln!(table, "  {tag:<16}{}  ({count})", Latency::of(sum).text());
     }
-    let Some(file) = &options.hdr else {
+    print(&table)?;
+    let Some(mut output) = output else {
         return Ok(());
     };
     let base = lines.keys().map(|(_, start, _)| *start).min();
@@ -101,8 +108,7 @@ pub fn merge(options: &Merge) -> Result<(), String> {
     let sorted = sorted
         .into_iter()
         .map(|((tag, start, length), h)| ((tag.as_str(), *start - base, *length), h));
-    let octets = encode(UNIX_EPOCH + base, sorted)?;
-    fs::write(file, octets).map_err(|e| format!("--hdr {}: {e}", file.display()))
+    output.write(&encode(UNIX_EPOCH + base, sorted)?)
 }
 
 fn new_histogram() -> Histogram<u64> {
@@ -178,6 +184,18 @@ mod tests {
         // Another time is another line.
         read(&log(1..2, 1_001), &mut lines).unwrap();
         assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn maxima_are_in_the_unit_that_the_log_names() {
+        let text = String::from_utf8(log(1..501, 1_000)).unwrap();
+        assert!(text.contains("maxima in ms"), "{text}");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("Tag=delivery,"))
+            .unwrap();
+        let max: f64 = line.split(',').nth(3).unwrap().parse().unwrap();
+        assert!((max - 500.0).abs() < 1.0, "{line}");
     }
 
     #[test]

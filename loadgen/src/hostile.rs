@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 
@@ -23,7 +23,7 @@ const SLOW: Duration = Duration::from_millis(100);
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 
 /// What became of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fate {
     pub opened: u64,
     /// The relay has ended it.
@@ -33,10 +33,10 @@ pub struct Fate {
 }
 
 /// What became of all, by kind.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HostileResult {
     pub connections: usize,
-    pub kinds: BTreeMap<&'static str, Fate>,
+    pub kinds: BTreeMap<String, Fate>,
 }
 
 impl HostileResult {
@@ -170,7 +170,7 @@ struct Connection {
 impl Seat {
     fn turn(&mut self, target: &Target, noise: &mut Noise, result: &mut HostileResult) {
         let now = Instant::now();
-        let fate = result.kinds.entry(self.kind.name()).or_default();
+        let fate = result.kinds.entry(self.kind.name().to_owned()).or_default();
         let Some(connection) = &mut self.open else {
             if now >= self.due {
                 match Connection::open(self.kind, target) {

@@ -1,59 +1,25 @@
-//! The command line.
+//! The options of a run.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 
+use crate::arrivals::{Arrivals, Stage, parse_rates, parse_stages};
 use crate::sizes::Sizes;
+use crate::units::{parse_duration, parse_hold, parse_octets};
 
-const EXAMPLES: &str = "\
-Examples:
-  msrpload --dev
-      ten seconds of chat of all kinds through the relay that `cargo run --release -- dev` runs
-  msrpload chat --dev --rate 5000 --sender both
-      open loop: 5,000 messages a second, latency counted from when each was due
-  msrpload chat --dev --pairs 50 --window 16 --cpu 1
-      closed loop: every sender keeps 16 messages of 300 octets under way
-  msrpload file --dev --message-size 1MiB --chunk-size 64KiB --pairs 4
-      big messages
-  msrpload --dev --via
-      through two relays, those of `cargo run --release -- dev --two`: senders log in at A, receivers at B
-  msrpload mixed --dev --pairs 100 --rate 1000 --film-size 64MiB --film-receiver-rate 1MiB
-      the latency of chats beside a film whose receiver is slow
-  msrpload churn --dev --pairs 16 --messages 3
-      connect, AUTH, three messages, leave, over and over; rates of handshakes and AUTHs
-  msrpload hostile --dev --pairs 50 --rate 2000 --hostile 200
-      200 connections of bad company and a receiver that stands still: what do the chats notice?
-  msrpload pipe --address 127.0.0.1:34000 --host relay.test --ca ca.crt --window 16 \
-      --listen-port 34900 --listen-certificate server.crt --listen-key server.key --relay-pid 4711
-      the octets of a chat through a TLS proxy on port 34000 that leads to our listener on port 34900
-  msrpload idle --dev --connections 10000 --source-spread
-      10,000 authenticated connections held; memory of the relay for each
-  msrpload chat --address 127.0.0.1:31000 --host relay.test --ca ca.crt --user alice:secret-a
-      any other RFC 4976 relay
-  msrpload chat --dev --rate 5000 --scrape --report run.html --hdr run.hdr
-      a page to look at, the relay's own view of its latency, and a log for other tools
-  msrpload chat --dev --threshold 'p99<5ms,lost=0,rate>10000' --json result.json
-      exit code 1 when a bound is not kept
-
-  msrpload merge a.hdr b.hdr
-      latencies of several runs or machines together (msrpload merge --help)
-
-Exit code: 0 all is well; 1 something was lost or wrong, or a threshold was missed;
-2 the run could not be made.";
-
-/// A load generator for MSRP relays (RFC 4976) that accounts for every octet.
-///
-/// It opens pairs of clients through the relay, sends messages whose octets it can check, and says
-/// what became of each: sent, acknowledged, delivered, reported, lost.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "msrpload", version, after_help = EXAMPLES, max_term_width = 100, args_override_self = true)]
+/// What a run does, to whom, and what it leaves behind.
+#[derive(Clone, Debug, Args)]
 pub struct Options {
     /// What to do.
     #[arg(value_enum, default_value_t = Workload::Mix)]
     pub workload: Workload,
+    /// Groups of clients from a TOML file, each with its own sizes, rates and sessions, instead of a workload
+    /// (docs/load-testing.md).
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "workload")]
+    pub scenario: Option<PathBuf>,
 
     /// Take address, authority and users from the folder of `msrpd dev`.
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "./msrpd-dev", help_heading = "Relay")]
@@ -64,18 +30,47 @@ pub struct Options {
     /// The relay's name in MSRP URIs and in its certificate [default: the host of --address].
     #[arg(long, value_name = "NAME", help_heading = "Relay")]
     pub host: Option<String>,
-    /// The authorities (PEM) that the relay's certificate must come from.
+    /// The authorities (PEM) that the relay's certificate must come from [default: those of the system].
     #[arg(long, value_name = "FILE", help_heading = "Relay")]
     pub ca: Option<PathBuf>,
+    /// Trust the authorities of the system as well.
+    #[arg(long, help_heading = "Relay")]
+    pub system_roots: bool,
+    /// A certificate chain (PEM) that clients show to a relay that asks for one.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_key",
+        help_heading = "Relay"
+    )]
+    pub client_certificate: Option<PathBuf>,
+    /// The key (PEM) to it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_certificate",
+        help_heading = "Relay"
+    )]
+    pub client_key: Option<PathBuf>,
     /// The realm that the relay must ask for [default: any].
     #[arg(long, help_heading = "Relay")]
     pub realm: Option<String>,
-    /// A user to log in as; repeat it for several, who then take turns.
-    #[arg(long = "user", value_name = "NAME:PASSWORD", help_heading = "Relay")]
+    /// A user to log in as; repeat it for several, who then take turns. Everybody on this machine can see the password in the
+    /// list of processes: --user-file and --password-file keep it out of there, and MSRPLOAD_USER and MSRPLOAD_PASSWORD
+    /// in the environment do for all but the same user and root.
+    #[arg(long = "user", value_name = "NAME[:PASSWORD]", help_heading = "Relay")]
     pub users: Vec<String>,
     /// A file with one NAME:PASSWORD per line.
+    #[arg(
+        long,
+        alias = "users-file",
+        value_name = "FILE",
+        help_heading = "Relay"
+    )]
+    pub user_file: Option<PathBuf>,
+    /// A file with the password of users who are given by name alone.
     #[arg(long, value_name = "FILE", help_heading = "Relay")]
-    pub users_file: Option<PathBuf>,
+    pub password_file: Option<PathBuf>,
     /// Everybody uses TLS. This is the default.
     #[arg(long, conflicts_with = "tcp", help_heading = "Relay")]
     pub tls: bool,
@@ -111,7 +106,7 @@ pub struct Options {
     /// A user to log in as at the second relay; repeat it for several [default: those of --user].
     #[arg(
         long = "via-user",
-        value_name = "NAME:PASSWORD",
+        value_name = "NAME[:PASSWORD]",
         help_heading = "Second relay"
     )]
     pub via_users: Vec<String>,
@@ -157,12 +152,27 @@ pub struct Options {
     /// In the workload mixed these are the chats.
     #[arg(long, help_heading = "Clients")]
     pub pairs: Option<usize>,
+    /// Chat sessions that share a pair of connections, each with an AUTH and URIs of its own.
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "SESSIONS",
+        help_heading = "Clients"
+    )]
+    pub sessions_per_connection: usize,
     /// Connections of the workload idle.
     #[arg(long, default_value_t = 1000, help_heading = "Clients")]
     pub connections: usize,
     /// Connections that are being opened at one time.
     #[arg(long, default_value_t = 64, help_heading = "Clients")]
     pub opening: usize,
+    /// How long TCP and TLS of one connection may take.
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = parse_duration, help_heading = "Clients")]
+    pub connect_timeout: Duration,
+    /// A connection that is lost is opened again, with a new AUTH, until that works: for a relay that restarts. What was under
+    /// way on it counts as lost, but does not make the run fail.
+    #[arg(long, help_heading = "Clients")]
+    pub reconnect: bool,
     /// Connect from many addresses in 127.0.0.0/8: one address has 28,000 ports only.
     #[arg(long, help_heading = "Clients")]
     pub source_spread: bool,
@@ -189,17 +199,26 @@ pub struct Options {
     /// mix: 4, churn: 1].
     #[arg(long, conflicts_with = "rate", help_heading = "Messages")]
     pub window: Option<usize>,
-    /// Open loop: messages a second, all pairs together, however late the relay is. Latencies count from when a message
-    /// was due, so that a relay that stops does not hide how long all had to wait (coordinated omission) [default where
-    /// there is no --window: 1000].
-    #[arg(long, value_name = "PER_SECOND", help_heading = "Messages")]
-    pub rate: Option<f64>,
+    /// Open loop: messages a second, all pairs together, however late the relay is; 1k..20k/60s rises from one to the other.
+    /// Latencies count from when a message was due, so that a relay that stops does not hide how long all had to wait
+    /// (coordinated omission) [default where there is no --window: 1000].
+    #[arg(long, value_name = "PER_SECOND", value_parser = stages_of_rates, help_heading = "Messages")]
+    pub rate: Option<Stages>,
+    /// Open loop by stages, such as 'ramp 10s 5k, hold 30s, ramp 5s 0'; --duration is as long as they are, unless it is given.
+    #[arg(long, value_name = "LIST", value_parser = stages, conflicts_with_all = ["rate", "window"], help_heading = "Messages")]
+    pub stages: Option<Stages>,
+    /// Open loop: messages are due at equal distances, or independently of each other.
+    #[arg(long, value_enum, default_value_t = Arrivals::Even, help_heading = "Messages")]
+    pub arrivals: Arrivals,
     /// The Failure-Report that senders ask for.
     #[arg(long, value_enum, default_value_t = FailureReport::Yes, help_heading = "Messages")]
     pub failure_report: FailureReport,
-    /// Ask for success reports. Receivers here make none: this only adds the header.
+    /// Ask for success reports, which the receivers make. A message is settled once its own has come.
     #[arg(long, help_heading = "Messages")]
     pub success_report: bool,
+    /// The Content-Type of messages.
+    #[arg(long, default_value = "application/octet-stream", value_name = "TYPE", value_parser = content_type, help_heading = "Messages")]
+    pub content_type: String,
     /// Receivers keep each 200 back for a time drawn from this range, such as 5ms-500ms.
     #[arg(long, value_parser = parse_hold, help_heading = "Messages")]
     pub hold: Option<(Duration, Duration)>,
@@ -242,16 +261,16 @@ pub struct Options {
     )]
     pub hostile: usize,
 
-    /// How long to measure.
-    #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Run")]
-    pub duration: Duration,
-    /// How long to run before that.
-    #[arg(long, default_value = "1s", value_parser = parse_duration, help_heading = "Run")]
-    pub warmup: Duration,
+    /// How long to measure [default: 10s, or as long as the stages are].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Run")]
+    pub duration: Option<Duration>,
+    /// How long to run before that; nothing of it is in the result [default: 1s].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Run")]
+    pub warmup: Option<Duration>,
     /// How long to wait at the end for what is neither delivered nor reported, from when anything was last settled: a
-    /// relay has 30 s to report a timeout.
-    #[arg(long, default_value = "35s", value_parser = parse_duration, help_heading = "Run")]
-    pub patience: Duration,
+    /// relay has 30 s to report a timeout [default: 35s].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Run")]
+    pub patience: Option<Duration>,
     /// Cores to run on, one thread each, such as 1 or 1,2,3 [default: one thread, not pinned].
     #[arg(long, value_delimiter = ',', help_heading = "Run")]
     pub cpu: Vec<usize>,
@@ -267,10 +286,21 @@ pub struct Options {
     /// Write latencies here as an HdrHistogram log, in intervals; `msrpload merge FILES` adds such logs up.
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub hdr: Option<PathBuf>,
-    /// Bounds that set the exit code, such as 'p99<5ms,lost=0,rate>10000'. Names: p50 p90 p99
-    /// p99.9 max ack_p99 sent acknowledged delivered reported lost wrong rate mbps relay_us
-    /// relay_ns_per_octet rss_kib_per_connection own_us films_delivered films_reported films_lost
-    /// standing_reported_max.
+    /// Write a line of JSON for each message here: its Message-ID, session, times and fate.
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub trace: Option<PathBuf>,
+    /// Trace one of so many messages of each session.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "trace", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Run")]
+    pub trace_every: u64,
+    /// Serve /metrics here as Prometheus text while the run goes on, such as 127.0.0.1:9900.
+    #[arg(long, value_name = "ADDR", help_heading = "Run")]
+    pub metrics: Option<SocketAddr>,
+    /// Bounds that set the exit code, such as 'p99<5ms,lost=0,rate>10000,achieved>99%,tls_p99<50ms abort'. Quantiles of the
+    /// delivery: mean p50 p90 p95 p99 p99.9 p99.99 max; of something else after ack_ confirm_ report_ tcp_ tls_ auth_
+    /// round_ held_ recovery_ late_; of a group of a scenario after its name and a dot. Others: sent due not_sent
+    /// achieved acknowledged delivered reported lost wrong (with % behind them: of what was sent) rate mbps relay_us
+    /// relay_ns_per_octet rss_kib_per_connection own_us own_stalled lost_connections films_delivered films_reported
+    /// films_lost standing_reported_max outage_lost reauths. One that ends in `abort` ends the run when it is broken.
     #[arg(long, value_name = "LIST", value_parser = crate::threshold::parse, help_heading = "Run")]
     pub threshold: Option<crate::threshold::Thresholds>,
     /// No progress while it runs.
@@ -336,92 +366,21 @@ pub enum FailureReport {
     No,
 }
 
-/// `10s`, `500ms`, `2m`; a bare number is seconds.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == 'µ');
-    let value: f64 = digits
-        .parse()
-        .map_err(|_| format!("`{text}` is no time; write 10s, 500ms or 2m"))?;
-    let seconds = match &text[digits.len()..] {
-        "" | "s" => value,
-        "ms" => value / 1e3,
-        "us" | "µs" => value / 1e6,
-        "ns" => value / 1e9,
-        "m" | "min" => value * 60.0,
-        "h" => value * 3600.0,
-        unit => {
-            return Err(format!(
-                "unknown unit `{unit}`; write ns, us, ms, s, m or h"
-            ));
-        }
-    };
-    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+/// Stages as one value of the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stages(pub Vec<Stage>);
+
+fn stages(text: &str) -> Result<Stages, String> {
+    parse_stages(text).map(Stages)
 }
 
-/// `300`, `64KiB`, `1MiB`, `2GiB`, also with kB, MB, GB of thousands.
-pub fn parse_octets(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let value: u64 = digits
-        .parse()
-        .map_err(|_| format!("`{text}` is no size; write 300, 64KiB or 1MiB"))?;
-    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        unit => return Err(format!("unknown unit `{unit}`; write KiB, MiB or GiB")),
-    };
-    match value.checked_mul(unit) {
-        Some(octets) if octets > 0 => Ok(octets),
-        _ => Err(format!("`{text}` is out of range")),
-    }
+fn stages_of_rates(text: &str) -> Result<Stages, String> {
+    parse_rates(text).map(Stages)
 }
 
-fn parse_hold(text: &str) -> Result<(Duration, Duration), String> {
-    let (low, high) = text.split_once('-').unwrap_or((text, text));
-    // `5-500` without units is what one means in milliseconds.
-    let one = |t: &str| match t.bytes().all(|b| b.is_ascii_digit()) {
-        true => parse_duration(&format!("{t}ms")),
-        false => parse_duration(t),
-    };
-    let (low, high) = (one(low)?, one(high)?);
-    (low <= high)
-        .then_some((low, high))
-        .ok_or_else(|| format!("`{text}` runs backwards"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_with_units_are_read() {
-        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert!(parse_duration("soon").is_err() && parse_duration("-1s").is_err());
-        assert_eq!(parse_octets("64KiB"), Ok(65_536));
-        assert_eq!(parse_octets("4GiB"), Ok(1 << 32));
-        assert!(parse_octets("0").is_err() && parse_octets("1x").is_err());
-        let hold = (Duration::from_millis(5), Duration::from_millis(500));
-        assert_eq!(parse_hold("5-500"), Ok(hold));
-        assert_eq!(parse_hold("5ms-0.5s"), Ok(hold));
-    }
-
-    #[test]
-    fn command_line_is_consistent() {
-        use clap::CommandFactory;
-        Options::command().debug_assert();
-        let options = Options::parse_from(["msrpload", "--dev"]);
-        assert_eq!(options.dev, Some("./msrpd-dev".into()));
-        assert_eq!(options.workload, Workload::Mix);
-        let options = Options::parse_from(["msrpload", "chat", "--dev", "x", "--cpu", "1,2"]);
-        assert_eq!(
-            (options.workload, options.cpu),
-            (Workload::Chat, vec![1, 2])
-        );
-    }
+/// It becomes a header as it stands.
+pub fn content_type(text: &str) -> Result<String, String> {
+    let fits = text.contains('/') && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| format!("`{text}` is no Content-Type; write text/plain"))
 }

@@ -1,6 +1,7 @@
 //! What a run shall do, resolved: addresses looked up, certificates read, nothing left to doubt.
 //! The engine reads it and changes nothing.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,23 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
+use crate::arrivals::{Arrivals, Profile};
 use crate::ledger::Report;
 use crate::sizes::Sizes;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     pub name: String,
     pub password: String,
+}
+
+/// Never the password.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A relay that clients log in to.
@@ -44,26 +55,66 @@ pub enum Shape {
     Piped,
 }
 
+impl Shape {
+    /// The receiver is dialled, and so has no connection before the first SEND.
+    pub fn receiver_listens(self) -> bool {
+        matches!(self, Self::RelayDials | Self::Piped)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Messages between pairs; one session each.
+    /// Messages between pairs.
     Messages,
     /// Authenticated connections that do nothing.
     Idle,
 }
 
-/// Big messages beside the chats.
+/// When messages begin.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pace {
+    /// Closed loop: as long as fewer than this many of a session are unsettled.
+    Window(usize),
+    /// Open loop: when they are due, all sessions of the group together.
+    Open(Arrivals, Profile),
+}
+
+/// What a group is there for: results are kept apart by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Films {
-    /// Sessions that send one after the other.
+pub enum Role {
+    /// What the run is about.
+    Main,
+    /// Big messages beside it.
+    Film,
+}
+
+/// Sessions that do alike.
+#[derive(Clone)]
+pub struct Group {
+    pub name: String,
+    pub role: Role,
     pub sessions: usize,
-    pub octets: u64,
-    /// By the connections of chats instead of some of their own.
-    pub shared: bool,
-    /// Octets per second that a film's receiver reads.
+    /// Chat sessions that share their two connections, each with a URI and an AUTH of its own.
+    pub sessions_per_connection: usize,
+    /// By the connections and sessions of this group instead of some of their own.
+    pub shares: Option<usize>,
+    /// Taken in turn.
+    pub shapes: Vec<Shape>,
+    pub pace: Pace,
+    pub sizes: Sizes,
+    pub chunk_octets: u64,
+    /// Messages of each session, in a round where there are rounds; `None`: until the end.
+    pub messages_max: Option<u64>,
+    pub report: Report,
+    /// Ask for success reports; receivers make them.
+    pub success_report: bool,
+    pub content_type: String,
+    /// Receivers keep their 200s back for a time drawn from here.
+    pub hold: Option<(Duration, Duration)>,
+    /// Octets per second that one receiver reads.
     pub receiver_rate: Option<u64>,
-    /// Messages of each session; `None`: until the end.
-    pub each: Option<u64>,
+    /// Instead of the relay's: with a client certificate, or other authorities.
+    pub client_config: Option<Arc<ClientConfig>>,
 }
 
 /// Whose receiver reads nothing from the beginning of the run on.
@@ -74,6 +125,13 @@ pub enum Standing {
     Chat,
     /// One film's.
     Film,
+}
+
+/// Clients that come and go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rounds {
+    /// Rounds a second of all pairs together; `None`: as fast as it goes.
+    pub rate: Option<f64>,
 }
 
 pub struct Plan {
@@ -89,55 +147,134 @@ pub struct Plan {
     pub listen_address: IpAddr,
     pub listen_port: u16,
     pub listen_host: String,
-    /// Taken in turn.
-    pub shapes: Vec<Shape>,
-    pub pairs: usize,
+    pub groups: Vec<Group>,
     /// Idle connections.
     pub connections: usize,
-    pub window: usize,
-    pub sizes: Sizes,
-    pub chunk_octets: u64,
-    /// Messages per second of all pairs together; `None`: closed loop.
-    pub rate: Option<f64>,
-    /// Messages after which both clients of a pair leave and come back; `rate` counts such rounds then.
-    pub round: Option<u64>,
-    pub films: Option<Films>,
+    /// Both clients of a pair leave once the messages of a round are settled, and come back.
+    pub rounds: Option<Rounds>,
     pub standing: Standing,
     /// Connections of bad company at the first relay.
     pub hostile: usize,
-    pub report: Report,
-    pub success_report: bool,
-    /// Receivers keep their 200s back for a time drawn from here.
-    pub hold: Option<(Duration, Duration)>,
-    /// Octets per second that one receiver reads.
-    pub receiver_rate: Option<u64>,
     pub threads: usize,
     pub cpus: Vec<usize>,
     /// Source addresses 127.x.y.z instead of one.
     pub source_spread: bool,
     pub opening_at_once: usize,
+    /// For TCP and TLS of one connection.
+    pub connect_timeout: Duration,
+    /// What is lost connects again.
+    pub reconnect: bool,
     pub warmup: Duration,
     pub duration: Duration,
     /// How long to wait at the end while nothing gets settled any more.
     pub patience: Duration,
+    /// One of so many messages is traced; 0: none.
+    pub trace_every: u64,
+}
+
+/// A session's place in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub group: usize,
+    /// Its number within the group.
+    pub number: usize,
+    /// Of all pairs of connections, the one that it uses.
+    pub carrier: usize,
+    /// Which of the sessions on that pair it is.
+    pub seat: usize,
+    pub shape: Shape,
 }
 
 impl Plan {
-    /// Sessions of all kinds.
+    /// Sessions of all groups.
     pub fn sessions(&self) -> usize {
-        self.pairs + self.films.map_or(0, |films| films.sessions)
+        self.groups.iter().map(|group| group.sessions).sum()
     }
 
-    /// Of these, the ones that do not go by another's connections.
-    pub fn sessions_with_connections(&self) -> usize {
-        match self.films {
-            Some(films) if films.shared => self.pairs,
-            _ => self.sessions(),
+    /// All sessions, in the order of their ids.
+    pub fn slots(&self) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = Vec::with_capacity(self.sessions());
+        let mut carriers = 0;
+        let mut firsts = Vec::new();
+        for (group, one) in self.groups.iter().enumerate() {
+            firsts.push(slots.len());
+            for number in 0..one.sessions {
+                slots.push(match one.shares {
+                    Some(other) => {
+                        let host = firsts[other] + number % self.groups[other].sessions;
+                        Slot {
+                            group,
+                            number,
+                            ..slots[host]
+                        }
+                    }
+                    None => {
+                        let pair = number / one.sessions_per_connection;
+                        Slot {
+                            group,
+                            number,
+                            carrier: carriers + pair,
+                            seat: number % one.sessions_per_connection,
+                            shape: one.shapes[pair % one.shapes.len()],
+                        }
+                    }
+                });
+            }
+            if one.shares.is_none() {
+                carriers += one.carriers();
+            }
         }
+        slots
+    }
+
+    /// Connections that the sessions open; what a relay dials is not among them.
+    pub fn connections_wanted(&self) -> usize {
+        if self.work == Work::Idle {
+            return self.connections;
+        }
+        let own = self.groups.iter().filter(|group| group.shares.is_none());
+        own.map(|group| {
+            let ends = |carrier: usize| match group.shapes[carrier % group.shapes.len()]
+                .receiver_listens()
+            {
+                true => 1,
+                false => 2,
+            };
+            (0..group.carriers()).map(ends).sum::<usize>()
+        })
+        .sum()
     }
 
     /// The relay where receivers are.
     pub fn last_relay(&self) -> usize {
         self.relays.len() - 1
+    }
+
+    /// Results of the group with this number go by its number, those of a receiver that stands still by one more.
+    pub fn buckets(&self) -> usize {
+        self.groups.len() + 1
+    }
+
+    /// Whether the messages of a group begin when they are due.
+    pub fn is_open_loop(&self) -> bool {
+        self.groups
+            .iter()
+            .any(|group| matches!(group.pace, Pace::Open(..)))
+    }
+
+    /// Messages a second that are due at this time of the measured stretch, of all groups.
+    pub fn rate_at(&self, time: f64) -> Option<f64> {
+        let rates = self.groups.iter().filter_map(|group| match &group.pace {
+            Pace::Open(_, profile) => Some(profile.rate_at(time)),
+            Pace::Window(_) => None,
+        });
+        rates.reduce(|sum, rate| sum + rate)
+    }
+}
+
+impl Group {
+    /// Pairs of connections.
+    pub fn carriers(&self) -> usize {
+        self.sessions.div_ceil(self.sessions_per_connection)
     }
 }

@@ -1,8 +1,6 @@
 //! The relay's own view of the measured stretch: `/histograms` before and after, and the difference.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde::Deserialize;
+use ureq::Agent;
 
 use crate::engine::record::histogram;
 
@@ -56,31 +55,24 @@ impl Target {
 
     pub fn read(&self) -> Result<Reading, String> {
         let failed = |what: &str| format!("--scrape http://{}{}: {what}", self.host, self.path);
-        let body = self.get().map_err(|e| failed(&e))?;
+        let body = self
+            .get()
+            .map_err(|e| failed(&format!("{e}; is this the relay's admin address?")))?;
         decode(&body).map_err(|e| failed(&e))
     }
 
-    fn get(&self) -> Result<Vec<u8>, String> {
-        let io = |e: std::io::Error| format!("{e}; is this the relay's admin address?");
-        let addresses = self.host.to_socket_addrs().map_err(io)?;
-        let address = addresses.into_iter().next().ok_or("no such host")?;
-        let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(io)?;
-        stream.set_read_timeout(Some(TIMEOUT)).map_err(io)?;
-        let request = format!(
-            "GET {} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.path, self.host
-        );
-        stream.write_all(request.as_bytes()).map_err(io)?;
-        let mut answer = Vec::new();
-        let mut bounded = stream.take(ANSWER_OCTETS_MAX);
-        bounded.read_to_end(&mut answer).map_err(io)?;
-        let end = memchr::memmem::find(&answer, b"\r\n\r\n").ok_or("the answer is no HTTP")?;
-        let status = answer.split(|b| *b == b' ').nth(1).unwrap_or_default();
-        if status != b"200" {
-            let line = answer.split(|b| *b == b'\r').next().unwrap_or_default();
-            return Err(String::from_utf8_lossy(line).into_owned());
-        }
-        Ok(answer.split_off(end + 4))
+    fn get(&self) -> Result<Vec<u8>, ureq::Error> {
+        let agent: Agent = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .build()
+            .into();
+        let url = format!("http://{}{}", self.host, self.path);
+        let mut answer = agent.get(url).call()?;
+        answer
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_OCTETS_MAX)
+            .read_to_vec()
     }
 }
 

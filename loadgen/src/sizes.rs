@@ -1,6 +1,6 @@
 //! How big messages are: one size, a range, weighted sizes, or log-normal, as chat lines really are.
 
-use crate::options::parse_octets;
+use crate::units::parse_octets;
 
 /// A distribution of sizes in octets.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,11 @@
-//! Bounds on results that decide about the exit code: `p99<5ms,lost=0,rate>10000`.
+//! Bounds on results that decide about the exit code: `p99<5ms,lost=0,rate>10000,achieved>99%`. One that ends in `abort` ends
+//! the run as soon as it is broken.
 
 use std::fmt;
 
-use crate::options::parse_duration;
+use crate::summary::Verdict;
+use crate::summary::{is_known, known};
+use crate::units::parse_duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Relation {
@@ -19,36 +22,12 @@ pub struct Threshold {
     name: String,
     relation: Relation,
     bound: f64,
+    aborts: bool,
     text: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thresholds(Vec<Threshold>);
-
-const NAMES: &[&str] = &[
-    "p50",
-    "p90",
-    "p99",
-    "p99.9",
-    "max",
-    "ack_p99",
-    "sent",
-    "acknowledged",
-    "delivered",
-    "reported",
-    "lost",
-    "wrong",
-    "rate",
-    "mbps",
-    "relay_us",
-    "relay_ns_per_octet",
-    "rss_kib_per_connection",
-    "own_us",
-    "films_delivered",
-    "films_reported",
-    "films_lost",
-    "standing_reported_max",
-];
 
 pub fn parse(text: &str) -> Result<Thresholds, String> {
     text.split(',')
@@ -58,6 +37,10 @@ pub fn parse(text: &str) -> Result<Thresholds, String> {
 }
 
 fn parse_one(text: &str) -> Result<Threshold, String> {
+    let (text, aborts) = match text.strip_suffix("abort") {
+        Some(rest) => (rest.trim_end(), true),
+        None => (text, false),
+    };
     let at = text
         .find(['<', '>', '='])
         .ok_or_else(|| format!("`{text}` has no <, <=, =, >= or >"))?;
@@ -73,11 +56,12 @@ fn parse_one(text: &str) -> Result<Threshold, String> {
     .find_map(|(sign, relation)| Some((relation, rest.strip_prefix(sign)?)))
     .expect("one of the signs stands there");
     let name = name.trim();
-    if !NAMES.contains(&name) {
-        return Err(format!("unknown name `{name}`; known: {}", NAMES.join(" ")));
+    if !is_known(name) {
+        return Err(format!("unknown name `{name}`; known: {}", known()));
     }
     let value = value.trim();
-    let bound = match value.parse::<f64>() {
+    let number = value.strip_suffix('%').unwrap_or(value).trim_end();
+    let bound = match number.parse::<f64>() {
         Ok(number) => number,
         Err(_) => parse_duration(value)?.as_secs_f64() * 1e6,
     };
@@ -85,23 +69,67 @@ fn parse_one(text: &str) -> Result<Threshold, String> {
         name: name.into(),
         relation,
         bound,
+        aborts,
         text: text.into(),
     })
 }
 
 impl Thresholds {
-    /// Those that are missed, as sentences. `value` gives a result by name, times in microseconds.
-    pub fn missed(&self, value: impl Fn(&str) -> Option<f64>) -> Vec<String> {
-        self.0
-            .iter()
-            .filter_map(|t| match value(&t.name) {
-                None => Some(format!("{t}: there is no such result in this run")),
-                Some(v) if t.holds(v) => None,
-                Some(v) => Some(format!("{t}: it is {v:.3}")),
-            })
-            .collect()
+    /// Both.
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// What came of each. `value` gives a result by name, times in microseconds.
+    pub fn verdicts(&self, value: impl Fn(&str) -> Option<f64>) -> Vec<Verdict> {
+        let verdict = |t: &Threshold| {
+            let value = value(&t.name);
+            Verdict {
+                bound: t.text.clone(),
+                value,
+                kept: value.is_some_and(|v| t.holds(v)),
+                aborted: false,
+            }
+        };
+        self.0.iter().map(verdict).collect()
+    }
+
+    /// The first that ends the run, by what is known now; with the value that breaks it.
+    pub fn breach(&self, value: impl Fn(&str) -> Option<f64>) -> Option<(String, f64)> {
+        let aborting = self.0.iter().filter(|t| t.aborts);
+        aborting
+            .filter_map(|t| Some((t, value(&t.name)?)))
+            .find(|(t, v)| t.is_broken_for_good(*v))
+            .map(|(t, v)| (t.text.clone(), v))
     }
 }
+
+impl Verdict {
+    /// For the table, if it was not kept.
+    pub fn missed(&self) -> Option<String> {
+        match (self.kept, self.value) {
+            (true, _) => None,
+            (false, None) => Some(format!(
+                "{}: there is no such result in this run",
+                self.bound
+            )),
+            (false, Some(value)) => Some(format!("{}: it is {value:.3}", self.bound)),
+        }
+    }
+}
+
+/// Results that only grow while a run goes on: a lower bound on them may still be reached.
+const GROWING: &[&str] = &[
+    "sent",
+    "due",
+    "acknowledged",
+    "delivered",
+    "reported",
+    "wrong",
+    "lost",
+    "lost_connections",
+];
 
 impl Threshold {
     fn holds(&self, value: f64) -> bool {
@@ -113,6 +141,18 @@ impl Threshold {
             Relation::Above => value > self.bound,
         }
     }
+
+    /// Whether more of the run cannot mend it.
+    fn is_broken_for_good(&self, value: f64) -> bool {
+        match GROWING.contains(&self.name.as_str()) {
+            true => match self.relation {
+                Relation::Above | Relation::AtLeast => false,
+                Relation::Equal => value > self.bound,
+                Relation::Below | Relation::AtMost => !self.holds(value),
+            },
+            false => !self.holds(value),
+        }
+    }
 }
 
 impl fmt::Display for Threshold {
@@ -121,23 +161,55 @@ impl fmt::Display for Threshold {
     }
 }
 
+impl fmt::Display for Thresholds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<&str> = self.0.iter().map(|t| t.text.as_str()).collect();
+        f.write_str(&texts.join(","))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn missed(bounds: &Thresholds, value: impl Fn(&str) -> Option<f64>) -> usize {
+        bounds
+            .verdicts(value)
+            .iter()
+            .filter_map(Verdict::missed)
+            .count()
+    }
+
     #[test]
     fn bounds_are_kept_or_missed() {
-        let bounds = parse("p99<5ms, lost=0,rate>=10000").unwrap();
+        let bounds = parse("p99<5ms, lost=0,rate>=10000,achieved>99%").unwrap();
         let good = |name: &str| match name {
             "p99" => Some(4_999.0),
             "lost" => Some(0.0),
             "rate" => Some(10_000.0),
+            "achieved" => Some(99.5),
             _ => None,
         };
-        assert!(bounds.missed(good).is_empty());
-        let bad = |name: &str| good(name).map(|v| v + 1.0);
-        assert_eq!(bounds.missed(bad).len(), 2);
-        assert_eq!(bounds.missed(|_| None).len(), 3);
+        assert_eq!(missed(&bounds, good), 0);
+        let bad = |name: &str| good(name).map(|v| if name == "achieved" { 98.0 } else { v + 1.0 });
+        assert_eq!(missed(&bounds, bad), 3);
+        assert_eq!(missed(&bounds, |_| None), 4);
         assert!(parse("p98<1").is_err() && parse("p99").is_err() && parse("p99<x").is_err());
+    }
+
+    #[test]
+    fn only_what_cannot_be_mended_ends_a_run() {
+        let bounds = parse("delivered>1000 abort,reported=0 abort,p99<5ms abort,wrong=0").unwrap();
+        let of = |reported: f64, p99: f64| {
+            bounds.breach(move |name| match name {
+                "delivered" => Some(3.0),
+                "reported" => Some(reported),
+                "p99" => Some(p99),
+                _ => Some(1.0),
+            })
+        };
+        assert_eq!(of(0.0, 100.0), None);
+        assert_eq!(of(1.0, 100.0), Some(("reported=0".into(), 1.0)));
+        assert_eq!(of(0.0, 6_000.0), Some(("p99<5ms".into(), 6_000.0)));
     }
 }

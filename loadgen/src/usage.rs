@@ -1,10 +1,15 @@
-//! CPU and memory, read from /proc: ours, to know whether we spoil the figure, and the relay's.
+//! CPU and memory, as the kernel tells them: ours, to know whether we spoil the figure, and the relay's.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::Duration;
 
-/// What the kernel says about a thread (`schedstat`): nanoseconds on a CPU, and waiting for one.
+use procfs::WithCurrentSystemInfo as _;
+use procfs::process::{Process, Schedstat};
+
+/// CPU after which a process is taken to have served somebody before: it starts with less.
+const FRESH_CPU: Duration = Duration::from_millis(500);
+
+/// What the kernel says about a thread: nanoseconds on a CPU, and waiting for one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadUsage {
     pub cpu: Duration,
@@ -15,15 +20,16 @@ pub struct ThreadUsage {
 impl ThreadUsage {
     /// The calling thread's.
     pub fn read() -> Option<Self> {
-        Self::parse(&fs::read_to_string("/proc/thread-self/schedstat").ok()?)
+        let tid = rustix::thread::gettid().as_raw_nonzero().get();
+        let this = Process::myself().ok()?.task_from_tid(tid).ok()?;
+        Some(Self::of(&this.schedstat().ok()?))
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split_whitespace().map(|w| w.parse().ok());
-        Some(Self {
-            cpu: Duration::from_nanos(words.next()??),
-            waited: Duration::from_nanos(words.next()??),
-        })
+    fn of(stat: &Schedstat) -> Self {
+        Self {
+            cpu: Duration::from_nanos(stat.sum_exec_runtime),
+            waited: Duration::from_nanos(stat.run_delay),
+        }
     }
 
     pub fn since(&self, before: &Self) -> Self {
@@ -44,10 +50,12 @@ impl ThreadUsage {
 pub struct ProcessUsage {
     /// All threads together, to the nanosecond.
     pub cpu: Duration,
-    /// The kernel's split, in ticks of 10 ms.
+    /// The kernel's split, in ticks.
     pub user: Duration,
     pub system: Duration,
     pub rss_octets: u64,
+    /// The most that it ever was.
+    pub rss_octets_peak: u64,
 }
 
 impl ProcessUsage {
@@ -67,39 +75,37 @@ impl ProcessUsage {
                 sum.user += one.user;
                 sum.system += one.system;
                 sum.rss_octets += one.rss_octets;
+                sum.rss_octets_peak += one.rss_octets_peak;
             }
         }
         found.then_some(sum)
     }
 
+    /// This process. Threads that have ended are in it, unlike in what is read of others.
+    pub fn own() -> Option<Self> {
+        let mut own = Self::read(&[std::process::id()])?;
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        own.cpu = Duration::try_from(cpu).ok()?;
+        Some(own)
+    }
+
     fn read_one(pid: u32, children: &mut Vec<u32>) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name may hold anything, also spaces and brackets.
-        let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
-        let ticks = |i: usize| {
-            Some(Duration::from_millis(
-                fields.get(i)?.parse::<u64>().ok()? * 10,
-            ))
-        };
+        let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+        let (stat, status) = (process.stat().ok()?, process.status().ok()?);
+        let seconds =
+            |ticks: u64| Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64);
         let mut one = Self {
             cpu: Duration::ZERO,
-            user: ticks(11)?,
-            system: ticks(12)?,
-            rss_octets: rss(pid)?,
+            user: seconds(stat.utime),
+            system: seconds(stat.stime),
+            rss_octets: stat.rss_bytes().get(),
+            rss_octets_peak: status.vmhwm.unwrap_or(0) * 1024,
         };
-        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            let path = task.path();
-            if let Ok(text) = fs::read_to_string(path.join("schedstat"))
-                && let Some(usage) = ThreadUsage::parse(&text)
-            {
-                one.cpu += usage.cpu;
+        for task in process.tasks().ok()?.flatten() {
+            if let Ok(stat) = task.schedstat() {
+                one.cpu += ThreadUsage::of(&stat).cpu;
             }
-            if let Ok(text) = fs::read_to_string(path.join("children")) {
-                children.extend(
-                    text.split_whitespace()
-                        .filter_map(|w| w.parse::<u32>().ok()),
-                );
-            }
+            children.extend(task.children().unwrap_or_default());
         }
         Some(one)
     }
@@ -109,15 +115,29 @@ impl ProcessUsage {
             cpu: self.cpu.saturating_sub(before.cpu),
             user: self.user.saturating_sub(before.user),
             system: self.system.saturating_sub(before.system),
-            rss_octets: self.rss_octets,
+            ..*self
         }
     }
-}
 
-fn rss(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmRSS:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+    /// Why what it grows by from here on says little about what it needs; `None`: it has done nothing yet.
+    pub fn served_before(&self) -> Option<String> {
+        let mib = |octets: u64| octets as f64 / 1_048_576.0;
+        // What was given back to the system, and a reserve for what an allocator does of itself.
+        let shrunk = self.rss_octets_peak > self.rss_octets + self.rss_octets / 10 + (1 << 20);
+        if shrunk {
+            return Some(format!(
+                "it has held {:.1} MiB before and {:.1} MiB now",
+                mib(self.rss_octets_peak),
+                mib(self.rss_octets)
+            ));
+        }
+        (self.cpu > FRESH_CPU).then(|| {
+            format!(
+                "it had used {:.2} s of CPU before this run",
+                self.cpu.as_secs_f64()
+            )
+        })
+    }
 }
 
 #[cfg(test)]
@@ -133,5 +153,26 @@ mod tests {
         assert!(used.cpu > Duration::from_millis(1), "{used:?}");
         let process = ProcessUsage::read(&[std::process::id()]).unwrap();
         assert!(process.cpu > Duration::ZERO && process.rss_octets > 100_000);
+    }
+
+    #[test]
+    fn a_process_that_has_worked_or_shrunk_has_served_before() {
+        let fresh = ProcessUsage {
+            cpu: Duration::from_millis(40),
+            rss_octets: 20 << 20,
+            rss_octets_peak: 20 << 20,
+            ..ProcessUsage::default()
+        };
+        assert_eq!(fresh.served_before(), None);
+        let worked = ProcessUsage {
+            cpu: Duration::from_secs(3),
+            ..fresh
+        };
+        assert!(worked.served_before().unwrap().contains("3.00 s of CPU"));
+        let shrunk = ProcessUsage {
+            rss_octets_peak: 60 << 20,
+            ..fresh
+        };
+        assert!(shrunk.served_before().unwrap().contains("60.0 MiB"));
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use mio::net::TcpStream;
+use rustls::ClientConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::pattern::mix;
@@ -23,6 +24,8 @@ pub enum Stage {
     LoggingIn,
     Ready,
     Closed,
+    /// Lost; it is opened again when it is due.
+    Returning,
 }
 
 /// Reading at a bounded rate.
@@ -55,6 +58,10 @@ pub struct Connection {
     pub user: Option<User>,
     /// Which of the plan's relays it leads to.
     pub relay: usize,
+    /// With a client certificate of its group's; `None`: as for everybody.
+    pub config: Option<Arc<ClientConfig>>,
+    /// Somebody connected to us: it cannot be opened again from here.
+    pub accepted: bool,
     /// Sessions that have one of their ends here.
     pub sessions: Vec<usize>,
     pub opened_at: u64,
@@ -71,13 +78,15 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(uri: String, user: Option<User>, relay: usize) -> Self {
+    pub fn new(uris: Vec<String>, user: Option<User>, relay: usize) -> Self {
         Self {
             link: None,
-            endpoint: Endpoint::new(uri, relay),
+            endpoint: Endpoint::new(uris, relay),
             stage: Stage::Queued,
             user,
             relay,
+            config: None,
+            accepted: false,
             sessions: Vec::new(),
             opened_at: 0,
             tcp_at: 0,
@@ -90,14 +99,31 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Where it leads.
+    pub fn target(&self, plan: &Plan) -> SocketAddr {
+        match self.user {
+            Some(_) => plan.relays[self.relay].address,
+            None => plan.foreign_address,
+        }
+    }
+
+    /// A new client in its place, not connected yet.
+    pub fn renew(&mut self, uris: Vec<String>) {
+        let mut new = Self::new(uris, self.user.take(), self.relay);
+        new.config = self.config.take();
+        new.sessions = std::mem::take(&mut self.sessions);
+        new.stands_still = self.stands_still;
+        new.throttle = self.throttle.take();
+        *self = new;
+    }
+}
+
 /// Begins to connect to a relay.
-pub fn connect(plan: &Plan, relay: usize, authenticated: bool, number: u64) -> io::Result<Link> {
-    let relay = &plan.relays[relay];
-    let target = if authenticated {
-        relay.address
-    } else {
-        plan.foreign_address
-    };
+pub fn connect(plan: &Plan, connection: &Connection, number: u64) -> io::Result<Link> {
+    let relay = &plan.relays[connection.relay];
+    let authenticated = connection.user.is_some();
+    let target = connection.target(plan);
     let socket = Socket::new(
         Domain::for_address(target),
         Type::STREAM,
@@ -115,8 +141,11 @@ pub fn connect(plan: &Plan, relay: usize, authenticated: bool, number: u64) -> i
     let stream = TcpStream::from_std(socket.into());
     let tls = match authenticated || plan.foreign_tls {
         true => Some(
-            Tls::client(Arc::clone(&relay.client_config), relay.server_name.clone())
-                .map_err(io::Error::other)?,
+            Tls::client(
+                Arc::clone(connection.config.as_ref().unwrap_or(&relay.client_config)),
+                relay.server_name.clone(),
+            )
+            .map_err(io::Error::other)?,
         ),
         false => None,
     };

@@ -1,17 +1,22 @@
-//! MSRP on one connection: AUTH, responses and REPORTs to what we sent, and the receiving end of
-//! other clients' messages. It parses in place and appends what it has to say to `out`.
+//! MSRP on one connection: AUTH, responses and REPORTs to what we sent, and (`receiving`) the other
+//! end of other clients' messages. It parses in place and appends what it has to say to `out`.
+
+mod receiving;
+
+use msrpload::codec::stream::{Scanner, Step};
+use msrpload::codec::{self, ByteRange, CodecError, Head, Method};
 
 use crate::ids;
 use crate::ledger::Report;
-use crate::pattern::{Pattern, mix};
+use crate::notices::Kind;
 use crate::plan::User;
-use msrpload::codec::stream::{Scanner, Step};
-use msrpload::codec::{ByteRange, CodecError, FailureReport, Head, Kind, Method};
 
-use super::board::{Board, Held};
+use super::board::Board;
 use super::login::{Login, Reply, auth_uri};
 use super::requests::{Request, Requests};
 use super::session::BINDING;
+
+use receiving::Receiving;
 
 /// Requests remembered where every one is answered; the bound is never reached in a working run.
 const REMEMBERED_MAX: usize = 1 << 22;
@@ -25,6 +30,8 @@ pub enum EndpointError {
     Codec(CodecError),
     /// AUTH did not succeed.
     Auth(String),
+    /// The first SEND after a lost connection was refused with this code.
+    Binding(u16),
 }
 
 impl From<CodecError> for EndpointError {
@@ -33,23 +40,18 @@ impl From<CodecError> for EndpointError {
     }
 }
 
-/// The chunk that is coming in.
-#[derive(Clone, Copy)]
-struct Incoming {
-    session: usize,
-    message: u64,
-    origin: usize,
-    range: ByteRange,
-    /// The next octet, from 0.
-    at: u64,
-    answer: bool,
+/// One of the clients that share a connection.
+#[derive(Debug, Default)]
+pub struct Seat {
+    /// Its own URI. Empty: whoever came through a proxy is known by its first SEND.
+    pub uri: String,
+    /// What the relay gave it, as in To-Path.
+    pub use_path: Vec<String>,
 }
 
 pub struct Endpoint {
-    /// Our own URI.
-    pub uri: String,
-    /// What the relay gave us, as in To-Path.
-    pub use_path: Vec<String>,
+    /// At least one.
+    pub seats: Vec<Seat>,
     pub out: Vec<u8>,
     pub requests: Requests,
     /// Sessions that wait until the kernel takes more.
@@ -61,35 +63,39 @@ pub struct Endpoint {
     scanner: Scanner,
     /// The beginning of something that the scanner could not use yet.
     cut: Vec<u8>,
-    /// The AUTH that is under way; a foreign client makes none.
-    login: Option<Login>,
-    incoming: Option<Incoming>,
-    /// The 200 of the chunk that is coming in.
-    answer: Vec<u8>,
+    /// The AUTH that is under way, and for which seat; a foreign client makes none.
+    login: Option<(Login, usize)>,
+    receiving: Receiving,
 }
 
 impl Endpoint {
-    pub fn new(uri: String, relay: usize) -> Self {
-        Self {
+    pub fn new(uris: Vec<String>, relay: usize) -> Self {
+        let seat = |uri| Seat {
             uri,
+            use_path: Vec::new(),
+        };
+        Self {
+            seats: uris.into_iter().map(seat).collect(),
             relay,
             in_chunk: None,
-            use_path: Vec::new(),
             out: Vec::new(),
             requests: Requests::new(),
             blocked: Vec::new(),
             scanner: Scanner::new(),
             cut: Vec::new(),
             login: None,
-            incoming: None,
-            answer: Vec::new(),
+            receiving: Receiving::default(),
         }
     }
 
-    /// Starts the AUTH of RFC 4976 §5.1.
+    /// Starts the AUTH of RFC 4976 §5.1, for one seat after the other.
     pub fn log_in(&mut self, user: User, board: &Board) {
-        self.login = Some(Login::new(user, board.now));
-        self.send_auth(&board.plan.relays[self.relay].host, None);
+        self.log_in_seat(user, 0, board);
+    }
+
+    fn log_in_seat(&mut self, user: User, seat: usize, board: &Board) {
+        self.login = Some((Login::new(user, board.now), seat));
+        self.send_auth(seat, &board.plan.relays[self.relay].host, None);
     }
 
     /// Ready to send and receive messages.
@@ -146,11 +152,11 @@ impl Endpoint {
                     at += used;
                 }
                 Step::Body { octets, used } => {
-                    self.on_body(octets, board);
+                    self.receiving.on_body(octets, board);
                     at += used;
                 }
                 Step::End { flag, used } => {
-                    self.on_end(flag, me, board);
+                    self.receiving.on_end(flag, me, &mut self.out, board);
                     at += used;
                 }
             }
@@ -164,174 +170,40 @@ impl Endpoint {
         me: usize,
         board: &mut Board,
     ) -> Result<(), EndpointError> {
-        self.incoming = None;
-        // Whose receiver came through a proxy is known by its first SEND.
-        let to_us = head.to_path == self.uri.as_bytes() || self.uri.is_empty();
-        if !to_us {
+        self.receiving.begin();
+        let is_to = |seat: &Seat| head.to_path == seat.uri.as_bytes() || seat.uri.is_empty();
+        if !self.seats.iter().any(is_to) {
             board.stray.headers += 1;
-            board.notice(|| format!("To-Path is not {}: {}", self.uri, shown(head)));
+            board.note_stray(Kind::NotForUs, || shown(head));
         }
         match head.kind {
-            Kind::Response { code, .. } => self.on_response(code, head, board),
-            Kind::Request {
+            codec::Kind::Response { code, comment } => self.on_response(code, comment, head, board),
+            codec::Kind::Request {
                 method: Method::Send,
                 ..
             } => {
-                self.on_send(head, me, board);
+                self.receiving.on_send(&mut self.seats, head, me, board);
                 Ok(())
             }
-            Kind::Request {
+            codec::Kind::Request {
                 method: Method::Report,
                 ..
             } => {
                 on_report(head, board);
                 Ok(())
             }
-            Kind::Request { .. } => {
+            codec::Kind::Request { .. } => {
                 board.stray.unknown += 1;
-                board.notice(|| format!("unasked request: {}", shown(head)));
+                board.note_stray(Kind::UnaskedRequest, || shown(head));
                 Ok(())
             }
         }
     }
 
-    fn on_send(&mut self, head: &Head<'_>, me: usize, board: &mut Board) {
-        let id = head
-            .message_id
-            .and_then(|id| ids::read_message_id(board.run, id));
-        let place = id.and_then(|(session, _)| board.local_session(session));
-        let (Some((id, message)), Some(place)) = (id, place) else {
-            board.stray.unknown += 1;
-            board.notice(|| format!("a SEND that nobody sent: {}", shown(head)));
-            return;
-        };
-        self.answer.clear();
-        let answer = head.failure_report.is_none_or(|f| f == FailureReport::Yes);
-        if answer {
-            put_200(&mut self.answer, head);
-        }
-        if self.uri.is_empty() {
-            self.uri = String::from_utf8_lossy(head.to_path).into_owned();
-            board.adopted.push((me, place));
-        }
-        let session = &mut board.sessions[place];
-        if message == BINDING {
-            self.incoming = Some(Incoming {
-                session: place,
-                message,
-                origin: 0,
-                range: ByteRange {
-                    start: 1,
-                    end: Some(0),
-                    total: Some(0),
-                },
-                at: 0,
-                answer,
-            });
-            return;
-        }
-        let size = session.ledger.size(message);
-        let range = head.byte_range.unwrap_or(ByteRange {
-            start: 1,
-            end: None,
-            total: None,
-        });
-        let expected_report = match board.plan.report {
-            Report::Yes => None,
-            Report::Partial => Some(FailureReport::Partial),
-            Report::No => Some(FailureReport::No),
-        };
-        let same = head.from_path == session.arriving_from
-            && session.receiver == Some(me)
-            && head.failure_report == expected_report
-            && head.success_report == board.plan.success_report
-            && head.has_body
-            && size.is_none_or(|size| range.total.is_none_or(|total| total == size));
-        if !same {
-            session.ledger.wrong().headers += 1;
-            board.notice(|| format!("arrived changed: {}", shown(head)));
-        }
-        self.incoming = Some(Incoming {
-            session: place,
-            message,
-            origin: Pattern::origin(id, message),
-            range,
-            at: range.start - 1,
-            answer,
-        });
-    }
-
-    fn on_body(&mut self, octets: &[u8], board: &mut Board) {
-        let Some(incoming) = &mut self.incoming else {
-            return;
-        };
-        let right = board.pattern.matches(incoming.origin, incoming.at, octets);
-        if !right {
-            let (message, at) = (incoming.message, incoming.at);
-            board.notice(|| format!("wrong octets in message {message} from position {at} on"));
-        }
-        let (place, at) = (incoming.session, incoming.at);
-        incoming.at += octets.len() as u64;
-        let arrived = octets.len() as u64;
-        board.octets_arrived(place, arrived);
-        let ledger = &mut board.sessions[place].ledger;
-        let progress = ledger.arrived(incoming.message, at, arrived, right);
-        board.progressed(place, progress);
-    }
-
-    fn on_end(&mut self, flag: u8, me: usize, board: &mut Board) {
-        let Some(incoming) = self.incoming.take() else {
-            return;
-        };
-        let place = incoming.session;
-        if incoming.message == BINDING {
-            board.binding_progressed(place, true, false);
-        } else {
-            board.chunk_arrived(place);
-            let ledger = &mut board.sessions[place].ledger;
-            let end = incoming.range.end;
-            let total = ledger.size(incoming.message).or(incoming.range.total);
-            // A chunk may end early with `+` or `#`, never late; `$` is for the last octet only.
-            let bad = end
-                .is_some_and(|end| incoming.at > end || (flag == b'$' && incoming.at != end))
-                || (flag == b'$' && total.is_some_and(|total| incoming.at != total));
-            if bad {
-                ledger.wrong().ranges += 1;
-                let at = incoming.at;
-                board.notice(|| {
-                    format!(
-                        "chunk ends with {} at {at}, {:?}, {total:?}",
-                        char::from(flag),
-                        incoming.range
-                    )
-                });
-            }
-        }
-        if incoming.answer {
-            self.give_200(me, board);
-        }
-    }
-
-    /// Sends the 200 of the chunk that has ended, now or later.
-    fn give_200(&mut self, me: usize, board: &mut Board) {
-        let Some((low, high)) = board.plan.hold else {
-            self.out.extend_from_slice(&self.answer);
-            return;
-        };
-        let (low, high) = (low.as_nanos() as u64, high.as_nanos() as u64);
-        board.random = board.random.wrapping_add(1);
-        let hold = low + mix(board.random) % (high - low + 1);
-        board.held.push(std::cmp::Reverse(Held {
-            due: board.now + hold,
-            since: board.now,
-            connection: me,
-            octets: self.answer.clone(),
-        }));
-    }
-
     fn on_response(
         &mut self,
         code: u16,
+        comment: Option<&[u8]>,
         head: &Head<'_>,
         board: &mut Board,
     ) -> Result<(), EndpointError> {
@@ -340,6 +212,8 @@ impl Endpoint {
             Some(Request::Binding { session }) => {
                 if code == 200 {
                     board.binding_progressed(session, false, true);
+                } else if board.plan.reconnect && board.sessions[session].broken_at != 0 {
+                    return Err(EndpointError::Binding(code));
                 } else {
                     board.fatal.get_or_insert_with(|| {
                         format!(
@@ -359,10 +233,15 @@ impl Endpoint {
                 let from_hop = head.from_path == ours.first_hop;
                 if !from_hop {
                     ours.ledger.wrong().headers += 1;
+                    board.note(Kind::ForeignAnswer, None, session, || shown(head));
                 }
-                let progress = ours.ledger.answered(message, from, to, code);
-                if code != 200 || !from_hop {
-                    board.notice(|| format!("answered: {}", shown(head)));
+                let ours = &mut board.sessions[session];
+                let progress = ours.ledger.answered(message, from, to, code, board.now);
+                if code != 200 {
+                    let cause = String::from_utf8_lossy(comment.unwrap_or_default()).into_owned();
+                    let id = Some(ours.id);
+                    let notices = &mut board.notices;
+                    notices.note(Kind::Refused, Some(code), cause, id, || shown(head));
                 }
                 board.progressed(session, progress);
                 if code != 200 {
@@ -371,18 +250,18 @@ impl Endpoint {
             }
             Some(Request::Answered) | None => {
                 board.stray.answers += 1;
-                board.notice(|| format!("a response to nothing: {}", shown(head)));
+                board.note_stray(Kind::UnknownAnswer, || shown(head));
             }
         }
         Ok(())
     }
 
-    fn send_auth(&mut self, host: &str, authorization: Option<&str>) {
+    fn send_auth(&mut self, seat: usize, host: &str, authorization: Option<&str>) {
         let tid = self.requests.push(Request::Auth, REMEMBERED_MAX);
         let tid = String::from_utf8_lossy(&tid);
-        let octets = msrpload::codec::Builder::request(&tid, "AUTH")
+        let octets = codec::Builder::request(&tid, "AUTH")
             .to_path(&[&auth_uri(host)])
-            .from_path(&[&self.uri])
+            .from_path(&[&self.seats[seat].uri])
             .maybe_header("Authorization", authorization)
             .encode();
         self.out.extend_from_slice(&octets);
@@ -394,42 +273,35 @@ impl Endpoint {
         head: &Head<'_>,
         board: &mut Board,
     ) -> Result<(), EndpointError> {
-        let Some(login) = &mut self.login else {
+        let Some((login, seat)) = &mut self.login else {
             return Ok(());
         };
+        let seat = *seat;
         match login
             .answered(code, head, &board.plan.relays[self.relay])
             .map_err(EndpointError::Auth)?
         {
             Reply::Again(authorization) => {
-                self.send_auth(&board.plan.relays[self.relay].host, Some(&authorization));
+                self.send_auth(
+                    seat,
+                    &board.plan.relays[self.relay].host,
+                    Some(&authorization),
+                );
             }
             Reply::Done(use_path) => {
                 let took = board.now - login.started;
+                let user = login.user().clone();
                 board.took_to_set_up(took, |record| &mut record.auth);
-                self.use_path = use_path;
+                board.auths += 1;
+                self.seats[seat].use_path = use_path;
                 self.login = None;
+                if seat + 1 < self.seats.len() {
+                    self.log_in_seat(user, seat + 1, board);
+                }
             }
         }
         Ok(())
     }
-}
-
-/// RFC 4975 §7.2: to the leftmost From-Path URI only, from the URI that was addressed.
-fn put_200(out: &mut Vec<u8>, head: &Head<'_>) {
-    out.extend_from_slice(b"MSRP ");
-    out.extend_from_slice(head.tid);
-    out.extend_from_slice(b" 200 OK\r\nTo-Path: ");
-    out.extend_from_slice(head.first_from());
-    out.extend_from_slice(b"\r\nFrom-Path: ");
-    out.extend_from_slice(head.first_to());
-    if let Some(id) = head.message_id {
-        out.extend_from_slice(b"\r\nMessage-ID: ");
-        out.extend_from_slice(id);
-    }
-    out.extend_from_slice(b"\r\n-------");
-    out.extend_from_slice(head.tid);
-    out.extend_from_slice(b"$\r\n");
 }
 
 fn on_report(head: &Head<'_>, board: &mut Board) {
@@ -439,26 +311,38 @@ fn on_report(head: &Head<'_>, board: &mut Board) {
     let place = id.and_then(|(session, _)| board.local_session(session));
     let code = head
         .status
-        .and_then(|s| std::str::from_utf8(&s[4..7]).ok()?.parse::<u16>().ok());
+        .and_then(|s| std::str::from_utf8(s.get(4..7)?).ok()?.parse::<u16>().ok());
     let (Some((_, message)), Some(place), Some(code)) = (id, place, code) else {
         board.stray.answers += 1;
-        board.notice(|| format!("a REPORT about nothing: {}", shown(head)));
+        board.note_stray(Kind::UnknownReport, || shown(head));
         return;
     };
     if message == BINDING {
-        board.fatal.get_or_insert_with(|| {
-            format!(
-                "the first SEND of a session did not get through: {} (if the relay was to dial: it must be allowed to, for msrpd `[dial] allow`)",
-                shown(head)
-            )
-        });
+        if !board.plan.reconnect || board.sessions[place].broken_at == 0 {
+            board.fatal.get_or_insert_with(|| {
+                format!(
+                    "the first SEND of a session did not get through: {} (if the relay was to dial: it must be allowed to, for msrpd `[dial] allow`)",
+                    shown(head)
+                )
+            });
+        }
         return;
     }
     if code == 200 {
         board.success_reports += 1;
+        let progress = board.sessions[place].ledger.confirmed(message, board.now);
+        board.progressed(place, progress);
         return;
     }
-    board.notice(|| format!("reported: {}", shown(head)));
+    let cause = head
+        .status
+        .and_then(|status| status.get(8..))
+        .unwrap_or_default();
+    let cause = String::from_utf8_lossy(cause).into_owned();
+    let id = Some(board.sessions[place].id);
+    board
+        .notices
+        .note(Kind::Reported, Some(code), cause, id, || shown(head));
     let ledger = &mut board.sessions[place].ledger;
     let range = head.byte_range.unwrap_or(ByteRange {
         start: 1,
@@ -470,12 +354,12 @@ fn on_report(head: &Head<'_>, board: &mut Board) {
         .or(range.total)
         .or(ledger.size(message))
         .unwrap_or(range.start);
-    let progress = ledger.reported(message, range.start - 1, end);
+    let progress = ledger.reported(message, range.start - 1, end, code, board.now);
     board.progressed(place, progress);
     board.failed(place, message);
 }
 
 /// A head for a notice, on one line.
-fn shown(head: &Head<'_>) -> String {
-    msrpload::codec::shown(head.raw)
+pub fn shown(head: &Head<'_>) -> String {
+    codec::shown(head.raw.trim_ascii_end()).replace("\\r\\n", " | ")
 }

@@ -36,6 +36,10 @@ impl Login {
         }
     }
 
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
     /// Takes a response to AUTH; an error says what to do.
     pub fn answered(&mut self, code: u16, head: &Head<'_>, relay: &Relay) -> Result<Reply, String> {
         match code {

@@ -1,10 +1,8 @@
 //! Rounds: both clients of a pair leave once their messages are settled, and come back as new ones.
 
-use crate::plan::User;
-
-use super::connection::{Connection, Stage};
+use super::Engine;
+use super::connection::Stage;
 use super::session::Stage as SessionStage;
-use super::{Engine, setup};
 
 impl Engine {
     /// After a flush: ends the rounds that are over, begins what is due.
@@ -16,8 +14,7 @@ impl Engine {
         self.leaving.dedup();
         for place in std::mem::take(&mut self.leaving) {
             let session = &self.board.sessions[place];
-            let ends = [Some(session.sender), session.receiver];
-            let ends: Vec<usize> = ends.into_iter().flatten().collect();
+            let ends: Vec<usize> = session.ends().collect();
             if session.stage != SessionStage::Ready {
                 continue;
             }
@@ -38,41 +35,56 @@ impl Engine {
         }
     }
 
-    fn leave(&mut self, key: usize) {
+    /// Closes a connection and puts a new client in its place.
+    pub(super) fn leave(&mut self, key: usize) {
         let old = &mut self.connections[key];
         let Some(mut link) = old.link.take() else {
             return;
         };
         link.close();
         let _ = self.poll.registry().deregister(link.stream());
-        if old.stage == Stage::Ready {
-            self.open -= 1;
+        match old.stage {
+            Stage::Ready => self.open -= 1,
+            _ => self.opening -= 1,
         }
-        let (user, relay): (Option<User>, usize) = (old.user.take(), old.relay);
-        let tls = user.is_some() || self.board.plan.foreign_tls;
-        let mut new = Connection::new(setup::client_uri(key, tls), user, relay);
-        new.sessions = std::mem::take(&mut old.sessions);
-        new.stands_still = old.stands_still;
-        new.throttle = old.throttle.take();
-        *old = new;
+        self.renew(key);
     }
 
     fn end_round(&mut self, place: usize) {
         let now = self.board.read_clock();
         let session = &mut self.board.sessions[place];
         session.stage = SessionStage::Opening;
-        session.earlier = session.ledger.counts().sent;
-        if self.board.record.measures(now) {
-            let took = now.saturating_sub(session.round_due);
+        session.earlier = session.ledger.begun();
+        let due = session.round_due;
+        if self.board.record.measures(due) {
+            let took = self.board.stalls.awake(due, now);
             self.board.record.rounds.saturating_record(took);
         }
-        if self.board.plan.rate.is_none() {
+        let session = &mut self.board.sessions[place];
+        if self
+            .board
+            .plan
+            .rounds
+            .is_some_and(|rounds| rounds.rate.is_none())
+        {
             session.next_due = now;
         }
-        let due = session.next_due;
-        match due <= now {
+        match session.next_due <= now {
             true => self.begin_round(place),
             false => self.schedule(place),
+        }
+    }
+
+    /// At the end: a round whose messages all went out, and that did not end, has waited until now at least.
+    pub(super) fn close_round(&mut self, place: usize) {
+        let session = &self.board.sessions[place];
+        let waits = session.has_begun_all() && session.ledger.unsettled() > 0;
+        if waits
+            && self.board.plan.rounds.is_some()
+            && self.board.record.measures(session.round_due)
+        {
+            let waited = self.board.stalls.awake(session.round_due, self.board.now);
+            self.board.record.rounds.saturating_record(waited);
         }
     }
 
@@ -83,14 +95,13 @@ impl Engine {
             return;
         }
         session.round_due = session.next_due;
-        session.next_due += self.period as u64;
+        session.next_due += self.round_period;
         if session.is_ready() {
             // The first round uses the connections that are there.
             self.board.ready.push(place);
             return;
         }
-        let ends = [Some(session.sender), session.receiver];
-        for key in ends.into_iter().flatten() {
+        for key in session.ends() {
             self.open(key);
         }
     }

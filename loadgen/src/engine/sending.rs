@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::ids;
+use crate::ledger::Begun;
 use crate::pattern::Pattern;
 
 use super::connection::Connection;
@@ -15,7 +16,7 @@ use super::{Engine, template};
 const QUEUED_OCTETS: usize = 64 * 1024;
 /// A larger chunk must be interruptible (RFC 4975 §7.1.1).
 const UNINTERRUPTIBLE_OCTETS: u64 = 2048;
-/// Open loop: unsettled messages of one session beyond which the relay has clearly lost the race.
+/// Open loop: unsettled messages of one session that are kept; what is due beyond that waits, and counts as waiting.
 const UNSETTLED_MAX: usize = 100_000;
 
 impl Engine {
@@ -52,6 +53,7 @@ impl Engine {
             }
             let connection = &mut self.connections[key];
             if connection.endpoint.out.len() >= QUEUED_OCTETS || link_is_busy(connection) {
+                self.board.sessions[place].is_blocked = true;
                 if !connection.endpoint.blocked.contains(&place) {
                     connection.endpoint.blocked.push(place);
                 }
@@ -91,7 +93,7 @@ impl Engine {
             endpoint.requests.shorten(&outgoing.tid, outgoing.at);
             template::end_line(&mut endpoint.out, &outgoing.tid, b'#');
         }
-        let progress = session.ledger.abandoned(outgoing.message);
+        let progress = session.ledger.abandoned(outgoing.message, self.board.now);
         self.board.progressed(place, progress);
         self.touch(key);
     }
@@ -100,41 +102,39 @@ impl Engine {
     fn begin_message(&mut self, place: usize) -> bool {
         let now = self.board.now;
         let session = &mut self.board.sessions[place];
-        if now < self.sending.0 || now >= self.sending.1 {
+        if now < self.sending.0 {
             return false;
         }
         if session.has_begun_all() {
-            if session.ledger.unsettled() == 0 && self.board.plan.round.is_some() {
+            if session.ledger.unsettled() == 0 && self.board.plan.rounds.is_some() {
                 self.leaving.push(place);
             }
             return false;
         }
+        if self.is_over {
+            return false;
+        }
         let due_at = match session.flow.pace {
             Pace::Window(window) if session.ledger.unsettled() >= window => return false,
+            Pace::Window(_) if now >= self.sending.1 => return false,
             Pace::Window(_) => now,
-            Pace::Open => {
-                let due = session.next_due;
-                if due > now || due >= self.sending.1 {
-                    self.schedule(place);
-                    return false;
-                }
-                if session.ledger.unsettled() >= UNSETTLED_MAX {
-                    self.board.fatal = Some(format!(
-                        "{UNSETTLED_MAX} messages of one session are under way: the relay does not keep up with --rate"
-                    ));
-                    return false;
-                }
-                // Each message has its own place on the time line; delays do not shift it.
-                session.next_due = due + self.period as u64;
-                due
-            }
+            Pace::Open => match self.take_due(place) {
+                Some(due_at) => due_at,
+                None => return false,
+            },
         };
         let session = &mut self.board.sessions[place];
         let size = session.draw_size();
-        let message = session.ledger.begin(size, due_at);
-        if self.board.record.measures(now) {
-            self.board.record.sums_of(session.flow.role).sent += 1;
-        }
+        let trace_every = self.board.plan.trace_every;
+        let message = session.ledger.begin(Begun {
+            size,
+            due_at,
+            sent_at: now,
+            // Films and what stands still are few and long: all of them count.
+            measured: !session.flow.owner.is_main() || self.board.record.measures(due_at),
+            traced: trace_every > 0 && session.ledger.begun().is_multiple_of(trace_every),
+        });
+        self.board.record.sent(session.flow.owner, due_at);
         session.outgoing = Some(Outgoing {
             message,
             size,
@@ -144,6 +144,74 @@ impl Engine {
             tid: [0; ids::TID_OCTETS],
         });
         true
+    }
+
+    /// Open loop: when the message was due that may begin now. Each has its own place on the time line; delays do not
+    /// shift it.
+    fn take_due(&mut self, place: usize) -> Option<u64> {
+        let now = self.board.now;
+        let session = &mut self.board.sessions[place];
+        let due = session.next_due;
+        if due > now || due >= self.sending.1 {
+            self.schedule(place);
+            return None;
+        }
+        if session.ledger.unsettled() >= UNSETTLED_MAX {
+            session.is_blocked = true;
+            return None;
+        }
+        if std::mem::take(&mut session.is_blocked) {
+            session.free_since = now;
+        }
+        // What waited for its connection waited for the relay, the rest for us.
+        let late = now.saturating_sub(due.max(session.free_since));
+        self.next_due(place);
+        if self.board.record.measures(due) {
+            self.board.record.lateness.saturating_record(late);
+        }
+        Some(due)
+    }
+
+    /// Moves an open loop's session on to its next message.
+    fn next_due(&mut self, place: usize) {
+        self.board.sessions[place].places.advance();
+        self.board.sessions[place].next_due = self.due_at(place);
+    }
+
+    /// When the session's next message is due, on the engine's clock.
+    pub(super) fn due_at(&self, place: usize) -> u64 {
+        let session = &self.board.sessions[place];
+        let Some(profile) = &self.profiles[session.slot.group] else {
+            return u64::MAX;
+        };
+        let seconds = profile.time_at(session.places.next);
+        // The measured stretch is never that near to the clock's beginning that this would be below 0.
+        let origin = self.board.record.window.0 as f64;
+        match seconds.is_finite() {
+            true => (origin + seconds * 1e9) as u64,
+            false => u64::MAX,
+        }
+    }
+
+    /// At the end: what was due and never began.
+    pub(super) fn count_not_sent(&mut self) {
+        let now = self.board.now;
+        for place in 0..self.board.sessions.len() {
+            if self.board.sessions[place].flow.pace != Pace::Open {
+                continue;
+            }
+            while self.board.sessions[place].next_due < self.sending.1 {
+                let session = &self.board.sessions[place];
+                let (owner, due) = (session.flow.owner, session.next_due);
+                let by_relay =
+                    session.is_blocked || session.outgoing.is_some() || !session.is_ready();
+                let waited = self.board.stalls.awake(due, now);
+                self.board
+                    .record
+                    .not_sent(owner, due, by_relay.then_some(waited));
+                self.next_due(place);
+            }
+        }
     }
 
     /// Looks at the session again when its next message (or round) is due.
@@ -157,7 +225,6 @@ impl Engine {
 
     /// Queues the next piece of the message that is going out.
     fn send_piece(&mut self, place: usize, key: usize) {
-        let plan = &self.board.plan;
         let shared = self.connections[key].sessions.len() > 1;
         let endpoint = &mut self.connections[key].endpoint;
         let session = &mut self.board.sessions[place];
@@ -174,7 +241,7 @@ impl Engine {
                 from,
                 to,
             };
-            outgoing.tid = endpoint.request(request, plan.report);
+            outgoing.tid = endpoint.request(request, session.flow.report);
             outgoing.chunk_end = to;
             let id = ids::message_id(self.board.run, session.id, message);
             let may_be_interrupted = shared && to - from > UNINTERRUPTIBLE_OCTETS;
@@ -187,7 +254,9 @@ impl Engine {
                 outgoing.size,
             );
             endpoint.in_chunk = Some(place);
-            session.ledger.chunk_sent(message, to == outgoing.size);
+            session
+                .ledger
+                .chunk_sent(message, to == outgoing.size, self.board.now);
         }
         let piece = (outgoing.chunk_end - outgoing.at).min(QUEUED_OCTETS as u64);
         self.board.pattern.append(

@@ -17,21 +17,33 @@ pub fn interval(duration: Duration) -> Duration {
 
 #[derive(Clone, Debug)]
 pub struct Interval {
+    /// Messages that were due here: what was sent of them, and what never was.
+    pub sent: u64,
+    pub not_sent: u64,
+    /// Of these, the ones that were neither delivered nor reported in the end.
+    pub lost: u64,
+    /// Messages of which these things happened here.
+    pub delivered: u64,
     pub acknowledged: u64,
+    pub reported: u64,
     pub octets: u64,
     pub film_octets: u64,
-    pub reported: u64,
-    /// Delivery latencies; their number is that of messages delivered.
+    /// Delivery latencies of the messages that were due here, whenever they came. Those that never came are in it with the
+    /// time they have waited.
     pub delivery: Histogram<u64>,
 }
 
 impl Default for Interval {
     fn default() -> Self {
         Self {
+            sent: 0,
+            not_sent: 0,
+            lost: 0,
+            delivered: 0,
             acknowledged: 0,
+            reported: 0,
             octets: 0,
             film_octets: 0,
-            reported: 0,
             delivery: histogram(),
         }
     }
@@ -75,6 +87,10 @@ impl Series {
                 .resize_with(other.intervals.len(), Interval::default);
         }
         for (ours, theirs) in self.intervals.iter_mut().zip(&other.intervals) {
+            ours.sent += theirs.sent;
+            ours.not_sent += theirs.not_sent;
+            ours.lost += theirs.lost;
+            ours.delivered += theirs.delivered;
             ours.acknowledged += theirs.acknowledged;
             ours.octets += theirs.octets;
             ours.film_octets += theirs.film_octets;

@@ -1,12 +1,14 @@
 //! One direction of conversation: a sender, a receiver, and the account of what passed.
 
+use crate::arrivals::Places;
 use crate::ids::TID_OCTETS;
 use crate::ledger::{Ledger, Report};
 use crate::pattern::mix;
-use crate::plan::Shape;
+use crate::plan::{self, Group, Shape, Slot};
 use crate::sizes::Sizes;
 
-use super::template::SendTemplate;
+use super::record::Owner;
+use super::template::{Asked, SendTemplate};
 
 /// The number of a session's first, bodiless SEND; no message gets as far.
 pub const BINDING: u64 = (1 << 40) - 1;
@@ -38,17 +40,6 @@ pub enum Stage {
     Broken,
 }
 
-/// What a session is there for: results are kept apart by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// What the run is about.
-    Main,
-    /// A big message beside it.
-    Film,
-    /// Its receiver stands still: its messages are to be reported.
-    Standing,
-}
-
 /// When the next message may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -58,20 +49,50 @@ pub enum Pace {
     Open,
 }
 
-/// What a session sends.
+/// What a session sends, and how its receiver takes it.
 #[derive(Clone, Debug)]
 pub struct Flow {
-    pub role: Role,
+    pub owner: Owner,
     pub pace: Pace,
+    pub report: Report,
+    pub success_report: bool,
     pub sizes: Sizes,
     pub chunk_octets: u64,
     /// Messages in all, or of a round; `None`: until the end of the run.
     pub messages_max: Option<u64>,
+    /// Nanoseconds for which its 200s are held.
+    pub hold: Option<(u64, u64)>,
+}
+
+impl Flow {
+    /// Of a session of this group; `bucket` is where its results go.
+    pub fn new(group: &Group, owner: Owner) -> Self {
+        let nanos = |d: std::time::Duration| d.as_nanos() as u64;
+        Self {
+            owner,
+            pace: match group.pace {
+                plan::Pace::Window(window) => Pace::Window(window),
+                plan::Pace::Open(..) => Pace::Open,
+            },
+            report: group.report,
+            success_report: group.success_report,
+            sizes: group.sizes.clone(),
+            chunk_octets: group.chunk_octets,
+            messages_max: group.messages_max,
+            hold: group.hold.map(|(low, high)| (nanos(low), nanos(high))),
+        }
+    }
+
+    /// Its receiver reads nothing.
+    pub fn stands_still(&self) -> bool {
+        self.owner.role.is_none()
+    }
 }
 
 pub struct Session {
     /// Unique in the run, also over threads.
     pub id: u32,
+    pub slot: Slot,
     pub shape: Shape,
     pub flow: Flow,
     pub stage: Stage,
@@ -91,25 +112,27 @@ pub struct Session {
     pub earlier: u64,
     /// When this round was to begin.
     pub round_due: u64,
-    /// Open loop: when the next message (or round) is due, in nanoseconds.
+    /// Open loop: which messages of the group's profile are this session's, and when the next one (or the next round) is due.
+    pub places: Places,
     pub next_due: u64,
     /// The engine will look at it when the next one is due.
     pub is_scheduled: bool,
+    /// A message was due and its connection took no more.
+    pub is_blocked: bool,
+    /// Since when its connection takes messages again; what waited before waited for the relay.
+    pub free_since: u64,
+    /// When it lost a connection.
+    pub broken_at: u64,
     random: u64,
 }
 
 impl Session {
-    pub fn new(
-        id: u32,
-        shape: Shape,
-        sender: usize,
-        receiver: Option<usize>,
-        report: Report,
-        flow: Flow,
-    ) -> Self {
+    pub fn new(id: u32, slot: Slot, flow: Flow, sender: usize, receiver: Option<usize>) -> Self {
+        let ledger = Ledger::new(flow.report, flow.success_report);
         Self {
             id,
-            shape,
+            slot,
+            shape: slot.shape,
             flow,
             stage: Stage::Opening,
             sender,
@@ -117,25 +140,24 @@ impl Session {
             template: None,
             arriving_from: Vec::new(),
             first_hop: Vec::new(),
-            ledger: Ledger::new(report),
+            ledger,
             outgoing: None,
             abort: false,
             earlier: 0,
             round_due: 0,
+            places: Places::default(),
             next_due: 0,
             is_scheduled: false,
+            is_blocked: false,
+            free_since: 0,
+            broken_at: 0,
             random: u64::from(id),
         }
     }
 
     /// Sets what depends on the Use-Paths. `to_path` is the sender's full To-Path.
-    pub fn address(&mut self, to_path: &[&str], from: &str, report: Report, success_report: bool) {
-        self.template = Some(SendTemplate::new(
-            &to_path.join(" "),
-            from,
-            report,
-            success_report,
-        ));
+    pub fn address(&mut self, to_path: &[&str], from: &str, asked: &Asked<'_>) {
+        self.template = Some(SendTemplate::new(&to_path.join(" "), from, asked));
         self.arriving_from = match self.shape {
             Shape::Piped => from.as_bytes().to_vec(),
             _ => passed(to_path, from).into_bytes(),
@@ -154,12 +176,17 @@ impl Session {
 
     /// As many messages have begun as there may be.
     pub fn has_begun_all(&self) -> bool {
-        let begun = self.ledger.counts().sent - self.earlier;
+        let begun = self.ledger.begun() - self.earlier;
         self.flow.messages_max.is_some_and(|max| begun >= max)
     }
 
     pub fn is_ready(&self) -> bool {
         self.stage == Stage::Ready
+    }
+
+    /// Its two connections, as far as they are there.
+    pub fn ends(&self) -> impl Iterator<Item = usize> + use<> {
+        [Some(self.sender), self.receiver].into_iter().flatten()
     }
 }
 

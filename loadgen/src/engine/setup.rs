@@ -1,6 +1,7 @@
 //! Getting ready: connections are opened a few at a time, log in, and every session's first SEND
 //! goes through before the clock starts. Errors here say what to do.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use mio::{Interest, Token};
 
 use crate::ids;
 use crate::ledger::Report;
-use crate::plan::{Films, Plan, Relay, Shape, Standing, Work};
-use crate::sizes::Sizes;
+use crate::plan::{Group, Plan, Relay, Role, Shape, Slot, Standing, Work};
 
 use super::connection::{Connection, Stage, connect};
+use super::record::Owner;
 use super::requests::Request;
-use super::session::{BINDING, Flow, Pace, Role, Session, Stage as SessionStage};
-use super::template::SendTemplate;
+use super::session::{BINDING, Flow, Session, Stage as SessionStage};
+use super::template::{Asked, SendTemplate};
 use super::{ANY_SESSION, Engine, LISTENERS};
 
 impl Engine {
@@ -26,68 +27,71 @@ impl Engine {
         let (thread, threads) = (self.board.thread, plan.threads);
         if plan.work == Work::Idle {
             for number in (thread..plan.connections).step_by(threads) {
-                self.add_connection(&plan, 0, true, number);
+                self.add_connection(&plan, 0, true, number, 1);
             }
             return Ok(());
         }
-        if plan.shapes.contains(&Shape::Piped) {
+        let shapes = |group: &Group| group.shapes.contains(&Shape::Piped);
+        if plan.groups.iter().any(shapes) {
             let address = SocketAddr::new(plan.listen_address, plan.listen_port);
             self.listen(address, ANY_SESSION)?;
         }
-        for (place, id) in (thread..plan.sessions()).step_by(threads).enumerate() {
-            match plan.films.filter(|_| id >= plan.pairs) {
-                Some(films) if films.shared => self.add_to_connections(&plan, place, id, films),
-                films => self.add_pair(&plan, place, id, films)?,
+        // Sessions that share connections are on one thread.
+        let slots = plan.slots().into_iter().enumerate();
+        let mut carriers: HashMap<usize, (usize, Option<usize>)> = HashMap::new();
+        for (id, slot) in slots.filter(|(_, slot)| slot.carrier % threads == thread) {
+            let group = &plan.groups[slot.group];
+            let place = self.board.sessions.len();
+            let (sender, receiver) = match carriers.get(&slot.carrier) {
+                Some(ends) => *ends,
+                None => self.add_carrier(&plan, slot, place)?,
+            };
+            carriers.insert(slot.carrier, (sender, receiver));
+            let flow = Flow::new(group, owner(&plan, slot));
+            let session = Session::new(id as u32, slot, flow, sender, receiver);
+            for key in session.ends() {
+                self.connections[key].sessions.push(place);
+            }
+            self.board.add_session(session);
+            if let Some(key) = receiver {
+                self.slow_down(place, key);
             }
         }
         Ok(())
     }
 
-    /// A session with connections of its own.
-    fn add_pair(
+    /// The connections of a session, and of those that share them.
+    fn add_carrier(
         &mut self,
         plan: &Plan,
+        slot: Slot,
         place: usize,
-        id: usize,
-        films: Option<Films>,
-    ) -> io::Result<()> {
-        let shape = plan.shapes[id % plan.shapes.len()];
-        let foreign = matches!(shape, Shape::Foreign | Shape::Piped);
-        let sender = self.add_connection(plan, 0, !foreign, 2 * id);
-        self.connections[sender].sessions.push(place);
-        let receiver = match shape {
+    ) -> io::Result<(usize, Option<usize>)> {
+        let group = &plan.groups[slot.group];
+        let number = slot.number / group.sessions_per_connection;
+        let seats = group
+            .sessions_per_connection
+            .min(group.sessions - number * group.sessions_per_connection);
+        let foreign = matches!(slot.shape, Shape::Foreign | Shape::Piped);
+        let sender = self.add_connection(plan, 0, !foreign, 2 * slot.carrier, seats);
+        let receiver = match slot.shape {
             Shape::RelayDials => {
                 self.listen(SocketAddr::new(plan.listen_address, 0), place)?;
                 None
             }
             Shape::Piped => None,
             _ => {
-                let authenticated = shape != Shape::ReceiverConnects;
-                let key = self.add_connection(plan, plan.last_relay(), authenticated, 2 * id + 1);
-                self.connections[key].sessions.push(place);
-                Some(key)
+                let authenticated = slot.shape != Shape::ReceiverConnects;
+                let number = 2 * slot.carrier + 1;
+                Some(self.add_connection(plan, plan.last_relay(), authenticated, number, seats))
             }
         };
-        let flow = flow(plan, id, films);
-        let session = Session::new(id as u32, shape, sender, receiver, plan.report, flow);
-        self.board.sessions.push(session);
-        if let Some(key) = receiver {
-            self.slow_down(place, key);
-        }
-        Ok(())
-    }
-
-    /// A film's session that uses the connections of a chat.
-    fn add_to_connections(&mut self, plan: &Plan, place: usize, id: usize, films: Films) {
-        let chats = (plan.pairs - self.board.thread).div_ceil(plan.threads);
-        let chat = &self.board.sessions[place % chats.max(1)];
-        let (shape, sender, receiver) = (chat.shape, chat.sender, chat.receiver);
-        let flow = flow(plan, id, Some(films));
-        let session = Session::new(id as u32, shape, sender, receiver, plan.report, flow);
-        self.board.sessions.push(session);
         for key in [Some(sender), receiver].into_iter().flatten() {
-            self.connections[key].sessions.push(place);
+            self.connections[key]
+                .config
+                .clone_from(&group.client_config);
         }
+        Ok((sender, receiver))
     }
 
     fn add_connection(
@@ -96,11 +100,13 @@ impl Engine {
         relay: usize,
         authenticated: bool,
         number: usize,
+        seats: usize,
     ) -> usize {
         let users = &plan.relays[relay].users;
         let user = authenticated.then(|| users[number % users.len()].clone());
-        let uri = client_uri(number, authenticated || plan.foreign_tls);
-        self.connections.push(Connection::new(uri, user, relay));
+        let tls = authenticated || plan.foreign_tls;
+        let uris = (0..seats).map(|_| client_uri(number, tls)).collect();
+        self.connections.push(Connection::new(uris, user, relay));
         self.connections.len() - 1
     }
 
@@ -149,13 +155,7 @@ impl Engine {
         let connection = &mut self.connections[key];
         connection.opened_at = self.board.now;
         let number = key * plan.threads + self.board.thread;
-        let result = connect(
-            &plan,
-            connection.relay,
-            connection.user.is_some(),
-            number as u64,
-        )
-        .and_then(|mut link| {
+        let result = connect(&plan, connection, number as u64).and_then(|mut link| {
             let interests = Interest::READABLE | Interest::WRITABLE;
             self.poll
                 .registry()
@@ -167,32 +167,57 @@ impl Engine {
                 connection.link = Some(link);
                 connection.stage = Stage::Opening;
                 self.opening += 1;
+                let until = self.board.now + plan.connect_timeout.as_nanos() as u64;
+                self.expected.push_back((until, key));
             }
             Err(error) => self.cannot_connect(key, &error),
+        }
+    }
+
+    /// Gives up on what has not come as far as AUTH in its time.
+    pub(super) fn give_up_connecting(&mut self) {
+        while let Some(&(until, key)) = self.expected.front()
+            && until <= self.board.now
+        {
+            self.expected.pop_front();
+            let allowed = self.board.plan.connect_timeout;
+            let connection = &self.connections[key];
+            let is_this_one = connection.opened_at + allowed.as_nanos() as u64 == until;
+            if connection.stage != Stage::Opening || connection.accepted || !is_this_one {
+                continue;
+            }
+            let step = match connection.tcp_at {
+                0 => "TCP is not connected",
+                _ => "TLS is not established",
+            };
+            let text = format!("{step} after {:.1} s", allowed.as_secs_f64());
+            self.fail_to_connect(key, &io::Error::new(io::ErrorKind::TimedOut, text));
         }
     }
 
     pub(super) fn fail_to_connect(&mut self, key: usize, error: &io::Error) {
         self.opening -= 1;
         self.connections[key].stage = Stage::Closed;
-        self.connections[key].link = None;
+        if let Some(mut link) = self.connections[key].link.take() {
+            let _ = self.poll.registry().deregister(link.stream());
+        }
         self.cannot_connect(key, error);
     }
 
     fn cannot_connect(&mut self, key: usize, error: &io::Error) {
-        let plan = &self.board.plan;
-        let foreign = self.connections[key].user.is_none();
-        let address = if foreign {
-            plan.foreign_address
-        } else {
-            plan.relays[self.connections[key].relay].address
-        };
+        if self.returns() {
+            return self.try_again(key, error);
+        }
+        let address = self.connections[key].target(&self.board.plan);
         let advice = match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 "nothing listens there: start the relay (`cargo run --release -- dev`), or check --address".into()
             }
             io::ErrorKind::AddrNotAvailable => {
                 "no local port is left: use --source-spread, or fewer connections".into()
+            }
+            io::ErrorKind::TimedOut => {
+                "is --address right, does TLS listen there, and does no firewall drop packets? --connect-timeout gives it longer".into()
             }
             _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 "no file descriptor is left: raise `ulimit -n`, or use fewer connections".into()
@@ -241,16 +266,17 @@ impl Engine {
         if session.stage != SessionStage::Opening || !both {
             return;
         }
-        let sender = &self.connections[session.sender].endpoint;
+        let seat = session.slot.seat;
+        let sender = &self.connections[session.sender].endpoint.seats[seat];
         let receiver_uri = match session.receiver {
-            Some(key) => self.connections[key].endpoint.uri.clone(),
+            Some(key) => self.connections[key].endpoint.seats[seat].uri.clone(),
             None if session.shape == Shape::Piped => client_uri(2 * session.id as usize + 1, true),
             None => self.receiver_uri(place),
         };
         // What the receiver offers: its relays from the outside in, then itself (W-04).
         let receiver_path = session
             .receiver
-            .map(|key| &self.connections[key].endpoint.use_path[..]);
+            .map(|key| &self.connections[key].endpoint.seats[seat].use_path[..]);
         let offered = receiver_path
             .unwrap_or_default()
             .iter()
@@ -263,13 +289,19 @@ impl Engine {
             to_path.push(&stand_in);
         }
         to_path.push(&receiver_uri);
-        let (report, success) = (self.board.plan.report, self.board.plan.success_report);
         let from = sender.uri.clone();
         let backwards = session.shape == Shape::ReceiverConnects;
         let sender_path = sender.use_path.clone();
         let receiver = session.receiver;
+        let plan = std::sync::Arc::clone(&self.board.plan);
         let session = &mut self.board.sessions[place];
-        session.address(&to_path, &from, report, success);
+        let group = &plan.groups[session.slot.group];
+        let asked = Asked {
+            report: group.report,
+            success_report: group.success_report,
+            content_type: &group.content_type,
+        };
+        session.address(&to_path, &from, &asked);
         session.stage = SessionStage::Binding {
             arrived: false,
             answered: false,
@@ -285,7 +317,12 @@ impl Engine {
         let id = ids::message_id(self.board.run, session.id, BINDING);
         let endpoint = &mut self.connections[speaker].endpoint;
         let tid = endpoint.request(Request::Binding { session: place }, Report::Yes);
-        let template = SendTemplate::new(&path, &speaker_uri, Report::Yes, false);
+        let plain = Asked {
+            report: Report::Yes,
+            success_report: false,
+            content_type: "",
+        };
+        let template = SendTemplate::new(&path, &speaker_uri, &plain);
         template.bodiless(&mut endpoint.out, &tid, &id);
         self.touch(speaker);
     }
@@ -324,37 +361,23 @@ fn stand_in_uri(relay: &Relay) -> String {
     format!("msrps://{}:2855/{};tcp", relay.host, session.escape_ascii())
 }
 
-/// What the session of this id sends.
-fn flow(plan: &Plan, id: usize, films: Option<Films>) -> Flow {
-    let first = id == 0 || id == plan.pairs;
-    let stands_still = first
-        && match plan.standing {
-            Standing::Nobody => false,
-            Standing::Chat => films.is_none(),
-            Standing::Film => films.is_some(),
-        };
-    let role = match films {
-        _ if stands_still => Role::Standing,
-        Some(_) => Role::Film,
-        None => Role::Main,
+/// Where the results of a session go.
+fn owner(plan: &Plan, slot: Slot) -> Owner {
+    let role = plan.groups[slot.group].role;
+    let stands_still = match plan.standing {
+        Standing::Nobody => false,
+        Standing::Chat => role == Role::Main,
+        Standing::Film => role == Role::Film,
     };
-    match films {
-        Some(films) => Flow {
-            role,
-            pace: Pace::Window(1),
-            sizes: Sizes::Fixed(films.octets),
-            chunk_octets: plan.chunk_octets,
-            messages_max: films.each,
+    let first = plan.groups.iter().position(|group| group.role == role);
+    match stands_still && slot.number == 0 && first == Some(slot.group) {
+        true => Owner {
+            bucket: plan.groups.len(),
+            role: None,
         },
-        None => Flow {
-            role,
-            pace: match plan.rate {
-                Some(_) if plan.round.is_none() => Pace::Open,
-                _ => Pace::Window(plan.window),
-            },
-            sizes: plan.sizes.clone(),
-            chunk_octets: plan.chunk_octets,
-            messages_max: plan.round,
+        false => Owner {
+            bucket: slot.group,
+            role: Some(role),
         },
     }
 }

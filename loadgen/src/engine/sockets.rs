@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Token};
 
+use crate::notices::Kind;
+
 use super::connection::{Connection, Stage, Throttle};
 use super::endpoint::EndpointError;
 use super::link::{Link, LinkError};
-use super::session::{Role, Stage as SessionStage};
+use super::session::Stage as SessionStage;
 use super::tls::Tls;
 use super::{ANY_SESSION, Engine, LISTENERS, TIMER, setup};
 
@@ -20,6 +22,8 @@ const READS_PER_TURN: usize = 4;
 impl Engine {
     pub(super) fn poll_once(&mut self, wait: Option<Duration>) {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        self.board.read_clock();
+        self.board.may_wait(wait);
         if let Err(error) = self.poll.poll(&mut events, wait)
             && error.kind() != io::ErrorKind::Interrupted
         {
@@ -185,7 +189,8 @@ impl Engine {
                 ANY_SESSION => String::new(),
                 _ => self.receiver_uri(place),
             };
-            let mut connection = Connection::new(uri, None, 0);
+            let mut connection = Connection::new(vec![uri], None, 0);
+            connection.accepted = true;
             connection.link = Some(Link::new(stream, tls, true));
             connection.stage = Stage::Opening;
             connection.opened_at = self.board.now;
@@ -216,12 +221,9 @@ impl Engine {
         let receiver = &mut self.connections[key];
         let plan = &self.board.plan;
         let session = &self.board.sessions[place];
-        receiver.stands_still |= session.flow.role == Role::Standing;
-        let film = session.id as usize >= plan.pairs;
-        let rate = match plan.films.filter(|_| film) {
-            Some(films) => films.receiver_rate,
-            None => plan.receiver_rate,
-        };
+        receiver.stands_still |= session.flow.stands_still();
+        let group = &plan.groups[session.slot.group];
+        let rate = group.receiver_rate;
         if let Some(octets_per_second) = rate {
             receiver.throttle = Some(Throttle {
                 octets_per_second,
@@ -286,14 +288,19 @@ impl Engine {
         } else {
             self.lost_connections += 1;
         }
-        let uri = connection.endpoint.uri.clone();
+        let uri = connection.endpoint.seats[0].uri.clone();
         let to = link
             .stream()
             .peer_addr()
             .map(|a| a.to_string())
             .unwrap_or_default();
+        let session = connection.sessions.first();
+        let session = session.map(|place| self.board.sessions[*place].id);
         self.board
-            .notice(|| format!("connection {uri} {to}: {why}"));
+            .notices
+            .note(Kind::ConnectionLost, None, why.to_owned(), session, || {
+                format!("{uri} at {to}")
+            });
         let setting_up = self.sending.0 == u64::MAX;
         if setting_up {
             let relay = self.connections[key].relay;
@@ -307,6 +314,9 @@ impl Engine {
             if session.sender == key || session.receiver == Some(key) {
                 session.stage = SessionStage::Broken;
             }
+        }
+        if self.returns() {
+            self.return_later(key);
         }
     }
 }
@@ -327,5 +337,8 @@ fn describe_received(error: &LinkError<EndpointError>) -> String {
             format!("the relay sent no valid MSRP: {error}")
         }
         LinkError::Sink(EndpointError::Auth(text)) => text.clone(),
+        LinkError::Sink(EndpointError::Binding(code)) => {
+            format!("the relay refused the first SEND of a session with {code}")
+        }
     }
 }

@@ -1,10 +1,20 @@
 //! SENDs built once and patched per chunk.
 
+use std::fmt::Write as _;
+
 use crate::ids::{MESSAGE_ID_OCTETS, TID_OCTETS, decimal};
 use crate::ledger::Report;
 
 /// Where the transact-id stands in the start line.
 const TID_AT: usize = 5;
+
+/// What the headers behind the Byte-Range say.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub report: Report,
+    pub success_report: bool,
+    pub content_type: &'a str,
+}
 
 /// The head of all SENDs of one session.
 pub struct SendTemplate {
@@ -16,7 +26,7 @@ pub struct SendTemplate {
 }
 
 impl SendTemplate {
-    pub fn new(to_path: &str, from_path: &str, report: Report, success_report: bool) -> Self {
+    pub fn new(to_path: &str, from_path: &str, asked: &Asked<'_>) -> Self {
         let mut front = format!("MSRP {} SEND\r\n", "-".repeat(TID_OCTETS)).into_bytes();
         front.extend_from_slice(
             format!("To-Path: {to_path}\r\nFrom-Path: {from_path}\r\nMessage-ID: ").as_bytes(),
@@ -25,16 +35,16 @@ impl SendTemplate {
         front.extend_from_slice("-".repeat(MESSAGE_ID_OCTETS).as_bytes());
         front.extend_from_slice(b"\r\nByte-Range: ");
         let mut back = String::new();
-        match report {
+        match asked.report {
             // Yes is what an absent header means.
             Report::Yes => {}
             Report::Partial => back += "\r\nFailure-Report: partial",
             Report::No => back += "\r\nFailure-Report: no",
         }
-        if success_report {
+        if asked.success_report {
             back += "\r\nSuccess-Report: yes";
         }
-        back += "\r\nContent-Type: application/octet-stream\r\n\r\n";
+        let _ = write!(back, "\r\nContent-Type: {}\r\n\r\n", asked.content_type);
         Self {
             front,
             message_id_at,
@@ -103,7 +113,15 @@ mod tests {
     fn patched_octets_are_msrp() {
         let to = "msrps://relay.example.com:2855/T;tcp msrps://b.example.com:1/b;tcp";
         let from = "msrps://a.example.com:1/a;tcp";
-        let template = SendTemplate::new(to, from, Report::No, true);
+        let template = SendTemplate::new(
+            to,
+            from,
+            &Asked {
+                report: Report::No,
+                success_report: true,
+                content_type: "text/plain",
+            },
+        );
         let tid = ids::tid(*b"salt", 7);
         let id = ids::message_id(*b"run", 3, 4);
         let mut out = Vec::new();
@@ -120,6 +138,7 @@ mod tests {
             (send.header("Failure-Report"), send.header("Success-Report")),
             (Some("no"), Some("yes"))
         );
+        assert_eq!(send.header("Content-Type"), Some("text/plain"));
         assert_eq!((send.body(), send.flag), (&b"hello"[..], b'+'));
         assert_eq!(send.to_path.join(" "), to);
 

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 pub const WIDTH: f64 = 720.0;
 /// Of one that has a row of its own.
 pub const WIDE: f64 = 1440.0;
+/// Of either on a small screen, where letters would become too small otherwise.
+pub const NARROW: f64 = 372.0;
 pub const HEIGHT: f64 = 260.0;
 pub const LEFT: f64 = 68.0;
 pub const RIGHT: f64 = 14.0;
@@ -13,6 +15,7 @@ pub const TOP: f64 = 12.0;
 pub const BOTTOM: f64 = 38.0;
 
 /// How values turn into places along one side of a chart.
+#[derive(Clone, Copy)]
 pub struct Axis {
     pub label: &'static str,
     /// Of the picture, if this is its lower side.
@@ -83,7 +86,8 @@ impl Axis {
 
     fn ticks(&self) -> Vec<f64> {
         match self.scale {
-            Scale::Linear => linear_ticks(self.min, self.max),
+            Scale::Linear if self.width < WIDTH => linear_ticks(self.min, self.max, 3.0),
+            Scale::Linear => linear_ticks(self.min, self.max, 5.0),
             Scale::Log => log_ticks(self.min, self.max),
             Scale::Nines => [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999]
                 .into_iter()
@@ -101,8 +105,8 @@ impl Axis {
     }
 }
 
-fn linear_ticks(min: f64, max: f64) -> Vec<f64> {
-    let rough = (max - min) / 5.0;
+fn linear_ticks(min: f64, max: f64, about: f64) -> Vec<f64> {
+    let rough = (max - min) / about;
     let decade = 10_f64.powf(rough.max(1e-12).log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
         .into_iter()
@@ -131,15 +135,32 @@ fn log_ticks(min: f64, max: f64) -> Vec<f64> {
         .collect()
 }
 
-/// One line; `class` names its colour: `a`, `b`, `c` or `d`.
+/// One line; `class` names its colour: `a`, `b`, `c`, `d`, or `t` for a target.
 pub struct Line {
-    pub name: &'static str,
+    pub name: String,
     pub class: char,
     pub points: Vec<(f64, f64)>,
 }
 
-/// A chart with its legend.
+/// A chart with its legend, for wide screens and for narrow ones.
 pub fn lines(x: &Axis, y: &Axis, lines: &[Line]) -> String {
+    both(x, |x| drawn(x, y, lines)) + &legend(lines)
+}
+
+/// Twice the same picture: the page shows the one that fits.
+pub fn both(x: &Axis, draw: impl Fn(&Axis) -> String) -> String {
+    let narrow = Axis {
+        width: NARROW,
+        ..*x
+    };
+    format!(
+        "<div class=\"w\">{}</div><div class=\"n\">{}</div>",
+        draw(x),
+        draw(&narrow)
+    )
+}
+
+fn drawn(x: &Axis, y: &Axis, lines: &[Line]) -> String {
     let mut out = open(x, y);
     for line in lines.iter().filter(|line| !line.points.is_empty()) {
         let mut path = String::new();
@@ -162,19 +183,22 @@ pub fn lines(x: &Axis, y: &Axis, lines: &[Line]) -> String {
             }
         }
     }
-    out += "</svg>";
-    if lines.len() > 1 {
-        out += "<p class=\"legend\">";
-        for line in lines {
-            let _ = write!(
-                out,
-                "<span class=\"key {}\"></span>{} ",
-                line.class, line.name
-            );
-        }
-        out += "</p>";
+    out + "</svg>"
+}
+
+fn legend(lines: &[Line]) -> String {
+    if lines.len() < 2 {
+        return String::new();
     }
-    out
+    let mut out = String::from("<p class=\"legend\">");
+    for line in lines {
+        let _ = write!(
+            out,
+            "<span class=\"key {}\"></span>{} ",
+            line.class, line.name
+        );
+    }
+    out + "</p>"
 }
 
 /// The frame of a chart: grid, ticks, labels. Whoever opens it closes it with `</svg>`.
@@ -221,7 +245,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_within_the_axis() {
-        assert_eq!(linear_ticks(0.0, 10.8), [0.0, 5.0, 10.0]);
+        assert_eq!(linear_ticks(0.0, 10.8, 5.0), [0.0, 5.0, 10.0]);
         assert_eq!(log_ticks(90.0, 1_200.0), [100.0, 200.0, 500.0, 1_000.0]);
         let nines = Axis {
             label: "",
@@ -240,6 +264,9 @@ mod tests {
         let x = Axis::from_zero("s", std::iter::empty(), |v| format!("{v}"));
         let y = Axis::log("us", std::iter::empty(), |v| format!("{v}"));
         let svg = lines(&x, &y, &[]);
-        assert!(svg.starts_with("<svg") && !svg.contains("NaN"), "{svg}");
+        assert!(
+            svg.matches("<svg").count() == 2 && !svg.contains("NaN"),
+            "{svg}"
+        );
     }
 }

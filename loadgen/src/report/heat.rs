@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
 
-use super::chart::{Axis, open};
+use crate::summary::text::grouped;
+
+use super::chart::{Axis, both, open};
 
 /// Rows for one decade of latency.
 const ROWS_PER_DECADE: i32 = 14;
@@ -13,7 +15,33 @@ const ROWS_PER_DECADE: i32 = 14;
 pub fn map(x: &Axis, y: &Axis, seconds: f64, intervals: &[&Histogram<u64>]) -> String {
     let rows: Vec<Vec<(i32, u64)>> = intervals.iter().map(|h| rows(h)).collect();
     let most = rows.iter().flatten().map(|(_, count)| *count).max();
-    let most = (most.unwrap_or(1) as f64).ln_1p();
+    let most = most.unwrap_or(1);
+    both(x, |x| drawn(x, y, seconds, &rows, most)) + &scale(most)
+}
+
+/// What the strength of the colour says.
+fn scale(most: u64) -> String {
+    let mut steps: Vec<u64> = std::iter::successors(Some(1_u64), |step| step.checked_mul(10))
+        .take_while(|step| *step < most)
+        .collect();
+    steps.push(most);
+    let mut out = String::from("<p class=\"legend\">Messages in one field:");
+    for step in steps {
+        let _ = write!(
+            out,
+            " <span class=\"field\" style=\"opacity:{:.2}\"></span>{}",
+            strength(step, most),
+            grouped(step)
+        );
+    }
+    out + "</p>"
+}
+
+fn strength(count: u64, most: u64) -> f64 {
+    0.08 + 0.92 * (count as f64).ln_1p() / (most as f64).ln_1p()
+}
+
+fn drawn(x: &Axis, y: &Axis, seconds: f64, rows: &[Vec<(i32, u64)>], most: u64) -> String {
     let mut out = open(x, y);
     for (number, column) in rows.iter().enumerate() {
         let (left, right) = (number as f64 * seconds, (number as f64 + 1.0) * seconds);
@@ -21,7 +49,7 @@ pub fn map(x: &Axis, y: &Axis, seconds: f64, intervals: &[&Histogram<u64>]) -> S
         for (row, count) in column {
             let (low, high) = (bound(*row), bound(row + 1));
             let (top, bottom) = (y.y(high), y.y(low));
-            let strength = 0.08 + 0.92 * (*count as f64).ln_1p() / most;
+            let strength = strength(*count, most);
             let _ = write!(
                 out,
                 "<rect class=\"heat\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill-opacity=\"{strength:.2}\"><title>{count} messages took {} to {}</title></rect>",

@@ -2,15 +2,15 @@
 //! through, with faults that can be planted. It is slow and has blocking threads; it is here so
 //! that msrpload is tested without msrpd.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use msrpload::codec::{Builder, Message, Parser, Uri, fresh_tid};
 use msrpload::digest::{Algorithm, params};
@@ -48,6 +48,18 @@ pub enum Fault {
     /// A byte range that does not fit.
     WrongRange(u64),
     Hang(u64),
+    /// Every one is lost, and acknowledged.
+    LoseAll,
+    /// Only the first half of the body comes, as if it were all.
+    Truncate(u64),
+    /// 481 instead of 200, and it is forwarded nevertheless.
+    RefuseAndForward(u64),
+    /// Whatever is forwarded leaves so much later.
+    Delay(Duration),
+    /// For this long from this time after the first message on, nothing is read and nothing leaves.
+    StandStill(Duration, Duration),
+    /// Messages above so many a second are queued, and wait for their turn.
+    Capacity(u32),
     /// All connections end.
     Vanish(u64),
 }
@@ -57,6 +69,14 @@ impl<T: Read + Write + Send> Stream for T {}
 
 /// A connection and what goes out by it.
 type Holder = (u64, Sender<Vec<u8>>);
+
+/// What waits: when it is due, when it came, where it goes.
+struct Delayed {
+    due: Instant,
+    came: Instant,
+    next: Sender<Vec<u8>>,
+    octets: Vec<u8>,
+}
 
 struct State {
     fault: Fault,
@@ -68,6 +88,15 @@ struct State {
     gone: AtomicBool,
     /// Token URI: who holds it.
     tokens: Mutex<HashMap<String, Holder>>,
+    /// When the first message came.
+    first: OnceLock<Instant>,
+    /// What waits for its time to leave, in order.
+    delayed: Mutex<VecDeque<Delayed>>,
+    /// How long messages were held, really.
+    held: Mutex<Vec<Duration>>,
+    /// Successful AUTHs, and success reports that went back.
+    auths: AtomicU64,
+    reports: AtomicU64,
     /// Foreign clients that sent something.
     peers: Mutex<HashMap<String, Sender<Vec<u8>>>>,
 }
@@ -75,12 +104,50 @@ struct State {
 pub struct FakeRelay {
     pub address: SocketAddr,
     state: Arc<State>,
+    config: Arc<ServerConfig>,
+    relay: usize,
 }
 
 impl FakeRelay {
     /// Starts it; the authority of its certificate goes to `ca`.
     pub fn start(ca: &Path, fault: Fault) -> Self {
         Self::listen(State::new(fault), 0, ca)
+    }
+
+    /// At another address of this machine, for which its certificate is good.
+    pub fn start_at(ca: &Path, address: &str) -> std::io::Result<Self> {
+        Self::listen_at(State::new(Fault::None), 0, ca, address)
+    }
+
+    /// All connections end, and nothing listens any more.
+    pub fn die(&self) {
+        self.state.gone.store(true, Ordering::Relaxed);
+        // The loop that accepts has a last turn.
+        thread::sleep(Duration::from_millis(50));
+    }
+
+    /// It is back, and knows nobody.
+    pub fn rise(&self) {
+        self.state.tokens.lock().unwrap().clear();
+        self.state.peers.lock().unwrap().clear();
+        self.state.gone.store(false, Ordering::Relaxed);
+        let listener = TcpListener::bind(self.address).unwrap();
+        self.accept(listener);
+    }
+
+    /// How long messages were held at the median, by what the relay itself saw.
+    pub fn held_p50(&self) -> Duration {
+        let mut held = self.state.held.lock().unwrap().clone();
+        held.sort_unstable();
+        held[held.len() / 2]
+    }
+
+    pub fn auths(&self) -> u64 {
+        self.state.auths.load(Ordering::Relaxed)
+    }
+
+    pub fn reports(&self) -> u64 {
+        self.state.reports.load(Ordering::Relaxed)
     }
 
     /// Two relays that know each other's tokens, with an authority each.
@@ -103,7 +170,17 @@ impl FakeRelay {
     }
 
     fn listen(state: Arc<State>, relay: usize, ca: &Path) -> Self {
-        let key = rcgen::generate_simple_self_signed(vec![HOSTS[relay].to_owned()]).unwrap();
+        Self::listen_at(state, relay, ca, "127.0.0.1").unwrap()
+    }
+
+    fn listen_at(
+        state: Arc<State>,
+        relay: usize,
+        ca: &Path,
+        address: &str,
+    ) -> std::io::Result<Self> {
+        let names = vec![HOSTS[relay].to_owned(), address.to_owned()];
+        let key = rcgen::generate_simple_self_signed(names).unwrap();
         std::fs::write(ca, key.cert.pem()).unwrap();
         let private =
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()));
@@ -115,23 +192,47 @@ impl FakeRelay {
             .with_single_cert(vec![key.cert.der().clone()], private)
             .unwrap();
         let config = Arc::new(config);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::clone(&state);
+        let listener = TcpListener::bind((address, 0))?;
+        let fake = Self {
+            address: listener.local_addr()?,
+            state,
+            config,
+            relay,
+        };
+        fake.accept(listener);
+        let state = Arc::clone(&fake.state);
+        thread::spawn(move || state.let_go());
+        Ok(fake)
+    }
+
+    fn accept(&self, listener: TcpListener) {
+        let (state, config, relay) = (
+            Arc::clone(&self.state),
+            Arc::clone(&self.config),
+            self.relay,
+        );
+        listener.set_nonblocking(true).unwrap();
         thread::spawn(move || {
-            for socket in listener.incoming().flatten() {
+            while !state.gone.load(Ordering::Relaxed) {
+                let Ok((socket, _)) = listener.accept() else {
+                    thread::sleep(Duration::from_millis(1));
+                    continue;
+                };
+                socket.set_nonblocking(false).unwrap();
                 let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
                 socket
                     .set_read_timeout(Some(Duration::from_millis(1)))
                     .unwrap();
                 socket.set_nodelay(true).unwrap();
+                // A timeout of a socket is as coarse as the kernel's ticks.
+                let precise = matches!(state.fault, Fault::Delay(_));
+                socket.set_nonblocking(precise).unwrap();
                 let stream = Box::new(StreamOwned::new(tls, socket));
                 let (sender, receiver) = channel();
-                let state = Arc::clone(&shared);
+                let state = Arc::clone(&state);
                 thread::spawn(move || state.serve(relay, stream, sender, &receiver));
             }
         });
-        Self { address, state }
     }
 }
 
@@ -142,11 +243,66 @@ impl State {
             forwarded: AtomicU64::new(0),
             chained: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            first: OnceLock::new(),
+            delayed: Mutex::default(),
+            held: Mutex::default(),
+            auths: AtomicU64::new(0),
+            reports: AtomicU64::new(0),
             next_key: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             tokens: Mutex::default(),
             peers: Mutex::default(),
         })
+    }
+
+    /// Sends what has waited long enough.
+    fn let_go(&self) {
+        loop {
+            thread::sleep(Duration::from_micros(200));
+            self.stand_still();
+            let mut delayed = self.delayed.lock().unwrap();
+            while delayed
+                .front()
+                .is_some_and(|first| first.due <= Instant::now())
+            {
+                let first = delayed.pop_front().unwrap();
+                let _ = first.next.send(first.octets);
+                self.held.lock().unwrap().push(first.came.elapsed());
+            }
+        }
+    }
+
+    /// Waits while nothing is to move.
+    fn stand_still(&self) {
+        if let (Fault::StandStill(from, length), Some(first)) = (self.fault, self.first.get()) {
+            let since = first.elapsed();
+            if since >= from && since < from + length {
+                thread::sleep(from + length - since);
+            }
+        }
+    }
+
+    /// Forwards a piece, now or when it is due.
+    fn send_on(&self, next: &Sender<Vec<u8>>, piece: Vec<u8>) {
+        let now = Instant::now();
+        let due = match self.fault {
+            Fault::Delay(delay) => now + delay,
+            Fault::Capacity(per_second) => {
+                let last = self.delayed.lock().unwrap().back().map(|last| last.due);
+                let turn = Duration::from_secs(1) / per_second;
+                last.map_or(now, |last| (last + turn).max(now))
+            }
+            _ => {
+                let _ = next.send(piece);
+                return;
+            }
+        };
+        self.delayed.lock().unwrap().push_back(Delayed {
+            due,
+            came: now,
+            next: next.clone(),
+            octets: piece,
+        });
     }
 
     fn serve(
@@ -160,6 +316,7 @@ impl State {
         let mut parser = Parser::new();
         let mut buffer = vec![0; 65_536];
         while !self.gone.load(Ordering::Relaxed) {
+            self.stand_still();
             match stream.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(octets) => {
@@ -168,9 +325,14 @@ impl State {
                         self.handle(relay, key, &sender, message);
                     }
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    if matches!(self.fault, Fault::Delay(_)) {
+                        thread::sleep(Duration::from_micros(300));
+                    }
+                }
                 Err(_) => return,
             }
+            self.stand_still();
             let mut out = Vec::new();
             while let Ok(octets) = receiver.try_recv() {
                 out.extend(octets);
@@ -197,6 +359,7 @@ impl State {
         match message.method() {
             Some("AUTH") => self.on_auth(relay, key, sender, &message),
             Some("SEND") => self.on_send(key, sender, &message),
+            Some("REPORT") => self.on_report(&message),
             _ => {}
         }
     }
@@ -214,6 +377,7 @@ impl State {
                 None => challenge("def"),
                 Some(info) => {
                     let token = format!("msrps://{}:2855/{};tcp", HOSTS[relay], fresh_tid());
+                    self.auths.fetch_add(1, Ordering::Relaxed);
                     self.tokens
                         .lock()
                         .unwrap()
@@ -250,6 +414,9 @@ impl State {
             [] => u64::MAX,
             _ => self.forwarded.fetch_add(1, Ordering::Relaxed) + 1,
         };
+        if number != u64::MAX {
+            let _ = self.first.set(Instant::now());
+        }
         let answer = send.header("Failure-Report").is_none();
         if let Some((_, owner)) = last.as_ref().filter(|(owner, _)| *owner != key) {
             self.pass_on(number, send, sender, owner, &to, &from, answer);
@@ -257,6 +424,31 @@ impl State {
             let known = self.peers.lock().unwrap().get(&to[0]).cloned();
             let next = known.unwrap_or_else(|| self.dial(&to[0]));
             self.pass_on(number, send, sender, &next, &to, &from, answer);
+        }
+    }
+
+    /// A success report on its way back.
+    fn on_report(&self, report: &Message) {
+        let mut to = report.to_path.clone();
+        let mut from = report.from_path.clone();
+        let mut last = None;
+        while let Some(owner) = self.owner(&to[0]) {
+            last = Some(owner);
+            let own = to.remove(0);
+            from.insert(0, own);
+        }
+        let foreign = self.peers.lock().unwrap().get(&to[0]).cloned();
+        let next = foreign.or_else(|| last.map(|(_, sender)| sender));
+        let text = |uris: &[String]| uris.join(" ");
+        let mut out = Builder::request(&fresh_tid(), "REPORT")
+            .header("To-Path", &text(&to))
+            .header("From-Path", &text(&from));
+        for (name, value) in &report.headers[2..] {
+            out = out.header(name, value);
+        }
+        self.reports.fetch_add(1, Ordering::Relaxed);
+        if let Some(next) = next {
+            let _ = next.send(out.encode());
         }
     }
 
@@ -304,8 +496,10 @@ impl State {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return respond(413);
         }
-        if self.fault != Fault::Withhold200(number) {
-            respond(200);
+        match self.fault {
+            Fault::Withhold200(n) if n == number => {}
+            Fault::RefuseAndForward(n) if n == number => respond(481),
+            _ => respond(200),
         }
         if self.fault == Fault::Answer200Twice(number) {
             respond(200);
@@ -319,6 +513,8 @@ impl State {
         let second = start + half as u64;
         let pieces = match self.fault {
             Fault::Lose(n) if n == number => vec![],
+            Fault::LoseAll if !body.is_empty() => vec![],
+            Fault::Truncate(n) if n == number => vec![whole(&body[..half], start, b'$')],
             Fault::Report(n) if n == number => {
                 let range = send.header("Byte-Range").unwrap();
                 let report = Builder::request(&fresh_tid(), "REPORT")
@@ -367,7 +563,7 @@ impl State {
             _ => vec![whole(body, start, send.flag)],
         };
         for piece in pieces {
-            let _ = next.send(piece);
+            self.send_on(next, piece);
         }
     }
 
@@ -391,6 +587,9 @@ impl State {
             let mut end = start + body.len() as u64 - 1;
             if self.fault == Fault::WrongRange(number) {
                 end += 1;
+            }
+            if self.fault == Fault::Truncate(number) {
+                end = total;
             }
             out = match name.as_str() {
                 "Byte-Range" if !body.is_empty() => {
