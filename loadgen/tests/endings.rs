@@ -79,6 +79,12 @@ fn a_file_that_cannot_be_written_costs_no_run() {
     assert_eq!(world.relay.auths(), 0, "it had begun");
 }
 
+/// Arguments and variables by which a user is named.
+type Way = (
+    &'static [&'static str],
+    &'static [(&'static str, &'static str)],
+);
+
 #[test]
 fn passwords_are_nowhere_but_in_the_argument() {
     let world = World::new(Fault::None);
@@ -111,7 +117,7 @@ fn passwords_are_nowhere_but_in_the_argument() {
     std::fs::write(world.path("users"), "# who\nalice:wonderland\n").unwrap();
     std::fs::write(world.path("password"), "wonderland\n").unwrap();
     let chat = [&["chat"], &short[..6]].concat();
-    let ways: [(&[&str], &[(&str, &str)]); 5] = [
+    let ways: [Way; 5] = [
         (&["--user-file", "users"], &[]),
         (&["--users-file", "users"], &[]),
         (&["--user", "alice", "--password-file", "password"], &[]),
