@@ -14,9 +14,9 @@ use crate::wire::{Authority, Head, Host, Uri};
 
 use super::Relay;
 use super::handoff::{Handoff, Hop};
+use super::keyed_hash::HashKey;
 use super::keys::{ConnectionKey, Place, SessionKey};
 use super::limits::CLAIM_OCTETS_MAX;
-use super::next_hops::Fnv;
 use super::session::Token;
 
 /// A whole URI as it compares (RFC 4975 §6.1).
@@ -57,11 +57,8 @@ impl ClaimedUri {
         })
     }
 
-    fn hash(&self) -> u64 {
-        let mut hash = Fnv::default();
-        hash.write(self.authority.to_string().as_bytes());
-        hash.write(&self.session_id);
-        hash.value()
+    fn hash(&self, key: &HashKey) -> u64 {
+        key.hash(&[self.authority.to_string().as_bytes(), &self.session_id])
     }
 }
 
@@ -107,7 +104,7 @@ impl Relay {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let hash = uri.hash();
+        let hash = uri.hash(&self.hash_key);
         if !connection.sessions.is_empty()
             || connection.closing.is_some()
             || connection.claims.len() >= bound
@@ -135,7 +132,7 @@ impl Relay {
     pub(super) fn claim_uri(&mut self, now: Instant, token: Token, uri: ClaimedUri, place: Place) {
         let bound = self.settings.limits.claims_per_session;
         let may = self.may_be_claimed(&uri.authority.host);
-        let hash = uri.hash();
+        let hash = uri.hash(&self.hash_key);
         let session = self.sessions.of_token(token);
         let claims = session
             .and_then(|key| self.sessions.get_mut(key))

@@ -14,7 +14,6 @@ use super::Relay;
 use super::command::{Command, Loss, Verify};
 use super::keys::{ConnectionKey, SessionKey, ShardId};
 use super::limits::Limits;
-use super::next_hops::Fnv;
 use super::timers::Timer;
 use crate::wire::Authority;
 
@@ -475,20 +474,21 @@ impl Relay {
             connection: key,
             target: authority,
             verify,
-            on_behalf_of: owner.as_ref().map_or(0, number_of),
+            on_behalf_of: owner.map_or(0, |user| self.number_of(&user)),
         });
+    }
+
+    /// The same number for the same user, on every shard; never 0.
+    fn number_of(&self, user: &User) -> u64 {
+        let parts = [
+            b"dials".as_slice(),
+            user.name.as_bytes(),
+            user.realm.as_bytes(),
+        ];
+        self.hash_key.hash(&parts) | 1
     }
 
     fn dial_bounds(&self) -> Bounds {
         Bounds::of(&self.settings.limits, self.workers)
     }
-}
-
-/// The same number for the same user, on every shard; never 0.
-fn number_of(user: &User) -> u64 {
-    let mut hash = Fnv::default();
-    hash.write(user.name.as_bytes());
-    hash.write(b"@");
-    hash.write(user.realm.as_bytes());
-    hash.value() | 1
 }

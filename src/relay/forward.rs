@@ -19,7 +19,6 @@ use super::film_links::FilmWay;
 use super::flow::Flow;
 use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
 use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
-use super::next_hops::home;
 use super::pace::Pace;
 use super::planted::{Fault, planted};
 use super::route::{Lane, Route, Target};
@@ -169,7 +168,7 @@ impl Relay {
             shard: self.shard,
             connection: key,
         };
-        let home = home(hop.authority(), self.workers);
+        let home = self.hash_key.home(hop.authority(), self.workers);
         if home == self.shard {
             self.register(now, hop, place);
         } else {
@@ -352,7 +351,7 @@ impl Relay {
             return Step::Refused(Refusal::NO_SESSION);
         };
         let authority = next.authority();
-        let home = home(&authority, self.workers);
+        let home = self.hash_key.home(&authority, self.workers);
         if home != self.shard {
             return Step::To(home);
         }

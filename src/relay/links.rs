@@ -15,7 +15,6 @@ use super::command::{CloseReason, Loss, Verify};
 use super::connection::Connection;
 use super::handoff::{Handoff, Hop};
 use super::keys::{ConnectionKey, Place};
-use super::next_hops::home;
 use super::settings::{Settings, VerifiedNames};
 
 /// Where a dial ended, which its URI alone does not tell: a next hop without port is found by
@@ -120,7 +119,9 @@ impl Relay {
         }
         let bound = self.settings.limits.back_offs;
         for hop in connection.hops.clone() {
-            if matches!(hop, Hop::Films(_)) || home(hop.authority(), self.workers) != self.shard {
+            if matches!(hop, Hop::Films(_))
+                || self.hash_key.home(hop.authority(), self.workers) != self.shard
+            {
                 // Its home hears of it with its end.
                 continue;
             }
@@ -178,7 +179,7 @@ impl Relay {
         octets: Bytes,
         code: u16,
     ) {
-        let home = home(&relay, self.workers);
+        let home = self.hash_key.home(&relay, self.workers);
         if home != self.shard {
             let report = Handoff::ReportOn {
                 relay,

@@ -9,7 +9,6 @@ use super::custody::Fate;
 use super::egress::Carried;
 use super::handoff::{Handoff, Hop, Up};
 use super::keys::{ConnectionKey, Place, RouteKey, TransactionKey};
-use super::next_hops::home;
 use super::planted::{Fault, planted};
 use super::records::EndCause;
 use super::route::Down;
@@ -306,7 +305,7 @@ impl Relay {
         if planted(Fault::HopKept) {
             return;
         }
-        let home = home(hop.authority(), self.workers);
+        let home = self.hash_key.home(hop.authority(), self.workers);
         if home == self.shard {
             self.unregister(now, hop, place, failed);
         } else {

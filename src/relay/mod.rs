@@ -31,6 +31,7 @@ mod forward;
 mod handoff;
 mod head_bounds;
 mod invariants;
+mod keyed_hash;
 mod keys;
 mod limits;
 mod links;
@@ -102,6 +103,7 @@ use dials::Dials;
 use egress::{Books, Carried, Pen};
 use film_links::Parked;
 use flow::Flows;
+use keyed_hash::HashKey;
 use keys::{PendingAuthKey, ReturnAddress};
 use limits::{FLUSH_OCTETS, HANDOFFS_AT_ONCE, HANDOFFS_EXPECTED};
 use links::GoneLinks;
@@ -128,6 +130,7 @@ pub struct Relay {
     auth: Authenticator,
     shard: ShardId,
     workers: u16,
+    hash_key: HashKey,
     random: Random,
     metrics: ShardMetrics,
     connections: Slots<ConnectionKey, Connection>,
@@ -191,6 +194,7 @@ impl Relay {
             auth: start.auth,
             shard: start.shard,
             workers: start.workers.max(1),
+            hash_key: HashKey::new(start.hash_key),
             random: Random::new(start.seed),
             metrics: ShardMetrics::default(),
             connections: Slots::default(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::wire::{Authority, Host, Scheme};
 
 use super::handoff::Hop;
+use super::keyed_hash::HashKey;
 use super::keys::{Place, ShardId};
 
 /// What this shard knows as home.
@@ -143,45 +144,24 @@ impl NextHops {
     }
 }
 
-/// The home of an authority: the same on every shard and in every run.
-pub(super) fn home(authority: &Authority, workers: u16) -> ShardId {
-    let mut hash = Fnv::default();
-    hash.write(match authority.scheme {
-        Scheme::Msrp => b"p",
-        Scheme::Msrps => b"s",
-    });
-    match &authority.host {
-        Host::Name(name) => hash.write(name.as_bytes()),
-        Host::Ip(address) => hash.write(address.to_string().as_bytes()),
-    }
-    hash.write(&authority.port.unwrap_or(0).to_be_bytes());
-    hash.write(authority.transport.as_bytes());
-    hash.shard(workers)
-}
-
-/// FNV-1a: stable, and good enough to spread authorities and subjects over shards. Nothing is looked up by
-/// it, so collisions that somebody makes on purpose gain him nothing.
-pub(super) struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fnv {
-    pub fn write(&mut self, octets: &[u8]) {
-        for octet in octets {
-            self.0 = (self.0 ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    pub fn value(&self) -> u64 {
-        self.0
-    }
-
-    pub fn shard(&self, workers: u16) -> ShardId {
-        ShardId((self.0 % u64::from(workers.max(1))) as u16)
+impl HashKey {
+    /// The home of an authority: the same on every shard.
+    pub fn home(&self, authority: &Authority, workers: u16) -> ShardId {
+        let scheme: &[u8] = match authority.scheme {
+            Scheme::Msrp => b"p",
+            Scheme::Msrps => b"s",
+        };
+        let address;
+        let host = match &authority.host {
+            Host::Name(name) => name.as_bytes(),
+            Host::Ip(ip) => {
+                address = ip.to_string();
+                address.as_bytes()
+            }
+        };
+        let port = authority.port.unwrap_or(0).to_be_bytes();
+        let transport = authority.transport.as_bytes();
+        self.shard(&[scheme, host, &port, transport], workers)
     }
 }
 

@@ -190,6 +190,8 @@ pub struct Start {
     pub workers: u16,
     /// From the operating system's generator; fixed in tests.
     pub seed: [u8; 32],
+    /// The same for all shards: what they agree by it nobody outside can foresee. Fixed in tests.
+    pub hash_key: [u8; 16],
     pub now: Instant,
 }
 

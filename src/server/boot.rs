@@ -213,6 +213,7 @@ fn start_shards(
         settings.users.clone(),
         settings.nonce_keys.clone(),
     );
+    let hash_key = random()?;
     let mut starts = Vec::new();
     for shard in 0..workers {
         starts.push(ShardStart {
@@ -222,6 +223,7 @@ fn start_shards(
                 shard: ShardId(shard as u16),
                 workers: workers as u16,
                 seed: random()?,
+                hash_key,
                 now,
             },
             listeners: Vec::new(),
@@ -268,8 +270,8 @@ fn draws() -> Random {
     Box::new(|| getrandom::u64().unwrap_or_default())
 }
 
-fn random() -> Result<[u8; 32], String> {
-    let mut octets = [0; 32];
+fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut octets = [0; N];
     getrandom::fill(&mut octets)
         .map_err(|error| format!("the system gives no random octets: {error}"))?;
     Ok(octets)

@@ -225,6 +225,7 @@ impl World {
                     shard: ShardId(shard),
                     workers,
                     seed,
+                    hash_key: [7; 16],
                     now: began,
                 }));
             }

@@ -175,7 +175,7 @@ impl Standing {
 impl Relay {
     /// To a subject's home, wherever that is.
     pub(super) fn message_home(&mut self, now: Instant, subject: &Subject, message: QuotaHandoff) {
-        let home = subject.home(self.workers);
+        let home = subject.home(&self.hash_key, self.workers);
         self.quota_to(now, home, message);
     }
 

@@ -24,8 +24,8 @@ pub(super) use admission::Admission;
 pub(super) use home::{Homes, Question, StandingKey};
 pub(super) use share::{ShareKey, Shares};
 
+use super::keyed_hash::HashKey;
 use super::keys::{ConnectionKey, PendingAuthKey, SessionKey, ShardId};
-use super::next_hops::Fnv;
 use crate::metrics::{QuotaLabel, SubjectLabel};
 
 /// Bounds of one subject over all shards; 0: none.
@@ -143,19 +143,27 @@ impl Subject {
     }
 
     /// The shard that counts for it: the same on every shard.
-    fn home(&self, workers: u16) -> ShardId {
-        let mut hash = Fnv::default();
+    fn home(&self, key: &HashKey, workers: u16) -> ShardId {
         match self {
             Self::User { user, realm } => {
-                hash.write(user.as_bytes());
-                hash.write(b"@");
-                hash.write(realm.as_bytes());
+                key.shard(&[b"user", user.as_bytes(), realm.as_bytes()], workers)
             }
-            Self::Realm(realm) => hash.write(realm.as_bytes()),
-            Self::Prefix(Prefix::V4(bits)) => hash.write(&bits.to_be_bytes()),
-            Self::Prefix(Prefix::V6(bits)) => hash.write(&bits.to_be_bytes()),
+            Self::Realm(realm) => key.shard(&[b"realm", realm.as_bytes()], workers),
+            Self::Prefix(prefix) => key.shard(&[b"prefix", &prefix.octets()], workers),
         }
-        hash.shard(workers)
+    }
+}
+
+impl Prefix {
+    /// IPv4 and IPv6 are told apart.
+    pub fn octets(self) -> [u8; 9] {
+        let (family, bits) = match self {
+            Self::V4(bits) => (4, u64::from(bits)),
+            Self::V6(bits) => (6, bits),
+        };
+        let mut octets = [family; 9];
+        octets[1..].copy_from_slice(&bits.to_be_bytes());
+        octets
     }
 }
 
