@@ -13,6 +13,11 @@ pub struct Limits {
     pub unauthenticated: usize,
     pub probation: Duration,
     pub auth_failures: u32,
+    pub auth_failures_per_prefix: u32,
+    pub auth_failures_per_user_and_prefix: u32,
+    pub auth_failures_per_user: u32,
+    pub auth_failures_window: Duration,
+    pub auth_failures_remembered: usize,
     pub probation_failures: u32,
     pub sessions_per_connection: usize,
     pub routes_per_connection: usize,
@@ -60,6 +65,11 @@ impl Default for Limits {
             unauthenticated: 4096,
             probation: Duration::from_secs(30),
             auth_failures: 3,
+            auth_failures_per_prefix: 300,
+            auth_failures_per_user_and_prefix: 60,
+            auth_failures_per_user: 300,
+            auth_failures_window: Duration::from_secs(600),
+            auth_failures_remembered: 65_536,
             probation_failures: 3,
             sessions_per_connection: 131_072,
             routes_per_connection: 16_384,
@@ -139,6 +149,36 @@ impl Limits {
             "failed AUTHs before a client's connection is closed; guessing passwords must cost a handshake",
             &mut self.auth_failures,
             1..=1000,
+        );
+        v.bounded(
+            "auth_failures_per_prefix",
+            "failed AUTHs of one source prefix, whatever the user, in a window; beyond it AUTHs from there get 408 until some have drained; 0: no bound",
+            &mut self.auth_failures_per_prefix,
+            0..=1_000_000,
+        );
+        v.bounded(
+            "auth_failures_per_user_and_prefix",
+            "the same of one user from one source prefix, or through one other relay",
+            &mut self.auth_failures_per_user_and_prefix,
+            0..=1_000_000,
+        );
+        v.bounded(
+            "auth_failures_per_user",
+            "the same of one user from all sources; beyond it each source that fails for him is stopped at once, and no other one",
+            &mut self.auth_failures_per_user,
+            0..=1_000_000,
+        );
+        v.bounded(
+            "auth_failures_window",
+            "the window of these counts: one that is used up has drained after so long",
+            &mut self.auth_failures_window,
+            second..=second * 86_400,
+        );
+        v.bounded(
+            "auth_failures_remembered",
+            "counts of failed AUTHs that one shard keeps",
+            &mut self.auth_failures_remembered,
+            1024..=16 * mebi,
         );
         v.bounded(
             "probation_failures",

@@ -175,6 +175,8 @@ labels!(
         NotOurs = "not_ours",
         /// Credentials that prove nothing.
         Credentials = "credentials",
+        /// Too many AUTHs have failed, from there or for that user from there (408).
+        AuthRate = "auth_rate",
         /// A user who could not be looked up (408).
         UserNotLookedUp = "user_not_looked_up",
         /// Expires outside the limits (423).

@@ -9,6 +9,7 @@ use crate::wire::{Head, Path, Uri};
 use super::Relay;
 use super::command::{CloseReason, Refusal};
 use super::connection::Connection;
+use super::guesses::REMEMBERED;
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, PendingAuthKey, Place, SessionKey, ShardId};
 use super::quotas::Admission;
@@ -161,6 +162,9 @@ impl Relay {
             self.challenge(now, key, &head, false);
             return;
         };
+        if self.is_stopped(now, key, &head) {
+            return;
+        }
         let judgement = self.auth.judge(now, &host, authorization, uri);
         self.act_on(now, key, head, refresh, judgement, now);
     }
@@ -183,7 +187,7 @@ impl Relay {
                 self.challenge(now, key, &head, false);
                 self.metrics
                     .refusal(crate::metrics::RefusalReason::Credentials);
-                self.auth_failed(now, key);
+                self.guessed(now, key, &head);
                 self.request_failed(now, key);
             }
             Judgement::Stale => self.challenge(now, key, &head, true),
@@ -383,9 +387,7 @@ impl Relay {
             ("Expires", expires.as_bytes()),
         ];
         self.answer_other(key, head, 200, &headers);
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.failed_auths = 0;
-        }
+        self.guessed_right(key, &proof.user, &proof.realm);
         self.request_succeeded(key);
     }
 
@@ -475,16 +477,19 @@ impl Relay {
         self.answer_other(key, head, 401, &headers);
     }
 
-    /// AUT-22, AUT-23: several failures end a client's connection, never a relay's.
-    pub(super) fn auth_failed(&mut self, now: Instant, key: ConnectionKey) {
+    /// AUT-22, AUT-23: several failures end a client's connection, never a relay's. `user` is the
+    /// hash of whom it was for; 0 for somebody of another relay.
+    pub(super) fn auth_failed(&mut self, now: Instant, key: ConnectionKey, user: u64) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         if connection.speaks_for_many() || connection.dialled.is_some() {
             return;
         }
-        connection.failed_auths += 1;
-        if connection.failed_auths >= self.settings.limits.auth_failures {
+        let failed = &mut connection.failed_auths;
+        failed.retain(|(_, at)| now.saturating_duration_since(*at) < REMEMBERED);
+        failed.push((user, now));
+        if failed.len() >= self.settings.limits.auth_failures as usize {
             self.close(now, key, CloseReason::TooManyAuthFailures);
         }
     }

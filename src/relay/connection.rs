@@ -155,7 +155,8 @@ pub(super) struct Connection {
     /// A request succeeded: probation is over (CON-01).
     pub proven: bool,
     pub failed_requests: u32,
-    pub failed_auths: u32,
+    /// Failed AUTHs of late: the hash of whom each was for, and when.
+    pub failed_auths: Vec<(u64, Instant)>,
     /// AUTHs whose user is being looked up.
     pub look_ups: usize,
     pub used: Instant,
@@ -217,7 +218,7 @@ impl Connection {
             odd_told: false,
             proven: false,
             failed_requests: 0,
-            failed_auths: 0,
+            failed_auths: Vec::new(),
             look_ups: 0,
             used: now,
             unfinished_since: None,

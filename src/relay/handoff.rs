@@ -13,6 +13,7 @@ use crate::wire::{Authority, Host};
 use super::claims::ClaimedUri;
 use super::command::{Refusal, Verify};
 use super::dials::Payer;
+use super::guesses::Guess;
 use super::keys::{
     ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId,
 };
@@ -87,6 +88,10 @@ pub enum Handoff {
         pending: PendingAuthKey,
         fresh: bool,
     },
+    /// To the shard that counts: an AUTH has failed.
+    Guess(Guess),
+    /// From there: what has this hash is not judged until then.
+    StopGuesses { key: u64, until: Instant },
     /// Does this relay hold that session, and may it have more time (UPT-13)?
     Ask(Box<Question>),
     /// Between a subject's home and whoever counts or spends for it.

@@ -17,6 +17,19 @@ pub struct Limits {
     pub probation: Duration,
     /// Failed AUTHs before a client's connection is closed (D-37).
     pub auth_failures: u32,
+    /// AUTHs that one source prefix (an IPv4 address, 64 bits of IPv6) may fail in a window,
+    /// whatever the user; past it those from there are answered 408 without being judged until
+    /// some have drained. 0: no bound. Many users may share an address.
+    pub auth_failures_per_prefix: u32,
+    /// Those for one user from one source prefix, or through one other relay.
+    pub auth_failures_per_user_and_prefix: u32,
+    /// Those for one user from all sources. Past it each source that fails for him is stopped at
+    /// once; from where he has not failed he gets in, or guessers could lock him out.
+    pub auth_failures_per_user: u32,
+    /// In which a count of failed AUTHs that is used up drains.
+    pub auth_failures_window: Duration,
+    /// Counts of failed AUTHs that one shard keeps; past it the oldest is forgotten.
+    pub auth_failures_remembered: usize,
     /// Failed requests before a connection on probation is closed (D-37).
     pub probation_failures: u32,
     /// What one session may hold in user space; beyond it its source is not read.
@@ -112,6 +125,11 @@ impl Default for Limits {
             unauthenticated: 4096,
             probation: Duration::from_secs(30),
             auth_failures: 3,
+            auth_failures_per_prefix: 300,
+            auth_failures_per_user_and_prefix: 60,
+            auth_failures_per_user: 300,
+            auth_failures_window: Duration::from_secs(600),
+            auth_failures_remembered: 65_536,
             probation_failures: 3,
             queued_octets_per_session: 65_536,
             queued_octets_shared: 1_048_576,

@@ -28,6 +28,7 @@ mod film_links;
 mod flow;
 mod flow_side;
 mod forward;
+mod guesses;
 mod handoff;
 mod head_bounds;
 mod invariants;
@@ -75,6 +76,7 @@ use bytes::Bytes;
 
 pub use command::{CloseReason, Command, Loss, Refusal, Verify};
 pub use connection::{Accepted, Transport};
+pub use guesses::Guess;
 pub use handoff::{Handoff, Hop, Opening, Up};
 pub use keys::{ConnectionKey, Place, ShardId};
 pub use limits::Limits;
@@ -103,6 +105,7 @@ use dials::Dials;
 use egress::{Books, Carried, Pen};
 use film_links::Parked;
 use flow::Flows;
+use guesses::Guesses;
 use keyed_hash::HashKey;
 use keys::{PendingAuthKey, ReturnAddress};
 use limits::{FLUSH_OCTETS, HANDOFFS_AT_ONCE, HANDOFFS_EXPECTED};
@@ -152,6 +155,8 @@ pub struct Relay {
     /// Connections that are being opened, or wait for their turn.
     dials: Dials,
     nonces: NonceLedger,
+    /// Failed AUTHs.
+    guesses: Guesses,
     pending_auths: Slots<PendingAuthKey, PendingAuth>,
     /// Users being looked up.
     look_ups: usize,
@@ -211,6 +216,7 @@ impl Relay {
             served: Served::default(),
             dials: Dials::default(),
             nonces,
+            guesses: Guesses::default(),
             pending_auths: Slots::default(),
             look_ups: 0,
             homes: Homes::default(),
@@ -550,6 +556,8 @@ impl Relay {
                 self.hand(from, Handoff::Claimed { pending, fresh });
             }
             Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),
+            Handoff::Guess(guess) => self.count_guess(now, guess),
+            Handoff::StopGuesses { key, until } => self.stop_guesses(key, until),
             Handoff::Ask(question) => self.asked(now, *question),
             Handoff::Quota(message) => self.quota(now, message),
             Handoff::SessionOver { route } => self.session_over(now, route),

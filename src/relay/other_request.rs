@@ -308,7 +308,7 @@ impl Relay {
         self.announce(key);
         self.judge_control(key);
         if failed_auth {
-            self.auth_failed(now, key);
+            self.auth_failed(now, key, 0);
         }
     }
 }

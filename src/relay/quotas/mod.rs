@@ -126,12 +126,8 @@ impl Subject {
         }
     }
 
-    /// An IPv4 address in the dress of IPv6 is an IPv4 address.
     pub fn prefix(address: SocketAddr) -> Self {
-        Self::Prefix(match address.ip().to_canonical() {
-            IpAddr::V4(ip) => Prefix::V4(ip.to_bits()),
-            IpAddr::V6(ip) => Prefix::V6((ip.to_bits() >> 64) as u64),
-        })
+        Self::Prefix(Prefix::of(address))
     }
 
     fn kind(&self) -> SubjectLabel {
@@ -155,6 +151,14 @@ impl Subject {
 }
 
 impl Prefix {
+    /// An IPv4 address in the dress of IPv6 is an IPv4 address.
+    pub fn of(address: SocketAddr) -> Self {
+        match address.ip().to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip.to_bits()),
+            IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
+        }
+    }
+
     /// IPv4 and IPv6 are told apart.
     pub fn octets(self) -> [u8; 9] {
         let (family, bits) = match self {

@@ -9,6 +9,7 @@ mod exempt;
 mod fairness;
 mod film_links;
 mod forwarding;
+mod guesses;
 mod head_bounds;
 mod hops;
 mod huge;
