@@ -38,14 +38,13 @@ pub fn nothing_is_under_way(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(QUIET));
 }
 
-/// Whether the kernel gave the connection up because nothing came back: not even a refusal.
+/// Whether the kernel gave the connection up because nothing came back, not even a refusal: it says so itself, or names what
+/// kept octets from leaving last.
 pub fn is_silence(error: &io::Error) -> bool {
-    // The last two where a router said on the way that there is nobody.
-    matches!(
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    !matches!(
         error.kind(),
-        io::ErrorKind::TimedOut
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
+        ConnectionReset | BrokenPipe | ConnectionAborted
     )
 }
 

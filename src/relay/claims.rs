@@ -18,6 +18,7 @@ use super::keyed_hash::HashKey;
 use super::keys::{ConnectionKey, Place, SessionKey};
 use super::limits::CLAIM_OCTETS_MAX;
 use super::session::Token;
+use super::silent::Pulse;
 
 /// A whole URI as it compares (RFC 4975 §6.1).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -27,7 +28,27 @@ pub struct ClaimedUri {
 }
 
 /// The claims made under one token, and the connections that made them.
-pub(super) type Claims = BTreeMap<ClaimedUri, Place>;
+pub(super) type Claims = BTreeMap<ClaimedUri, Claim>;
+
+/// Who is reached by a URI.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Claim {
+    place: Place,
+    /// It fell silent while an answer was due: the next one takes it over (D-41).
+    silent: bool,
+    /// Who claimed it last while it was taken, and has it should the first fall silent.
+    next: Option<Place>,
+}
+
+impl Claim {
+    fn of(place: Place) -> Self {
+        Self {
+            place,
+            silent: false,
+            next: None,
+        }
+    }
+}
 
 /// What a connection remembers of a claim: enough to withdraw it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -44,6 +65,12 @@ pub(super) enum Standing {
     Relay(Hop),
     /// An unverified peer, by its whole URI under this token.
     Claim(Token, ClaimedUri),
+}
+
+impl Claimed {
+    pub(super) fn token(&self) -> Token {
+        self.token
+    }
 }
 
 impl ClaimedUri {
@@ -128,7 +155,8 @@ impl Relay {
         }
     }
 
-    /// At the shard that keeps the session. The first connection keeps a URI as long as it lives.
+    /// At the shard that keeps the session. The first connection keeps a URI as long as it lives; if it falls silent while
+    /// an answer is due, whoever claimed it last has it (D-41).
     pub(super) fn claim_uri(&mut self, now: Instant, token: Token, uri: ClaimedUri, place: Place) {
         let bound = self.settings.limits.claims_per_session;
         let may = self.may_be_claimed(&uri.authority.host);
@@ -138,13 +166,49 @@ impl Relay {
             .and_then(|key| self.sessions.get_mut(key))
             .filter(|session| may && now < session.expires)
             .map(|session| &mut session.claims);
-        let stands = claims.is_some_and(|claims| match claims.get(&uri) {
-            Some(first) => *first == place,
-            None if claims.len() < bound => claims.insert(uri, place).is_none(),
-            None => false,
-        });
-        if !stands {
-            self.metrics.refusal(RefusalReason::Claim);
+        let Some(claims) = claims else {
+            return self.claim_refused(place, token, hash);
+        };
+        let full = claims.len() >= bound;
+        match claims.get_mut(&uri) {
+            Some(first) if first.place == place => {}
+            Some(first) if first.silent => {
+                let old = std::mem::replace(first, Claim::of(place)).place;
+                self.tell_claimant(old, token, Some(hash));
+            }
+            Some(first) => {
+                first.next = Some(place);
+                self.metrics.refusal(RefusalReason::Claim);
+            }
+            None if !full => {
+                claims.insert(uri, Claim::of(place));
+            }
+            None => self.claim_refused(place, token, hash),
+        }
+    }
+
+    fn claim_refused(&mut self, place: Place, token: Token, hash: u64) {
+        self.metrics.refusal(RefusalReason::Claim);
+        self.tell_claimant(place, token, Some(hash));
+    }
+
+    /// At the shard that keeps the session: that connection was heard, or fell silent (D-41).
+    pub(super) fn claim_pulse(&mut self, token: Token, place: Place, pulse: Pulse) {
+        let session = self.sessions.of_token(token);
+        let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else {
+            return;
+        };
+        let mut over = Vec::new();
+        for (uri, claim) in session.claims.iter_mut().filter(|(_, c)| c.place == place) {
+            claim.silent = pulse == Pulse::Silent;
+            if claim.silent
+                && let Some(next) = claim.next
+            {
+                *claim = Claim::of(next);
+                over.push(uri.hash(&self.hash_key));
+            }
+        }
+        for hash in over {
             self.tell_claimant(place, token, Some(hash));
         }
     }
@@ -168,7 +232,7 @@ impl Relay {
         claims
             .get(&uri)
             .filter(|_| self.may_be_claimed(&uri.authority.host))
-            .copied()
+            .map(|claim| claim.place)
     }
 
     /// The connection ends, or got a session of its own: it is not reached by what it claimed.
@@ -198,14 +262,30 @@ impl Relay {
     /// At the shard that keeps the session: that connection claims nothing any more.
     pub(super) fn unclaim(&mut self, token: Token, place: Place) {
         let session = self.sessions.of_token(token);
-        if let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) {
-            session.claims.retain(|_, claimant| *claimant != place);
+        let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else {
+            return;
+        };
+        let mut over = Vec::new();
+        session.claims.retain(|uri, claim| {
+            claim.next = claim.next.filter(|next| *next != place);
+            let stays = claim.place != place;
+            if let Some(next) = claim.next.filter(|_| !stays) {
+                over.push((next, uri.hash(&self.hash_key)));
+            }
+            stays
+        });
+        for (next, hash) in over {
+            self.tell_claimant(next, token, Some(hash));
         }
     }
 
     /// The session has ended: who claimed something under its token may forget that.
     pub(super) fn claims_end(&mut self, token: Token, claims: Claims) {
-        let mut told: Vec<Place> = claims.into_values().collect();
+        let mut told: Vec<Place> = claims
+            .into_values()
+            .flat_map(|claim| [Some(claim.place), claim.next])
+            .flatten()
+            .collect();
         told.sort_unstable();
         told.dedup();
         for place in told {

@@ -116,6 +116,16 @@ pub(super) struct Connection {
     pub waiting_octets: usize,
     /// An octet came from the other side.
     pub heard: bool,
+    /// When the last octets came.
+    pub heard_at: Option<Instant>,
+    /// An answer was due, and nothing came since (D-41).
+    pub silent: bool,
+    /// Others lead where it does: it tells that it was heard.
+    pub is_one_of_several: bool,
+    /// When it last did.
+    pub told_at: Option<Instant>,
+    /// One of both: what comes is to be told.
+    pub listens: bool,
     /// Where the dial ended.
     pub reached: Option<Box<Reached>>,
     /// Handshake done: output may flow.
@@ -199,6 +209,11 @@ impl Connection {
             dialled_for: None,
             waiting_octets: 0,
             heard: false,
+            heard_at: None,
+            silent: false,
+            is_one_of_several: false,
+            told_at: None,
+            listens: false,
             reached: None,
             established: false,
             closing: None,

@@ -88,7 +88,10 @@ impl Relay {
     ) -> FilmWay {
         let films = Hop::Films(authority.clone());
         if let Some(place) = self.known(&films) {
-            return FilmWay::By(place);
+            return match self.next_hops.is_silent(&films, place) {
+                false => FilmWay::By(place),
+                true => FilmWay::WithChats,
+            };
         }
         if let Some(parked) = self.parked.get(authority) {
             return match parked.len() < self.settings.limits.dialling_routes {
@@ -167,6 +170,7 @@ impl Relay {
     /// At the home: a connection can be reached by this.
     pub(super) fn register(&mut self, now: Instant, hop: Hop, place: Place) {
         self.next_hops.register(hop.clone(), place);
+        self.tell_several(&hop);
         if let Hop::Films(authority) = hop {
             self.release(now, &authority, Some(place));
         }

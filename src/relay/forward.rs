@@ -27,6 +27,9 @@ use super::settings::Naming;
 use super::uses::Use;
 use super::ways::Share;
 
+/// Connections to a next hop that fell silent, beside which no further one is dialled.
+const SILENT_MAX: usize = 2;
+
 /// What one stage of an opening comes to.
 enum Step {
     Again,
@@ -376,11 +379,8 @@ impl Relay {
                 }
                 place
             }
-            None => match self.dial_for(now, authority, opening) {
-                Ok(connection) => Place {
-                    shard: self.shard,
-                    connection,
-                },
+            None => match self.dial_or_silent(now, authority, opening) {
+                Ok(place) => place,
                 Err(refusal) => return Step::Refused(refusal),
             },
         };
@@ -395,7 +395,7 @@ impl Relay {
         // The operator may know it by a name that he does not let in: then a link has to tell.
         let tried = usize::from(opening.retried);
         self.first_up([&link, &last_hop].into_iter().take(2 - tried))
-            .or_else(|| self.known(&link))
+            .or_else(|| self.sure(&link))
     }
 
     /// The first of these that somebody serves who is up.
@@ -403,7 +403,7 @@ impl Relay {
         let is_up = |place| self.is_up(place);
         let up = |hop| {
             self.next_hops
-                .find(hop, is_up)
+                .find_sure(hop, is_up)
                 .filter(|place| is_up(*place))
         };
         hops.into_iter().find_map(up)
@@ -417,7 +417,46 @@ impl Relay {
         let link = Hop::Relay(authority.clone());
         let verified = Hop::LastHop(authority.clone());
         self.first_up([&link, &verified, &own])
-            .or_else(|| self.known(&own))
+            .or_else(|| self.sure(&own))
+    }
+
+    /// Nobody leads there who was heard since an answer was due: a fresh dial, or, where that cannot be, who fell silent
+    /// (D-41).
+    fn dial_or_silent(
+        &mut self,
+        now: Instant,
+        authority: Authority,
+        opening: &Opening,
+    ) -> Result<Place, Refusal> {
+        let own = self
+            .last_hop(authority.scheme)
+            .map(|verify| Hop::dialled(authority.clone(), verify));
+        let hops = [
+            Some(Hop::Relay(authority.clone())),
+            Some(Hop::LastHop(authority.clone())),
+            own.filter(|_| opening.wanted != Use::Relay),
+        ];
+        let silent: usize = hops
+            .iter()
+            .flatten()
+            .map(|hop| self.next_hops.silent(hop))
+            .sum();
+        let instead = hops
+            .iter()
+            .flatten()
+            .filter(|_| silent > 0)
+            .find_map(|hop| self.known(hop));
+        match instead {
+            // Whoever answers to nothing shall not collect connections.
+            Some(place) if silent >= SILENT_MAX => Ok(place),
+            _ => match self.dial_for(now, authority, opening) {
+                Ok(connection) => Ok(Place {
+                    shard: self.shard,
+                    connection,
+                }),
+                Err(refusal) => instead.ok_or(refusal),
+            },
+        }
     }
 
     /// How a last hop is dialled, if the operator lets it be.
@@ -441,6 +480,11 @@ impl Relay {
         } else {
             Step::To(place.shard)
         }
+    }
+
+    /// The same, if it was heard since an answer was due.
+    fn sure(&self, hop: &Hop) -> Option<Place> {
+        self.next_hops.find_sure(hop, |place| self.is_up(place))
     }
 
     /// The connection that this home knows for a hop. One of this shard may still be dialled.
@@ -523,13 +567,12 @@ impl Relay {
             self.leave_table(key);
             return Err(Refusal::NO_DIAL);
         }
-        self.next_hops.dialled(
-            hop,
-            Place {
-                shard: self.shard,
-                connection: key,
-            },
-        );
+        let place = Place {
+            shard: self.shard,
+            connection: key,
+        };
+        self.next_hops.dialled(hop.clone(), place);
+        self.tell_several(&hop);
         Ok(key)
     }
 

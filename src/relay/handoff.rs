@@ -21,6 +21,7 @@ use super::quotas::QuotaHandoff;
 use super::refresh::Question;
 use super::route::Down;
 use super::session::Token;
+use super::silent::Pulse;
 use super::uses::Use;
 use super::ways::{AllPassed, Share};
 
@@ -60,6 +61,20 @@ pub enum Handoff {
         place: Place,
         failed: bool,
     },
+    /// That connection to the next hop was heard, or fell silent (D-41).
+    Pulse {
+        hop: Hop,
+        place: Place,
+        pulse: Pulse,
+    },
+    /// The same for what it claims under this token.
+    ClaimPulse {
+        token: Token,
+        place: Place,
+        pulse: Pulse,
+    },
+    /// From the home: others lead where this connection does.
+    OneOfSeveral { connection: ConnectionKey },
     /// From the home: dial another link to this relay.
     DialSecond { relay: Authority },
     /// A request under this token was accepted and its sender claims that URI (D-34).
@@ -180,6 +195,8 @@ pub enum Up {
     Refused { sequence: u32, refusal: Refusal },
     /// So much of what was outstanding has reached the kernel.
     Credit(usize),
+    /// The flow's connection fell silent: what comes next must find its way anew (D-41).
+    LookAgain,
     /// The flow has ended: what has no verdict yet gets this one, what comes next must find
     /// its way anew.
     Closed(Refusal),

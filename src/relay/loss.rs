@@ -59,6 +59,9 @@ impl Relay {
             (None, Loss::DialDenied(_)) => crate::metrics::CloseReason::DialDenied,
             (None, Loss::NoProxyHeader) => crate::metrics::CloseReason::ProxyHeader,
         };
+        if *loss == Loss::Vanished {
+            self.fell_silent(key);
+        }
         self.judge_dial(now, key, loss);
         self.take_apart(now, key, false, EndCause::of(label));
         self.remove(now, key);

@@ -59,6 +59,7 @@ mod session;
 mod settings;
 mod shedding;
 mod short_walk;
+mod silent;
 mod slots;
 mod timeouts;
 mod timers;
@@ -546,6 +547,13 @@ impl Relay {
             } => self.report_by_relay(now, relay, octets, code),
             Handoff::Register { hop, place } => self.register(now, hop, place),
             Handoff::Unregister { hop, place, failed } => self.unregister(now, hop, place, failed),
+            Handoff::Pulse { hop, place, pulse } => self.hop_pulse(&hop, place, pulse),
+            Handoff::ClaimPulse {
+                token,
+                place,
+                pulse,
+            } => self.claim_pulse(token, place, pulse),
+            Handoff::OneOfSeveral { connection } => self.one_of_several(connection),
             Handoff::DialSecond { relay } => self.dial_second(now, relay),
             Handoff::ClaimUri { token, uri, place } => self.claim_uri(now, token, *uri, place),
             Handoff::UnclaimUris { token, place } => self.unclaim(token, place),

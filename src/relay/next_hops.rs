@@ -12,12 +12,13 @@ use crate::wire::{Authority, Host, Scheme};
 use super::handoff::Hop;
 use super::keyed_hash::HashKey;
 use super::keys::{Place, ShardId};
+use super::silent::Pulse;
 
 /// What this shard knows as home.
 #[derive(Default)]
 pub(super) struct NextHops {
-    /// The oldest first.
-    known: HashMap<Hop, Vec<Place>>,
+    /// The one that was heard last, or is being dialled, first.
+    known: HashMap<Hop, Vec<Known>>,
     back_offs: BTreeMap<Hop, BackOff>,
     met: Met,
 }
@@ -46,6 +47,27 @@ impl Met {
     }
 }
 
+/// A connection to a next hop.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    place: Place,
+    /// It fell silent while an answer was due.
+    silent: bool,
+}
+
+impl Known {
+    fn of(place: Place) -> Self {
+        Self {
+            place,
+            silent: false,
+        }
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+}
+
 /// A next hop that could not be reached is left alone for a while.
 #[derive(Debug)]
 struct BackOff {
@@ -64,28 +86,46 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 impl NextHops {
     /// Somebody is being dialled: no success yet.
     pub fn dialled(&mut self, hop: Hop, place: Place) {
-        self.known.entry(hop).or_default().push(place);
+        self.known
+            .entry(hop)
+            .or_default()
+            .insert(0, Known::of(place));
     }
 
-    /// The oldest connection keeps the name as long as it lives, and the next one takes over
-    /// (two dials that crossed).
+    /// Whoever makes itself known was heard just now.
     pub fn register(&mut self, hop: Hop, place: Place) {
         if matches!(hop, Hop::Relay(_) | Hop::LastHop(_)) {
             self.reached(&hop);
         }
-        let places = self.known.entry(hop).or_default();
-        if !places.contains(&place) {
-            places.push(place);
-        }
+        let known = self.known.entry(hop).or_default();
+        known.retain(|known| known.place != place);
+        known.insert(0, Known::of(place));
     }
 
     pub fn unregister(&mut self, hop: &Hop, place: Place) {
-        let Some(places) = self.known.get_mut(hop) else {
+        let Some(known) = self.known.get_mut(hop) else {
             return;
         };
-        places.retain(|known| *known != place);
-        if places.is_empty() {
+        known.retain(|known| known.place != place);
+        if known.is_empty() {
             self.known.remove(hop);
+        }
+    }
+
+    /// One of its connections was heard, or fell silent (D-41).
+    pub fn pulse(&mut self, hop: &Hop, place: Place, pulse: Pulse) {
+        let Some(known) = self.known.get_mut(hop) else {
+            return;
+        };
+        let Some(at) = known.iter().position(|known| known.place == place) else {
+            return;
+        };
+        match pulse {
+            Pulse::Silent => known[at].silent = true,
+            Pulse::Heard => {
+                known[at].silent = false;
+                known[..=at].rotate_right(1);
+            }
         }
     }
 
@@ -93,11 +133,53 @@ impl NextHops {
         self.known.len()
     }
 
-    /// The oldest connection that is up; if none is, the oldest that is being dialled.
+    /// All connections to it, if there are several.
+    pub fn several(&self, hop: &Hop) -> Vec<Place> {
+        let known = self.known.get(hop).filter(|known| known.len() > 1);
+        known
+            .into_iter()
+            .flatten()
+            .map(|known| known.place)
+            .collect()
+    }
+
+    /// The connection that was heard last of those that are up; if none is, one that is being dialled.
     pub fn find(&self, hop: &Hop, is_up: impl Fn(Place) -> bool) -> Option<Place> {
-        let places = self.known.get(hop)?;
-        let up = places.iter().find(|place| is_up(**place));
-        up.or(places.first()).copied()
+        let known = self.known.get(hop)?;
+        self.find_sure(hop, &is_up)
+            .or_else(|| {
+                known
+                    .iter()
+                    .find(|known| is_up(known.place))
+                    .map(Known::place)
+            })
+            .or(known.first().map(Known::place))
+    }
+
+    /// The same without those that fell silent.
+    pub fn find_sure(&self, hop: &Hop, is_up: impl Fn(Place) -> bool) -> Option<Place> {
+        let sure = || {
+            self.known
+                .get(hop)
+                .into_iter()
+                .flatten()
+                .filter(|known| !known.silent)
+        };
+        sure()
+            .find(|known| is_up(known.place))
+            .or_else(|| sure().next())
+            .map(Known::place)
+    }
+
+    /// How many connections to it fell silent.
+    pub fn silent(&self, hop: &Hop) -> usize {
+        let known = self.known.get(hop).into_iter().flatten();
+        known.filter(|known| known.silent).count()
+    }
+
+    pub fn is_silent(&self, hop: &Hop, place: Place) -> bool {
+        let mut known = self.known.get(hop).into_iter().flatten();
+        known.any(|known| known.place == place && known.silent)
     }
 
     /// Whether a dial failed so recently that another one would only cost time.
@@ -186,20 +268,29 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_connection_that_is_up_serves_and_the_next_one_inherits() {
+    fn d_41_the_connection_that_was_heard_last_serves_and_a_silent_one_comes_last() {
         let mut hops = NextHops::default();
+        let any = |_: Place| true;
         hops.register(hop(1), place(1));
         hops.register(hop(1), place(2));
-        hops.register(hop(1), place(2));
-        assert_eq!(hops.find(&hop(1), |_| true), Some(place(1)));
-        assert_eq!(
-            hops.find(&hop(1), |known| known == place(2)),
-            Some(place(2))
-        );
-        assert_eq!(hops.find(&hop(1), |_| false), Some(place(1)));
-        hops.unregister(&hop(1), place(1));
-        assert_eq!(hops.find(&hop(1), |_| true), Some(place(2)));
+        assert_eq!(hops.find(&hop(1), any), Some(place(2)));
+        assert_eq!(hops.find(&hop(1), |up| up == place(1)), Some(place(1)));
+        assert_eq!(hops.find(&hop(1), |_| false), Some(place(2)));
+        hops.pulse(&hop(1), place(1), Pulse::Heard);
+        assert_eq!(hops.find_sure(&hop(1), any), Some(place(1)));
+        hops.pulse(&hop(1), place(1), Pulse::Silent);
+        assert_eq!(hops.find_sure(&hop(1), any), Some(place(2)));
+        hops.pulse(&hop(1), place(2), Pulse::Silent);
+        assert_eq!(hops.find_sure(&hop(1), any), None);
+        assert_eq!(hops.silent(&hop(1)), 2);
+        assert_eq!(hops.find(&hop(1), any), Some(place(1)), "better than none");
+        hops.pulse(&hop(1), place(2), Pulse::Heard);
+        assert_eq!(hops.find_sure(&hop(1), any), Some(place(2)));
+        assert_eq!(hops.several(&hop(1)), [place(2), place(1)]);
         hops.unregister(&hop(1), place(2));
+        assert_eq!(hops.find(&hop(1), any), Some(place(1)));
+        assert_eq!(hops.several(&hop(1)), []);
+        hops.unregister(&hop(1), place(1));
         assert_eq!(hops.len(), 0);
     }
 

@@ -25,10 +25,15 @@ impl Relay {
             return;
         }
         connection.used = now;
+        connection.heard_at = Some(now);
+        let listens = connection.listens;
         let news = !std::mem::replace(&mut connection.heard, true) && connection.dialled.is_some();
         connection.decoder.push(octets);
         if news {
             self.dial_succeeded(key);
+        }
+        if listens {
+            self.heard_again(now, key);
         }
         self.decode(now, key);
     }

@@ -84,6 +84,10 @@ impl Relay {
             return 0;
         }
         connection.used = now;
+        connection.heard_at = Some(now);
+        if connection.listens {
+            self.heard_again(now, key);
+        }
         self.walk_along(now, key, octets)
     }
 

@@ -193,6 +193,15 @@ impl Relay {
         let Some(transaction) = self.transactions.get(key) else {
             return;
         };
+        let (connection, sent_at) = (transaction.connection, transaction.sent_at);
+        let was_due = match &transaction.kind {
+            Kind::Send(piece) => piece.failure_report == FailureReport::Yes,
+            Kind::Other(_) => true,
+        };
+        if was_due {
+            self.answer_missing(connection, sent_at);
+        }
+        let transaction = self.transactions.get(key).expect("looked up above");
         match &transaction.kind {
             Kind::Send(piece) if piece.failure_report == FailureReport::Yes => {
                 self.metrics

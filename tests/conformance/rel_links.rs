@@ -16,7 +16,7 @@ rows! {
     any: [],
     own: [
         con_07_auth_makes_its_relay_reachable,
-        con_07_of_two_links_the_older_is_used,
+        con_07_of_two_links_the_one_heard_last_is_used,
         con_08_failed_dial_is_not_repeated_at_once,
         con_08_relay_that_connects_in_ends_the_back_off,
         rpt_11_report_takes_another_link_of_the_relay,
@@ -63,7 +63,7 @@ fn con_07_auth_makes_its_relay_reachable() {
     arrives(&mut a, &r2, &mut link, "to another");
 }
 
-fn con_07_of_two_links_the_older_is_used() {
+fn con_07_of_two_links_the_one_heard_last_is_used() {
     let relay = shared();
     for (first_in, round) in [(true, 0), (false, 1), (true, 2), (false, 3)] {
         let r2 = R2::new();
@@ -82,15 +82,18 @@ fn con_07_of_two_links_the_older_is_used() {
         };
         let mut younger = r2.connect(relay);
         introduces(&r2, &mut younger, &mut clients[0]);
-        for client in &mut clients {
-            arrives(client, &r2, &mut older, "by the older");
-        }
+        // Whoever has a way already keeps it.
+        let [mut early, mut late] = [(); 2].map(|()| Client::authenticated(relay, "bob"));
+        arrives(&mut early, &r2, &mut younger, "by the younger");
+        older.silence(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(100));
+        introduces(&r2, &mut older, &mut clients[1]);
+        std::thread::sleep(Duration::from_millis(100));
+        arrives(&mut late, &r2, &mut older, "by the older");
         younger.silence(Duration::from_millis(20));
-        // The younger is its own side's to use, and takes over when the older goes.
-        introduces(&r2, &mut younger, &mut clients[1]);
         older.kill();
         std::thread::sleep(Duration::from_millis(200));
-        for client in &mut clients {
+        for client in clients.iter_mut().chain([&mut early, &mut late]) {
             arrives(client, &r2, &mut younger, "by the younger");
         }
     }

@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::rows;
 use crate::support::client::{Client, SOON};
 use crate::support::link::Link;
-use crate::support::message::response;
+use crate::support::message::{Draft, response};
 use crate::support::relay::{Relay, Setup};
 use crate::support::tls::ClientTls;
 
@@ -21,6 +21,7 @@ rows! {
         d_41_client_that_vanished_is_lost_after_the_stall_timeout,
         d_41_client_that_falls_silent_is_lost_after_the_stall_timeout,
         d_41_foreign_client_that_vanished_is_lost_and_its_uri_is_free_again,
+        d_41_foreign_client_that_came_back_under_its_uri_gets_its_answers,
         d_41_client_behind_a_nat_that_forgot_its_port_is_lost,
         d_41_reload_changes_the_patience_with_open_connections,
     ],
@@ -121,6 +122,30 @@ fn d_41_foreign_client_that_vanished_is_lost_and_its_uri_is_free_again() {
     Link::with_inbound(link.a, again).still_works();
 }
 
+fn d_41_foreign_client_that_came_back_under_its_uri_gets_its_answers() {
+    let (host, relay) = (Host::new(), relay(STALL));
+    let address = relay_seen_from(&host, &relay);
+    let connect = || {
+        let tls = ClientTls::default();
+        host.run(|| Client::tls_to(&relay, address, &tls).expect("the relay is there"))
+    };
+    let mut link = Link::with_inbound(Client::authenticated(&relay, "alice"), connect());
+    link.still_works();
+    let port = link.p.socket().local_addr().expect("a socket").port();
+    host.forget_port(port);
+    // It is back, and writes, before anybody knows that the first connection leads nowhere.
+    let mut again = connect();
+    again.uri.clone_from(&link.p.uri);
+    let hello = Draft::send(&link.to_a, &again.uri).text("I am back");
+    again.send(hello.octets());
+    let got = link.a.expect_method("SEND");
+    link.a.send(response(&got, "200 OK"));
+    assert_eq!(again.response_to(&hello.tid).code(), Some(200));
+    is_lost_after(&mut link, STALL, &[408]);
+    link.p = again;
+    link.still_works();
+}
+
 fn d_41_client_behind_a_nat_that_forgot_its_port_is_lost() {
     let (host, relay) = (Host::new(), relay(STALL));
     let bob = authenticated(&host, &relay, "bob");
@@ -133,6 +158,7 @@ fn d_41_client_behind_a_nat_that_forgot_its_port_is_lost() {
     Link::between(Client::authenticated(&relay, "alice"), again).still_works();
     assert_eq!(vanished(&relay), 0.0);
     is_lost_after(&mut link, STALL, &[481]);
+    assert_eq!(vanished(&relay), 1.0);
     let draft = link.draft().text("to the old token");
     link.a.send(draft.octets());
     assert_eq!(link.a.response_to(&draft.tid).code(), Some(481));

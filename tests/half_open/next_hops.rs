@@ -21,6 +21,7 @@ rows! {
         d_41_dialled_last_hop_that_vanished_is_dialled_where_its_name_points_now,
         d_41_dialled_relay_that_vanished_is_dialled_where_its_name_points_now,
         d_41_relay_that_connected_in_and_vanished_is_reached_when_it_is_back,
+        d_41_relay_that_came_back_on_a_new_link_serves_before_the_old_one_is_lost,
     ],
 }
 
@@ -108,5 +109,35 @@ fn d_41_relay_that_connected_in_and_vanished_is_reached_when_it_is_back() {
     let mut again = connect(&r2, &host, &relay);
     again.uri.clone_from(&link.p.uri);
     Link::with_inbound(link.a, again).still_works();
+    r2.peer.nobody_connects(Duration::ZERO);
+}
+
+fn d_41_relay_that_came_back_on_a_new_link_serves_before_the_old_one_is_lost() {
+    let (host, relay) = (Host::new(), relay(Duration::from_secs(600)));
+    let name = own_host();
+    let identity = TRUSTED.leaf(&[&name]);
+    point(&name, host.address());
+    let r2 = relay_on(&host, 0, &name, &identity);
+    let from_r2 = connect(&r2, &host, &relay);
+    let port = from_r2.socket().local_addr().expect("a socket").port();
+    let mut link = Link::with_inbound(Client::authenticated(&relay, "alice"), from_r2);
+    link.still_works();
+    host.forget_port(port);
+    let again = connect(&r2, &host, &relay);
+    let mut back = Link::with_inbound(Client::authenticated(&relay, "bob"), again);
+    back.still_works();
+    // Whoever uses the old one goes over once it has missed an answer: an octet that it does not acknowledge.
+    let draft = link.draft().text("by the old one");
+    link.a.send(draft.octets());
+    let report = link
+        .a
+        .report_about(&draft.message_id, Duration::from_secs(45));
+    assert_eq!(report.status().expect("a status").1, 408);
+    let draft = link.draft().text("by the new one");
+    link.a.send(draft.octets());
+    let got = back.p.find(Duration::from_secs(10), |m| {
+        m.message_id() == Some(&draft.message_id)
+    });
+    assert_eq!(got.body(), b"by the new one");
     r2.peer.nobody_connects(Duration::ZERO);
 }

@@ -431,13 +431,22 @@ impl World {
     /// The far end is gone: what it had not read is lost, what it wrote and the relay had not
     /// read too. Of a link both ends lose it.
     pub fn reset(&mut self, peer: Peer) {
+        self.lose(peer, Loss::Closed);
+    }
+
+    /// The same, told by the relay's kernel: the far end's host acknowledges nothing (D-41).
+    pub fn vanish(&mut self, peer: Peer) {
+        self.lose(peer, Loss::Vanished);
+    }
+
+    fn lose(&mut self, peer: Peer, loss: Loss) {
         if !self.sockets[peer].alive() {
             return;
         }
         let Socket { shard, key, .. } = self.sockets[peer];
         self.void(peer, Ended::Reset);
         self.sockets[peer].kernel.clear();
-        self.shards[shard].lost(self.now, key, Loss::Closed);
+        self.shards[shard].lost(self.now, key, loss);
         self.obey();
     }
 

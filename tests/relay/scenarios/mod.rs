@@ -25,5 +25,6 @@ mod refresh;
 mod refusals;
 mod short_walk;
 mod signals;
+mod silent;
 mod slow_receivers;
 mod uses;
