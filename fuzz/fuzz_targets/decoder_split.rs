@@ -1,5 +1,6 @@
 //! However the octets are cut, the events are the same (SYN-09); and messages that are told by comparison are those that
-//! would have been read. The first two octets of the input choose the cuts.
+//! would have been read. The first two octets of the input choose the cuts, and whether the framing is kept as on a link to
+//! another relay and CRLF between messages skipped.
 #![no_main]
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ fuzz_target!(|input: &[u8]| {
         head_octets_max: 700,
         header_lines_max: 12,
         uris_per_path_max: 6,
+        keeps_framing: step % 2 == 1,
     };
     let whole = decode([octets], limits, 1);
     assert_eq!(told(&whole), compared(octets, limits));
@@ -33,6 +35,14 @@ fuzz_target!(|input: &[u8]| {
     let ahead = usize::from(step % 5) + 1;
     assert_eq!(whole, decode(cuts(octets, *step, *seed), limits, ahead));
 });
+
+fn decoder(limits: DecoderLimits) -> Decoder {
+    let mut decoder = Decoder::new(limits);
+    if limits.keeps_framing {
+        decoder.skip_crlf();
+    }
+    decoder
+}
 
 /// A whole message, as far as a message whose head came before says it.
 #[derive(Debug, PartialEq)]
@@ -69,7 +79,7 @@ fn told(seen: &Seen) -> Vec<Told> {
 
 /// Whatever can be told by comparison is.
 fn compared(octets: &[u8], limits: DecoderLimits) -> Vec<Told> {
-    let mut decoder = Decoder::new(limits);
+    let mut decoder = decoder(limits);
     decoder.push(Bytes::copy_from_slice(octets));
     let mut told = Vec::new();
     let mut open: Option<(Head, Vec<u8>)> = None;
@@ -130,7 +140,7 @@ fn decode<'a>(
     limits: DecoderLimits,
     ahead: usize,
 ) -> Seen {
-    let mut decoder = Decoder::new(limits);
+    let mut decoder = decoder(limits);
     let mut seen = Seen {
         heads: Vec::new(),
         bodies: Vec::new(),
