@@ -281,12 +281,16 @@ impl Egress {
         let Some(piece) = &chunk.piece else { return };
         let written = (chunk.position - piece.start) as usize;
         let near = chunk.end.is_some() && chunk.unsent <= INTERRUPTIBLE_OCTETS;
+        // What goes on needs its head once more, which shall not be most of what is sent.
+        let head = chunk.template.len();
         let limit = if near {
             chunk.unsent
         } else {
-            INTERRUPTIBLE_OCTETS.saturating_sub(written)
+            INTERRUPTIBLE_OCTETS.max(head).saturating_sub(written)
         };
         let wrote = write_body(chunk, limit, out);
+        let goes_on = chunk.end.is_none() || chunk.unsent > 0;
+        let repeated = head.saturating_sub(written + wrote.octets);
         flow.note_written(wrote.octets);
         let gone = wrote.octets + flow.take_charge();
         flow.deficit -= wrote.octets as isize;
@@ -295,6 +299,9 @@ impl Egress {
         self.credit(back, key, gone);
         self.end_piece(key, out, pen);
         let flow = pen.flows.get_mut(key).expect("looked up above");
+        if goes_on && repeated > 0 {
+            flow.repeats_head(pen.books.now, key, repeated, pen.books.resting);
+        }
         self.turns.come_last(key, flow);
     }
 

@@ -13,7 +13,9 @@ use super::Relay;
 use super::connection::Connection;
 use super::flow::Flow;
 use super::keys::{ConnectionKey, FlowKey};
-use super::limits::{FLUSH_OCTETS, LINK_BURST, LINK_BURST_OCTETS, Limits};
+use super::limits::{
+    FLUSH_OCTETS, LINK_BURST, LINK_BURST_OCTETS, Limits, REPEATED_HEADS_PER_SECOND,
+};
 
 /// How a session sends to another relay: a film's backlog shall wait at its own source, not in
 /// the link before the chats (design: *Pausing*).
@@ -98,6 +100,23 @@ impl Flow {
             && !std::mem::replace(&mut self.rests, true)
         {
             resting.insert((until, key));
+        }
+    }
+}
+
+impl Flow {
+    /// A piece had to end with fewer octets than its head has, for its source stalls while others wait. So the next piece
+    /// waits for a moment: else a source that sends octet by octet would have its head sent with each.
+    pub fn repeats_head(
+        &mut self,
+        now: Instant,
+        key: FlowKey,
+        octets: usize,
+        resting: &mut Resting,
+    ) {
+        if !std::mem::replace(&mut self.rests, true) {
+            let pause = time_of(octets as u64, REPEATED_HEADS_PER_SECOND);
+            resting.insert((now + pause, key));
         }
     }
 }

@@ -13,6 +13,7 @@ mod guesses;
 mod head_bounds;
 mod hops;
 mod huge;
+mod large_heads;
 mod links;
 mod looking_up;
 mod odd_responses;
