@@ -384,6 +384,7 @@ impl Engine {
             counts[session.flow.owner.bucket].add(session.ledger.counts());
             warmup.add(session.ledger.warmup());
         }
+        self.board.record.complete();
         self.display(true);
         let usage = match self.usage_marks {
             [Some(before), Some(after)] => after.since(&before),

@@ -357,15 +357,14 @@ impl Ledger {
             progress.reported = (!arrived).then_some(due_at);
             progress.contradicted = entry.told.filter(|_| arrived);
         }
-        self.book(message, progress, arrived);
+        let measured = entry.begun.measured;
+        if progress.delivered.is_some() || progress.acknowledged.is_some() || progress.settled {
+            self.book(message, progress, arrived, measured);
+        }
         progress
     }
 
-    fn book(&mut self, message: u64, progress: Progress, arrived: bool) {
-        let Some(entry) = self.entry(message) else {
-            return;
-        };
-        let measured = entry.begun.measured;
+    fn book(&mut self, message: u64, progress: Progress, arrived: bool, measured: bool) {
         if progress.delivered.is_some() {
             let overtaken = self.last_delivered.is_some_and(|last| message < last);
             self.last_delivered = self.last_delivered.max(Some(message));

@@ -278,3 +278,35 @@ impl Group {
         self.sessions.div_ceil(self.sessions_per_connection)
     }
 }
+
+#[cfg(test)]
+impl Plan {
+    /// One that does nothing, for tests of what is said about runs.
+    pub fn idle_for_tests() -> Self {
+        Self {
+            work: Work::Idle,
+            relays: Vec::new(),
+            foreign_address: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 1),
+            foreign_tls: true,
+            server_config: None,
+            listen_address: IpAddr::from([127, 0, 0, 1]),
+            listen_port: 0,
+            listen_host: String::new(),
+            groups: Vec::new(),
+            connections: 1,
+            rounds: None,
+            standing: Standing::Nobody,
+            hostile: 0,
+            threads: 1,
+            cpus: Vec::new(),
+            source_spread: false,
+            opening_at_once: 1,
+            connect_timeout: Duration::from_secs(5),
+            reconnect: false,
+            warmup: Duration::ZERO,
+            duration: Duration::from_secs(1),
+            patience: Duration::ZERO,
+            trace_every: 0,
+        }
+    }
+}

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use crate::ledger::{Progress, Wrong};
 use crate::notices::{Kind, Notices};
 use crate::pattern::Pattern;
-use crate::plan::Plan;
+use crate::plan::{Group, Plan, Role};
 use crate::trace::Tracer;
 
 use super::record::Record;
@@ -67,7 +67,11 @@ pub struct Board {
 
 impl Board {
     pub fn new(plan: Arc<Plan>, thread: usize, run: [u8; 3], epoch: Instant) -> Self {
-        let record = Record::new(plan.buckets());
+        let mut record = Record::new(plan.buckets());
+        let main = |group: &&Group| group.role == Role::Main;
+        if plan.groups.iter().filter(main).count() == 1 {
+            record.only_main = plan.groups.iter().position(|group| main(&group));
+        }
         let places = vec![ELSEWHERE; plan.sessions()];
         Self {
             plan,

@@ -92,6 +92,8 @@ pub struct Record {
     /// The measured stretch in intervals, of the groups that the run is about.
     pub series: Series,
     pub buckets: Vec<Bucket>,
+    /// The bucket of the one group that the run is about, until [`Self::complete`].
+    pub only_main: Option<usize>,
     /// From when a round was due to both clients' having left.
     pub rounds: Histogram<u64>,
     /// How long 200s were really held.
@@ -128,6 +130,7 @@ impl Record {
             window: (u64::MAX, u64::MAX),
             series: Series::default(),
             buckets: vec![Bucket::default(); buckets],
+            only_main: None,
             rounds: histogram(),
             held: histogram(),
             lateness: histogram(),
@@ -158,6 +161,24 @@ impl Record {
         })
     }
 
+    /// Where one group is all that the run is about, its latencies are those of the intervals: kept once, and added up by
+    /// [`Self::complete`].
+    fn keeps_in_bucket(&self, owner: Owner) -> bool {
+        !owner.is_main() || self.only_main.is_none()
+    }
+
+    /// At the end of a run, before anybody looks.
+    pub fn complete(&mut self) {
+        if let Some(bucket) = self.only_main.take() {
+            for interval in self.series.intervals() {
+                self.buckets[bucket]
+                    .delivery
+                    .add(&interval.delivery)
+                    .expect("all have the same bounds");
+            }
+        }
+    }
+
     pub fn measures(&self, time: u64) -> bool {
         self.window.0 <= time && time < self.window.1
     }
@@ -174,10 +195,11 @@ impl Record {
     /// `took` nanoseconds from when it was due.
     pub fn delivered(&mut self, owner: Owner, now: u64, due_at: u64, took: u64) {
         let (now_measured, due_measured) = (self.measures(now), self.measures(due_at));
+        let in_bucket = self.keeps_in_bucket(owner);
         let bucket = &mut self.buckets[owner.bucket];
         bucket.sums.delivered += u64::from(now_measured);
         // A film is seldom and long: each counts.
-        if due_measured || owner.role == Some(Role::Film) {
+        if in_bucket && (due_measured || owner.role == Some(Role::Film)) {
             bucket.delivery.saturating_record(took);
         }
         if !owner.is_main() {
@@ -233,7 +255,11 @@ impl Record {
         if !lost {
             return;
         }
-        bucket.delivery.saturating_record(waited);
+        if self.keeps_in_bucket(owner) {
+            self.buckets[owner.bucket]
+                .delivery
+                .saturating_record(waited);
+        }
         if owner.is_main() && self.measures(due_at) {
             let interval = self.series.at(due_at);
             interval.lost += 1;
@@ -246,11 +272,14 @@ impl Record {
         if !self.measures(due_at) {
             return;
         }
+        let in_bucket = self.keeps_in_bucket(owner);
         let bucket = &mut self.buckets[owner.bucket];
         match waited {
             Some(waited) => {
                 bucket.sums.not_sent += 1;
-                bucket.delivery.saturating_record(waited);
+                if in_bucket {
+                    bucket.delivery.saturating_record(waited);
+                }
             }
             None => bucket.sums.not_sent_own += 1,
         }

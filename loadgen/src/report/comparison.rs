@@ -135,7 +135,7 @@ fn series(
 
 fn table(deltas: &[Delta]) -> String {
     let mut rows = String::from(
-        "<tr><th>Figure</th><th>Before</th><th>After</th><th>Change</th><th>Noise</th><th></th></tr>",
+        "<tr><th>Figure</th><th class=\"figure\">Before</th><th class=\"figure\">After</th><th class=\"figure\">Change</th><th class=\"figure\">Noise</th><th></th></tr>",
     );
     for delta in deltas {
         let (class, word) = match delta.verdict {

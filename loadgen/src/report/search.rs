@@ -65,7 +65,7 @@ fn curve(steps: &[Step]) -> Chart {
 
 fn table(steps: &[Step]) -> String {
     let mut rows = String::from(
-        "<tr><th>Asked for</th><th>Delivered</th><th>p50</th><th>p99</th><th>p99.9</th><th>Lost</th><th></th></tr>",
+        "<tr><th class=\"figure\">Asked for</th><th class=\"figure\">Delivered</th><th class=\"figure\">p50</th><th class=\"figure\">p99</th><th class=\"figure\">p99.9</th><th class=\"figure\">Lost</th><th></th></tr>",
     );
     for step in steps {
         let m = &step.result.measured;

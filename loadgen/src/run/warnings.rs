@@ -34,9 +34,14 @@ pub fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
     }
     if own.stalls > 0 {
         out.push(format!(
-            "this program itself stood still {} times, for {:.2} s in all and {:.2} s at most: it was stopped or had no core. \
+            "this program itself stood still {}, for {:.2} s in all and {:.2} s at most: it was stopped or had no core. \
              Latencies are counted less that time, which is not the relay's",
-            own.stalls, own.stalled_seconds, own.stall_seconds_max
+            match own.stalls {
+                1 => "once".to_owned(),
+                times => format!("{times} times"),
+            },
+            own.stalled_seconds,
+            own.stall_seconds_max
         ));
     }
     if own.busiest_thread_share > 0.9 {
@@ -82,4 +87,58 @@ pub fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
         out.push("success reports were asked for and made, and none came through".into());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::Latency;
+
+    fn warned(change: impl Fn(&mut Summary)) -> String {
+        let mut summary = Summary::default();
+        summary.measured.delivery_us = Latency {
+            p99: Some(1_000.0),
+            ..Latency::default()
+        };
+        change(&mut summary);
+        let plan = crate::plan::Plan::idle_for_tests();
+        warnings(&plan, &summary).join("\n")
+    }
+
+    #[test]
+    fn saturation_is_judged_by_our_own_cores_alone() {
+        assert_eq!(warned(|_| {}), "");
+        let saturated = warned(|s| {
+            s.own.busiest_thread_share = 0.95;
+            s.own.cpu_share = 0.95;
+            s.own.threads = 4;
+            // That the relay is busy as well changes nothing about it.
+            s.relay = Some(crate::summary::Relay {
+                cpu_share: 1.0,
+                ..Default::default()
+            });
+        });
+        assert!(saturated.contains("saturated (95 %"), "{saturated}");
+    }
+
+    #[test]
+    fn what_was_not_sent_is_laid_to_whom_it_belongs() {
+        let relay = warned(|s| {
+            s.measured.achieved_percent = Some(50.0);
+            (s.measured.due, s.measured.not_sent) = (10, 5);
+        });
+        assert!(
+            relay.contains("the relay does not keep up") && !relay.contains("more cores"),
+            "{relay}"
+        );
+        let own = warned(|s| {
+            s.measured.achieved_percent = Some(50.0);
+            (s.measured.due, s.measured.not_sent_own) = (10, 5);
+        });
+        assert!(
+            own.contains("more cores") && !own.contains("keep up"),
+            "{own}"
+        );
+        assert_eq!(warned(|s| s.measured.achieved_percent = Some(99.0)), "");
+    }
 }

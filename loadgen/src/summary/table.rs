@@ -122,11 +122,9 @@ impl Summary {
             );
             rows.push("reported", text);
         }
-        if self.success_reports > 0 {
-            let mut text = grouped(self.success_reports);
-            if self.measured.confirmation_us.count > 0 {
-                let _ = write!(text, "  {}", self.measured.confirmation_us.text());
-            }
+        let confirmed = &self.measured.confirmation_us;
+        if confirmed.count > 0 {
+            let text = format!("{}  {}", grouped(confirmed.count), confirmed.text());
             rows.push("success reports", text);
         }
         let w = &self.warmup;
