@@ -36,6 +36,7 @@ for relay in "${MSRPD:-}" "$root/target/release/msrpd" "$root/target/debug/msrpd
     [ -x "$relay" ] && break
 done
 [ -x "$relay" ] || fail "no msrpd in target/; cargo build --release, or MSRPD=FILE $0"
+relay=$(realpath "$relay")
 
 folder=$(mktemp -d)
 started=()
@@ -67,7 +68,7 @@ start() {
 # `until_line FILE WORD [N]`: what follows WORD on the first (Nth) line that has it, at most 30 s from now.
 until_line() {
     local deadline=$((SECONDS + 30)) count=${3:-1}
-    until [ "$(grep -cs "$2" "$1")" -ge "$count" ]; do
+    until [ "$(cat "$1" 2>/dev/null | grep -c "$2")" -ge "$count" ]; do
         [ $SECONDS -lt $deadline ] || fail "no '$2' in $1"
         sleep 0.05
     done
