@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::model::{Algorithm, Config};
 use crate::net::address::DialPolicy;
-use crate::net::listener::Families;
 use crate::net::tls::ChainLimits;
 use crate::{auth, relay};
 
@@ -60,7 +59,6 @@ impl Config {
             user: quota(&self.quotas.user),
             realm: quota(&self.quotas.realm),
             prefix: quota(&self.quotas.prefix),
-            balancer: quota(&self.quotas.balancer),
         }
     }
 
@@ -111,20 +109,6 @@ impl Config {
             back_offs: limits.back_offs,
             gone_links: limits.gone_links,
             ..relay::Limits::default()
-        }
-    }
-
-    /// Who reaches listener `index`. Where another one has the port for IPv4, `[::]` leaves IPv4 to it.
-    pub fn families(&self, index: usize) -> Families {
-        let listen = &self.listen[index];
-        let shared = self
-            .listen
-            .iter()
-            .any(|other| other.address.is_ipv4() && other.address.port() == listen.address.port());
-        if listen.ipv6_only || (shared && listen.address.port() != 0) {
-            Families::Ipv6
-        } else {
-            Families::Both
         }
     }
 

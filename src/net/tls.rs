@@ -21,12 +21,14 @@ use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 
-pub use chain::{ChainLimits, Disbelief};
+pub use chain::ChainLimits;
 pub use database::DatabaseTls;
 pub use error::TlsError;
 pub use load::{CertificateFiles, TlsProblem};
 pub use session::{ReadOutcome, TlsSession};
-pub use verify::{Belief, Verified};
+pub use verify::Verified;
+
+use verify::Belief;
 
 /// How far the server that we dialled must prove whom we reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::metrics::RefusalReason;
-use crate::net::address::plain;
 use crate::net::listener;
 use crate::net::uring;
 use crate::relay::{Accepted, ShardId, Transport};
@@ -91,10 +90,10 @@ async fn accept(shard: &Rc<Shard>, listening: Listening) {
     }
 }
 
+/// A socket for both families shows IPv4 addresses in the dress of IPv6.
 fn is_one_of(networks: &[IpNet], address: SocketAddr) -> bool {
-    networks
-        .iter()
-        .any(|network| network.contains(&address.ip()))
+    let ip = address.ip().to_canonical();
+    networks.iter().any(|network| network.contains(&ip))
 }
 
 /// Takes all that waits. Closing a listener resets what is in its queue.
@@ -129,7 +128,7 @@ fn take(
 ) -> Queue {
     for _ in 0..at_once {
         match listener.accept() {
-            Ok((stream, remote)) => place(shard, stream, accepted(plain(remote))),
+            Ok((stream, remote)) => place(shard, stream, accepted(remote)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Queue::Empty,
             Err(error) if is_shortage(&error) => return Queue::Stuck,
             Err(_) => {}

@@ -11,7 +11,6 @@ mod dialling;
 mod flush;
 mod half_open;
 mod inbox;
-mod judging;
 mod looking_up;
 mod mesh;
 mod reader;
