@@ -5,6 +5,7 @@
 //! strangers away but the operator's choice of an address.
 
 mod bounded;
+mod host;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::State as Extract;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +24,7 @@ use crate::metrics::{
 };
 
 use bounded::BoundedListener;
+pub use host::Hosts;
 
 /// A question for every shard's numbers.
 pub struct Scrape {
@@ -61,18 +64,18 @@ impl State {
     }
 }
 
-/// Serves until the process ends. `listener` must not block.
-pub async fn serve(listener: std::net::TcpListener, state: State) {
+/// Serves until the process ends, who asks for one of `hosts`. `listener` must not block.
+pub async fn serve(listener: std::net::TcpListener, hosts: Hosts, state: State) {
     let listener = match BoundedListener::new(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "metrics and probes are not served"),
     };
-    if let Err(error) = axum::serve(listener, router(state)).await {
+    if let Err(error) = axum::serve(listener, router(hosts, state)).await {
         tracing::error!(%error, "metrics and probes are no longer served");
     }
 }
 
-fn router(state: State) -> Router {
+fn router(hosts: Hosts, state: State) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/histograms", get(histograms))
@@ -84,6 +87,7 @@ fn router(state: State) -> Router {
                 "not found; there are /metrics, /histograms, /healthz and /readyz\n",
             )
         })
+        .layer(middleware::from_fn_with_state(hosts, host::check))
         .with_state(state)
 }
 

@@ -48,6 +48,7 @@ pub struct Listen {
     pub address: SocketAddr,
     pub transport: Transport,
     pub advertise_port: Option<u16>,
+    pub ipv6_only: bool,
     pub proxy_protocol_from: Vec<IpNet>,
 }
 
@@ -183,6 +184,7 @@ pub struct Dial {
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub address: AdminAddress,
+    pub hosts: Vec<DnsName>,
 }
 
 /// Where metrics and probes are served.
@@ -269,6 +271,7 @@ impl Default for Config {
             quotas: Quotas::default(),
             admin: Admin {
                 address: AdminAddress::At(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9855)),
+                hosts: Vec::new(),
             },
             log: Log {
                 format: LogFormat::Auto,
@@ -286,6 +289,7 @@ impl Default for Listen {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 2855),
             transport: Transport::Tls,
             advertise_port: None,
+            ipv6_only: false,
             proxy_protocol_from: Vec::new(),
         }
     }
@@ -340,6 +344,11 @@ impl Config {
                     "advertise_port",
                     "port for Use-Path where it differs from the address (NAT, balancer)",
                     &mut listen.advertise_port,
+                );
+                v.key(
+                    "ipv6_only",
+                    "[::] without IPv4; so it is anyway where another [[listen]] has IPv4 and the same port",
+                    &mut listen.ipv6_only,
                 );
                 v.key(
                     "proxy_protocol_from",
@@ -532,6 +541,11 @@ impl Config {
                     "address",
                     "IP address and port, or \"off\"; there is no access control, keep it private",
                     &mut admin.address,
+                );
+                v.key(
+                    "hosts",
+                    "names that requests may be for (Host) besides localhost, names without a dot and the address",
+                    &mut admin.hosts,
                 );
             },
         );

@@ -8,6 +8,7 @@ pub struct Quotas {
     pub user: Quota,
     pub realm: Quota,
     pub prefix: Quota,
+    pub balancer: Quota,
 }
 
 /// `[quotas.user]` and its like
@@ -35,6 +36,11 @@ impl Quotas {
             "prefix",
             "Each IPv4 address, or /64 of IPv6; a verified relay's own connections do not count.",
             |v| self.prefix.visit(v),
+        );
+        v.section(
+            "balancer",
+            "Each balancer of proxy_protocol_from, for connections whose header names nobody (UNKNOWN, LOCAL): health checks. As prefix.",
+            |v| self.balancer.visit(v),
         );
     }
 }

@@ -23,7 +23,7 @@ One TOML file, named with `--config`. `msrpd.sample.toml` is one to start from.
 - `msrpd check --config FILE` finds all mistakes at once, with file, line and column. `msrpd config --config FILE` prints
   what is in force.
 - SIGHUP reads the file again. What needs a restart keeps its old value, and the log says so: `relay.workers`,
-  `relay.hosts`, `[[listen]]`, `admin.address`, `dns.nameservers`, `log.format`.
+  `relay.hosts`, `[[listen]]`, `[admin]`, `dns.nameservers`, `log.format`.
 ";
 
 /// The whole reference.

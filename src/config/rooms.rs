@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::model::{Algorithm, Config};
 use crate::net::address::DialPolicy;
+use crate::net::listener::Families;
 use crate::net::tls::ChainLimits;
 use crate::{auth, relay};
 
@@ -59,6 +60,7 @@ impl Config {
             user: quota(&self.quotas.user),
             realm: quota(&self.quotas.realm),
             prefix: quota(&self.quotas.prefix),
+            balancer: quota(&self.quotas.balancer),
         }
     }
 
@@ -109,6 +111,20 @@ impl Config {
             back_offs: limits.back_offs,
             gone_links: limits.gone_links,
             ..relay::Limits::default()
+        }
+    }
+
+    /// Who reaches listener `index`. Where another one has the port for IPv4, `[::]` leaves IPv4 to it.
+    pub fn families(&self, index: usize) -> Families {
+        let listen = &self.listen[index];
+        let shared = self
+            .listen
+            .iter()
+            .any(|other| other.address.is_ipv4() && other.address.port() == listen.address.port());
+        if listen.ipv6_only || (shared && listen.address.port() != 0) {
+            Families::Ipv6
+        } else {
+            Families::Both
         }
     }
 

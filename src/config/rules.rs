@@ -376,6 +376,7 @@ fn quotas(config: &Config, places: &Places, problems: &mut Problems) {
         ("user", &config.quotas.user),
         ("realm", &config.quotas.realm),
         ("prefix", &config.quotas.prefix),
+        ("balancer", &config.quotas.balancer),
     ];
     for (kind, quota) in kinds {
         if quota.is_too_slow() {

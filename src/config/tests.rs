@@ -84,7 +84,8 @@ fn the_sample_file_is_good_and_has_every_key() {
         .map(|line| match line.strip_prefix("# ") {
             Some(rest)
                 if rest.split_once(" = ").is_some_and(|(key, _)| {
-                    key.bytes().all(|o| o.is_ascii_lowercase() || o == b'_')
+                    key.bytes()
+                        .all(|o| o.is_ascii_lowercase() || o.is_ascii_digit() || o == b'_')
                 }) =>
             {
                 rest

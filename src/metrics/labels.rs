@@ -115,6 +115,8 @@ labels!(
         Realm = "realm",
         /// An IPv4 address, or 64 bits of an IPv6 address.
         Prefix = "prefix",
+        /// A balancer that speaks for itself.
+        Balancer = "balancer",
     }
 );
 

@@ -74,6 +74,12 @@ fn is_own(own: SocketAddr, ip: IpAddr, port: u16, is_local: &dyn Fn(IpAddr) -> b
             || (own.ip().is_unspecified() && (ip.is_loopback() || is_local(ip))))
 }
 
+/// As everybody else writes it: an IPv4 address that a socket for both families shows in the dress of
+/// IPv6 is an IPv4 address, for quotas, records, logs and lists of networks.
+pub fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// The IPv4 address inside an IPv6 one, in all forms in which a host would unwrap it.
 fn canonical(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else { return ip };

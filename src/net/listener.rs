@@ -40,17 +40,30 @@ impl fmt::Display for BindProblem {
 
 impl std::error::Error for BindProblem {}
 
+/// Who reaches a listener on the unspecified address of IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Families {
+    /// IPv4 too, whose addresses come in the dress of IPv6 ([`plain`](super::address::plain)).
+    #[default]
+    Both,
+    Ipv6,
+}
+
 /// Binds `address` once for each shard, all before the first accept. With port 0 the kernel
 /// chooses one, the same for all.
-pub fn bind(address: SocketAddr, shards: usize) -> Result<Vec<TcpListener>, BindProblem> {
+pub fn bind(
+    address: SocketAddr,
+    families: Families,
+    shards: usize,
+) -> Result<Vec<TcpListener>, BindProblem> {
     let problem = |error| BindProblem { address, error };
     // SO_REUSEPORT would let us join another process of the same user without a word.
-    probe(address).map_err(problem)?;
-    let first = bind_one(address).map_err(problem)?;
+    probe(address, families).map_err(problem)?;
+    let first = bind_one(address, families).map_err(problem)?;
     let address_bound = first.local_addr().map_err(problem)?;
     let mut listeners = vec![first];
     for _ in 1..shards {
-        listeners.push(bind_one(address_bound).map_err(problem)?);
+        listeners.push(bind_one(address_bound, families).map_err(problem)?);
     }
     for listener in &listeners {
         SockRef::from(listener).listen(BACKLOG).map_err(problem)?;
@@ -76,28 +89,29 @@ pub fn let_nobody_in(listener: &TcpListener) -> io::Result<()> {
 }
 
 /// Whether the address could be bound, by nobody else.
-pub fn probe(address: SocketAddr) -> io::Result<()> {
-    let socket = socket(address)?;
+pub fn probe(address: SocketAddr, families: Families) -> io::Result<()> {
+    let socket = socket(address, families)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(1)
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+fn socket(address: SocketAddr, families: Families) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     if address.is_ipv6() {
-        // Each family has its own listener: what an address means does not depend on sysctl.
-        socket.set_only_v6(true)?;
+        // Said in any case: what an address means does not depend on sysctl.
+        let both = families == Families::Both && address.ip().is_unspecified();
+        socket.set_only_v6(!both)?;
     }
     Ok(socket)
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address)?;
+fn bind_one(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
+    let socket = socket(address, families)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
@@ -137,7 +151,7 @@ mod tests {
 
     #[test]
     fn all_shards_share_one_port() {
-        let listeners = bind(loopback(), 3).expect("a free port");
+        let listeners = bind(loopback(), Families::Both, 3).expect("a free port");
         assert_eq!(listeners.len(), 3);
         for listener in &listeners {
             assert_eq!(
@@ -149,20 +163,20 @@ mod tests {
 
     #[test]
     fn a_second_relay_is_refused_although_it_could_join() {
-        let listeners = bind(loopback(), 2).expect("a free port");
-        let problem = bind(address(&listeners), 1).expect_err("it is taken");
+        let listeners = bind(loopback(), Families::Both, 2).expect("a free port");
+        let problem = bind(address(&listeners), Families::Both, 1).expect_err("it is taken");
         assert_eq!(problem.error.kind(), io::ErrorKind::AddrInUse);
         assert!(
             problem
                 .to_string()
                 .contains(&address(&listeners).to_string())
         );
-        assert!(probe(address(&listeners)).is_err());
+        assert!(probe(address(&listeners), Families::Both).is_err());
     }
 
     #[test]
     fn an_address_can_be_taken_again_after_its_connections_ended() {
-        let listeners = bind(loopback(), 1).expect("a free port");
+        let listeners = bind(loopback(), Families::Both, 1).expect("a free port");
         let address = address(&listeners);
         let client = TcpStream::connect(address).expect("it listens");
         listeners[0].set_nonblocking(false).expect("a socket");
@@ -171,14 +185,14 @@ mod tests {
         drop(server);
         drop(client);
         drop(listeners);
-        bind(address, 2).expect("it is free again");
+        bind(address, Families::Both, 2).expect("it is free again");
     }
 
     #[test]
     fn a_foreign_address_is_told_from_our_own() {
         // A documentation address: nobody has it, nothing is sent to it.
         let foreign = SocketAddr::from(([192, 0, 2, 1], 2855));
-        let problem = bind(foreign, 1).expect_err("it is not ours");
+        let problem = bind(foreign, Families::Both, 1).expect_err("it is not ours");
         assert!(problem.to_string().contains("no interface"));
         assert!(!is_local(foreign.ip()));
         assert!(is_local(loopback().ip()));
@@ -186,7 +200,7 @@ mod tests {
 
     #[test]
     fn who_comes_last_waits_and_who_is_in_stays() {
-        let listeners = bind(loopback(), 1).expect("a free port");
+        let listeners = bind(loopback(), Families::Both, 1).expect("a free port");
         let address = address(&listeners);
         let in_time = TcpStream::connect(address).expect("it listens");
         let_nobody_in(&listeners[0]).expect("a filter");
@@ -204,8 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn the_unspecified_ipv6_address_takes_ipv4_unless_it_is_to_have_ipv6_only() {
+        let any = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
+        for (families, reached) in [(Families::Both, true), (Families::Ipv6, false)] {
+            let listeners = bind(any, families, 2).expect("a free port");
+            let port = address(&listeners).port();
+            let by_ipv4 = SocketAddr::from(([127, 0, 0, 1], port));
+            assert_eq!(TcpStream::connect(by_ipv4).is_ok(), reached);
+            let by_ipv6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+            TcpStream::connect(by_ipv6).expect("it listens");
+            // Who has IPv4 at the same port is in the way of both, and of IPv6 alone not.
+            drop(listeners);
+            let _ipv4 = TcpListener::bind(by_ipv4).expect("it is free");
+            assert_eq!(
+                probe(SocketAddr::new(any.ip(), port), families).is_err(),
+                reached
+            );
+        }
+    }
+
+    #[test]
     fn connections_are_tuned() {
-        let listeners = bind(loopback(), 1).expect("a free port");
+        let listeners = bind(loopback(), Families::Both, 1).expect("a free port");
         let client = TcpStream::connect(address(&listeners)).expect("it listens");
         tune(&client);
         let socket = SockRef::from(&client);

@@ -21,14 +21,12 @@ use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 
-pub use chain::ChainLimits;
+pub use chain::{ChainLimits, Disbelief};
 pub use database::DatabaseTls;
 pub use error::TlsError;
 pub use load::{CertificateFiles, TlsProblem};
 pub use session::{ReadOutcome, TlsSession};
-pub use verify::Verified;
-
-use verify::Belief;
+pub use verify::{Belief, Verified};
 
 /// How far the server that we dialled must prove whom we reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

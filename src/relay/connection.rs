@@ -100,6 +100,8 @@ pub(super) struct Connection {
     pub transport: Transport,
     /// The other side, or whom it speaks for; none while it is being dialled.
     pub remote: Option<SocketAddr>,
+    /// `remote` is a balancer that speaks for itself, or does not know for whom.
+    pub of_balancer: bool,
     pub use_path_port: u16,
     pub verified: Option<Arc<VerifiedNames>>,
     /// Whether bounds hold for it that are for one user.
@@ -198,6 +200,7 @@ impl Connection {
         Self {
             transport,
             remote: None,
+            of_balancer: false,
             use_path_port: 0,
             verified: None,
             speaks: Speaks::Unknown,

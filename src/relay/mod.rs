@@ -298,6 +298,16 @@ impl Relay {
         }
     }
 
+    /// The PROXY header of an accepted connection names nobody: the balancer counts itself, with a
+    /// quota of its own.
+    pub fn remote_is_balancer(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.of_balancer = true;
+            self.came_from(self.now, key);
+            self.deliver_ups(self.now);
+        }
+    }
+
     /// The connection can carry MSRP: TCP is up, TLS too where it is used. `verified` holds the
     /// names of the other side's certificate if that verified.
     pub fn established(

@@ -9,6 +9,7 @@ use crate::auth::{Authenticator, NonceKeys};
 use crate::config::{self, AdminAddress, Config, Loaded, Problems, Transport};
 use crate::net::dial::Resolver;
 use crate::net::directory::Directory;
+use crate::net::listener::Families;
 use crate::net::names::{Names, Random};
 use crate::net::postgres::{self, AccessSender, Users};
 use crate::relay::{self, ShardId};
@@ -63,14 +64,14 @@ pub fn boot(path: &Path) -> Result<Booted, Problems> {
     // All bound before the first accept.
     let mut listeners = Vec::new();
     for (index, listen) in config.listen.iter().enumerate() {
-        match given.listen(listen.address, workers) {
+        match given.listen(listen.address, config.families(index), workers) {
             Ok(bound) => listeners.push(bound),
             Err(problem) => refuse(&format!("listen[{index}].address"), problem),
         }
     }
     let admin = match config.admin.address {
         AdminAddress::Off => None,
-        AdminAddress::At(address) => match given.listen(address, 1) {
+        AdminAddress::At(address) => match given.listen(address, Families::Both, 1) {
             Ok(mut bound) => bound.sockets.pop(),
             Err(problem) => {
                 refuse("admin.address", problem);

@@ -12,7 +12,7 @@ use crate::auth::{FarmKey, SharedSecret, Users, parse_farm_keys};
 use crate::config::{
     self, AdminAddress, Config, Loaded, Place, Places, Problems, TextSetting, Transport,
 };
-use crate::net::listener;
+use crate::net::listener::{self, Families};
 use crate::net::postgres::Access;
 use crate::net::tls::{CertificateFiles, TlsContext, TlsProblem};
 
@@ -352,18 +352,17 @@ pub fn addresses(loaded: &mut Loaded) {
         places,
         problems,
     } = loaded;
-    let listen = config
-        .listen
-        .iter()
-        .enumerate()
-        .map(|(index, listen)| (format!("listen[{index}].address"), listen.address));
+    let listen = config.listen.iter().enumerate().map(|(index, listen)| {
+        let key = format!("listen[{index}].address");
+        (key, listen.address, config.families(index))
+    });
     let admin = match config.admin.address {
-        AdminAddress::At(address) => Some(("admin.address".to_owned(), address)),
+        AdminAddress::At(address) => Some(("admin.address".to_owned(), address, Families::Both)),
         AdminAddress::Off => None,
     };
-    let all: Vec<(String, SocketAddr)> = listen.chain(admin).collect();
-    for (key, address) in all {
-        if let Err(error) = listener::probe(address) {
+    let all: Vec<(String, SocketAddr, Families)> = listen.chain(admin).collect();
+    for (key, address, families) in all {
+        if let Err(error) = listener::probe(address, families) {
             let problem = listener::BindProblem { address, error }.to_string();
             let (what, help) = problem.split_once("; ").unwrap_or((&problem, ""));
             problems.error(places.of(&key), format!("{key}: {what}"), help);

@@ -59,8 +59,10 @@ pub fn serve(booted: Booted) -> u8 {
         if let Some(listener) = admin {
             let counts = record_counts.clone();
             let totals = move || records::totals(&counts);
+            let names = config.admin.hosts.iter().map(ToString::to_string);
             tokio::task::spawn(admin::serve(
                 listener,
+                admin::Hosts::new(admin_address, names),
                 admin::State::new(scrapes, ready, known, totals),
             ));
         }

@@ -184,6 +184,7 @@ impl Reloader {
         keep!("relay.hosts", relay.hosts);
         keep!("listen", listen);
         keep!("admin.address", admin.address);
+        keep!("admin.hosts", admin.hosts);
         keep!("dns.nameservers", dns.nameservers);
         keep!("log.format", log.format);
         kept

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 
-use crate::net::listener;
+use crate::net::listener::{self, Families};
 
 /// Sockets for one address, one for each shard.
 pub struct Listeners {
@@ -47,13 +47,19 @@ impl Given {
 
     /// Sockets for `address`, one for each of `shards`: those handed over, else new ones. Shards that share a socket
     /// take turns by who is quickest; the sockets that we bind ourselves each have a queue of their own.
-    pub fn listen(&mut self, address: SocketAddr, shards: usize) -> Result<Listeners, String> {
+    pub fn listen(
+        &mut self,
+        address: SocketAddr,
+        families: Families,
+        shards: usize,
+    ) -> Result<Listeners, String> {
         let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0)
             .into_iter()
             .partition(|(given, _)| *given == address);
         self.0 = others;
         if ours.is_empty() {
-            let sockets = listener::bind(address, shards).map_err(|problem| problem.to_string())?;
+            let sockets =
+                listener::bind(address, families, shards).map_err(|problem| problem.to_string())?;
             return Ok(Listeners {
                 sockets,
                 inherited: false,

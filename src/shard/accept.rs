@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::metrics::RefusalReason;
+use crate::net::address::plain;
 use crate::net::listener;
 use crate::net::uring;
 use crate::relay::{Accepted, ShardId, Transport};
@@ -90,10 +91,10 @@ async fn accept(shard: &Rc<Shard>, listening: Listening) {
     }
 }
 
-/// A socket for both families shows IPv4 addresses in the dress of IPv6.
 fn is_one_of(networks: &[IpNet], address: SocketAddr) -> bool {
-    let ip = address.ip().to_canonical();
-    networks.iter().any(|network| network.contains(&ip))
+    networks
+        .iter()
+        .any(|network| network.contains(&address.ip()))
 }
 
 /// Takes all that waits. Closing a listener resets what is in its queue.
@@ -128,7 +129,7 @@ fn take(
 ) -> Queue {
     for _ in 0..at_once {
         match listener.accept() {
-            Ok((stream, remote)) => place(shard, stream, accepted(remote)),
+            Ok((stream, remote)) => place(shard, stream, accepted(plain(remote))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Queue::Empty,
             Err(error) if is_shortage(&error) => return Queue::Stuck,
             Err(_) => {}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::net::address::plain;
 use crate::net::dial::{ResolveRequest, Resolved};
 use crate::net::listener;
 use crate::net::tls::{ClientVerify, TlsSession};
@@ -241,7 +242,7 @@ async fn secure(
 ) -> Result<(), Loss> {
     listener::tune(&stream);
     let tls = client_session(settings, target, place, verify)?;
-    let mut socket = Socket::new(stream, place.socket_address(), tls, begun);
+    let mut socket = Socket::new(stream, plain(place.socket_address()), tls, begun);
     socket.judged = verify
         != Verify::LastHop {
             unverified_ok: true,
@@ -260,7 +261,7 @@ async fn secure(
         return Err(Loss::Closed);
     }
     shard.insert(key, socket.clone());
-    let remote = place.socket_address();
+    let remote = plain(place.socket_address());
     shard.relay.borrow_mut().remote_is(key, remote);
     match &socket.tls {
         None => {

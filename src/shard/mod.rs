@@ -11,6 +11,7 @@ mod dialling;
 mod flush;
 mod half_open;
 mod inbox;
+mod judging;
 mod looking_up;
 mod mesh;
 mod reader;

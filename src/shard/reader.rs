@@ -11,7 +11,7 @@ use crate::net::uring;
 use crate::relay::{ConnectionKey, Loss};
 
 use super::socket::Socket;
-use super::{Shard, dialling, flush};
+use super::{Shard, dialling, flush, judging};
 
 /// A read during the handshake, or after the machine has let go.
 const SMALL_READ: usize = 16_384;
@@ -80,12 +80,16 @@ fn past_proxy_header<'a>(
         Ok(Progress::NeedMore) => None,
         Ok(Progress::Complete { taken, source }) => {
             socket.proxy_header.replace(None);
-            if let Some(source) = source {
-                socket.remote.set(source);
-                if let Some(key) = socket.key.get() {
-                    shard.relay.borrow_mut().remote_is(key, source);
+            let mut relay = shard.relay.borrow_mut();
+            match (socket.key.get(), source) {
+                (Some(key), Some(source)) => {
+                    socket.remote.set(source);
+                    relay.remote_is(key, source);
                 }
+                (Some(key), None) => relay.remote_is_balancer(key),
+                (None, _) => {}
             }
+            drop(relay);
             if let (Some(key), None) = (socket.key.get(), &socket.tls) {
                 socket.established.set(true);
                 shard.relay.borrow_mut().established(shard.now(), key, None);
@@ -101,7 +105,7 @@ fn past_proxy_header<'a>(
     }
 }
 
-fn octets(shard: &Rc<Shard>, socket: &Socket, octets: &mut [u8]) {
+fn octets(shard: &Rc<Shard>, socket: &Rc<Socket>, octets: &mut [u8]) {
     let Some(key) = socket.key.get() else { return };
     let now = shard.now();
     let Some(tls) = &socket.tls else {
@@ -179,7 +183,7 @@ impl Batch {
 }
 
 /// The handshake is done: the machine may speak.
-fn established(shard: &Rc<Shard>, socket: &Socket, key: ConnectionKey) {
+fn established(shard: &Rc<Shard>, socket: &Rc<Socket>, key: ConnectionKey) {
     let verified = shard.verified(socket);
     // The handshake was judged by the settings of its beginning; a reload may have come between (TLS-08).
     if socket.must_prove && verified.is_none() {
@@ -209,6 +213,7 @@ fn established(shard: &Rc<Shard>, socket: &Socket, key: ConnectionKey) {
         .record(now.saturating_duration_since(socket.begun));
     relay.established(now, key, verified);
     drop(relay);
+    judging::watch(shard, socket);
     socket.changed.notify_waiters();
 }
 

@@ -21,6 +21,7 @@ rows! {
     own: [
         tls_07_relay_only_for_names_in_its_certificate,
         tls_07_certificates_of_relays_that_connect_in,
+        tls_07_link_ends_with_its_certificate,
         tls_08_certificates_of_relays_that_are_dialled,
         tls_08_relay_is_shown_our_certificate,
         tls_11_relay_without_tls_is_never_spoken_to,
@@ -443,6 +444,21 @@ fn resuming(relay: &Relay, config: &Arc<rustls::ClientConfig>, uri: &str) -> Cli
     let mut link = Client::tls_configured(relay, config.clone()).expect("the handshake succeeds");
     uri.clone_into(&mut link.uri);
     link
+}
+
+/// TLS-07: a link is a relay's until its certificate ends, and no longer; it is closed in order.
+fn tls_07_link_ends_with_its_certificate() {
+    let relay = shared();
+    let host = own_host();
+    let identity = TRUSTED.leaf_with(&[&host], |params| valid(params, -60, 5));
+    let expires = Instant::now() + Duration::from_secs(5);
+    let r2 = R2::with(host, identity);
+    let mut link = r2.connect(relay);
+    assert!(is_relay(&mut link));
+    let ended = link.receive(Duration::from_secs(60));
+    assert!(matches!(ended, Err(Nothing::Ended(_))), "{ended:?}");
+    // The certificate's own second is counted in whole ones.
+    assert!(Instant::now() + Duration::from_secs(2) > expires);
 }
 
 fn tls_14_resumed_link_is_judged_again() {

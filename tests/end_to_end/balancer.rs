@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Client, SOON};
+use crate::support::client::{Client, Nothing, SOON};
 use crate::support::message::Draft;
 use crate::support::relay::{Relay, Setup};
 
@@ -117,4 +117,50 @@ fn the_header_is_due_within_the_probation_time() {
         &["reason=\"probation\""],
         |closed| closed == 1.0,
     );
+}
+
+/// SEC-06: connections whose header names nobody count for the balancer, by a quota of their own; clients that it names
+/// are not in their way, nor they in the clients'.
+#[test]
+fn a_balancers_own_connections_have_a_quota_of_their_own() {
+    let relay = behind_a_balancer("127.0.0.0/8")
+        .set("quotas.balancer", toml::toml! { connections = 2 })
+        .set("quotas.prefix", toml::toml! { connections = 1 })
+        .start();
+    let local = local();
+    let ends = |mut client: Client| matches!(client.receive(SOON), Err(Nothing::Ended(_)));
+    let mut first = Client::tls_behind(&relay, &[UNKNOWN]).expect("one");
+    first.obtain_token();
+    let mut second = Client::tls_behind(&relay, &[&local]).expect("two");
+    second.obtain_token();
+    for before in [UNKNOWN, &local[..]] {
+        let third = Client::tls_behind(&relay, &[before]);
+        assert!(third.map_or(true, ends), "the third is let in");
+    }
+    let refused = |subject| {
+        let subject = format!("subject=\"{subject}\"");
+        let labels = [subject.as_str(), "quota=\"connections\""];
+        relay.metric("msrpd_quota_exceeded_total", &labels)
+    };
+    assert_eq!((refused("balancer"), refused("prefix")), (2.0, 0.0));
+    let mut named = Client::tls_behind(&relay, &[LINE]).expect("a client");
+    named.obtain_token();
+    let again = Client::tls_behind(&relay, &[LINE]);
+    assert!(again.map_or(true, ends), "a second one of the same address");
+    assert_eq!((refused("balancer"), refused("prefix")), (2.0, 1.0));
+    // A place is free again when its connection has gone.
+    first.kill();
+    let until = Instant::now() + SOON;
+    loop {
+        let next = Client::tls_behind(&relay, &[UNKNOWN]);
+        if next.is_ok_and(|mut client| {
+            matches!(
+                client.receive(Duration::from_millis(300)),
+                Err(Nothing::Timeout)
+            )
+        }) {
+            break;
+        }
+        assert!(Instant::now() < until, "no place is free");
+    }
 }

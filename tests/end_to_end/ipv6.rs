@@ -3,10 +3,11 @@
 use std::net::{Ipv6Addr, TcpListener};
 use std::time::Duration;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, Nothing};
 use crate::support::link::Link;
 use crate::support::message::Draft;
 use crate::support::relay::Setup;
+use crate::support::tls::ClientTls;
 
 #[test]
 fn sessions_and_dials_by_ipv6() {
@@ -52,4 +53,41 @@ fn sessions_and_dials_by_ipv6() {
         assert!(std::time::Instant::now() < until, "{}", relay.log());
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A listener at `[::]` has IPv4, whose addresses count as such: in the log, for balancers and for quotas.
+#[test]
+fn the_unspecified_ipv6_address_serves_ipv4_as_ipv4() {
+    let relay = Setup::new()
+        .at_any_ipv6("relay.example.com")
+        .set("log.level", "debug")
+        .set("quotas.prefix", toml::toml! { connections = 2 })
+        .start();
+    assert!(relay.tls.is_ipv4());
+    let first = Client::authenticated(&relay, "alice");
+    let _second = Client::authenticated(&relay, "bob");
+    let third = Client::tls_with(&relay, &ClientTls::default());
+    assert!(third.map_or(true, |mut third| matches!(
+        third.receive(Duration::from_secs(5)),
+        Err(Nothing::Ended(_))
+    )));
+    first.kill();
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    while !relay.log().contains("remote=127.0.0.1:") {
+        assert!(std::time::Instant::now() < until, "{}", relay.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!relay.log().contains("::ffff:"));
+}
+
+/// With `ipv6_only` the same address leaves IPv4 alone.
+#[test]
+fn ipv6_only_listens_on_ipv6_only() {
+    let relay = Setup::new()
+        .at_any_ipv6("relay.example.com")
+        .ipv6_only()
+        .start();
+    let by_ipv4 = std::net::SocketAddr::from(([127, 0, 0, 1], relay.tls.port()));
+    std::net::TcpStream::connect(by_ipv4).expect_err("nobody listens");
+    Client::authenticated(&relay, "alice");
 }

@@ -38,7 +38,7 @@ impl Default for ChainLimits {
 
 /// Why a chain proves nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Disbelief {
+pub enum Disbelief {
     Empty,
     /// More than `limits.chain_certificates` or `limits.chain_octets`; nothing of it was parsed.
     TooLong {

@@ -26,10 +26,10 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::chain::{ChainLimits, Disbelief, KeyKind, Path, within};
 
 /// Authorities, and how much is looked at to find out whether they vouch for somebody.
-pub(super) struct Belief {
-    pub roots: RootCertStore,
-    pub limits: ChainLimits,
-    pub algorithms: WebPkiSupportedAlgorithms,
+pub struct Belief {
+    pub(super) roots: RootCertStore,
+    pub(super) limits: ChainLimits,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
 /// What a believed chain says.
@@ -42,6 +42,15 @@ pub struct Verified {
 }
 
 impl Belief {
+    /// Believes whom `roots` vouch for.
+    pub fn new(roots: RootCertStore, limits: ChainLimits, provider: &CryptoProvider) -> Self {
+        Self {
+            roots,
+            limits,
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+
     /// Verifies a chain whose leaf counts for a relay now. Usage clientAuth, serverAuth, both or
     /// none counts; another one alone does not (TLS-15).
     pub fn judge(
@@ -389,15 +398,5 @@ impl rustls::server::ProducesTickets for Tickets {
         let verified = plain.pop()? == 1;
         Witness::note(|witness| witness.ticket = verified);
         Some(plain)
-    }
-}
-
-impl Belief {
-    pub fn new(roots: RootCertStore, limits: ChainLimits, provider: &CryptoProvider) -> Self {
-        Self {
-            roots,
-            limits,
-            algorithms: provider.signature_verification_algorithms,
-        }
     }
 }

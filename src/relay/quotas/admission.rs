@@ -36,14 +36,10 @@ impl Relay {
         let Some(remote) = connection.remote else {
             return;
         };
-        if self.settings.quotas.prefix.connections > 0 {
+        let source = Subject::source(remote, connection.of_balancer);
+        if self.settings.quotas.of(source.kind()).connections > 0 {
             connection.spending.get_or_insert_default().asked = true;
-            self.ask(
-                now,
-                Subject::prefix(remote),
-                Claim::CONNECTION,
-                Asker::Accept(key),
-            );
+            self.ask(now, source, Claim::CONNECTION, Asker::Accept(key));
         }
     }
 
@@ -71,7 +67,7 @@ impl Relay {
     /// The home of its prefix has answered.
     pub(super) fn accept_admitted(&mut self, now: Instant, key: ConnectionKey, verdict: Verdict) {
         if let Some(quota) = verdict.refused {
-            self.metrics.quota_exceeded(SubjectLabel::Prefix, quota);
+            self.metrics.quota_exceeded(verdict.subject.kind(), quota);
             if let Some(connection) = self.connections.get(key)
                 && connection.closing.is_none()
             {
@@ -99,7 +95,8 @@ impl Relay {
             self.forget_spending(now, key);
             return;
         }
-        let share = self.join_share(now, Subject::prefix(remote));
+        let source = Subject::source(remote, connection.of_balancer);
+        let share = self.join_share(now, source);
         if let Some(spending) = self
             .connections
             .get_mut(key)
@@ -118,11 +115,13 @@ impl Relay {
             return;
         };
         let (remote, spending) = (connection.remote, connection.spending.take());
+        let of_balancer = connection.of_balancer;
         let (Some(remote), Some(spending)) = (remote, spending) else {
             return;
         };
         if spending.counted {
-            self.leave(now, Subject::prefix(remote), Claim::CONNECTION);
+            let source = Subject::source(remote, of_balancer);
+            self.leave(now, source, Claim::CONNECTION);
         }
         if let Some(share) = spending.prefix {
             self.leave_share(now, share);
@@ -158,11 +157,12 @@ impl Relay {
             (realm.clone(), claim(&quotas.realm, &realm)),
         ];
         if let Some(remote) = connection.remote.filter(|_| !relay) {
+            let source = Subject::source(remote, connection.of_balancer);
             let claim = Claim {
-                session: new && quotas.prefix.sessions > 0,
+                session: new && quotas.of(source.kind()).sessions > 0,
                 ..Claim::default()
             };
-            asks.push((Subject::prefix(remote), claim));
+            asks.push((source, claim));
         }
         asks.retain(|(_, claim)| !claim.is_empty());
         (!asks.is_empty()).then_some(Admission { asks, agreed: 0 })
@@ -182,7 +182,7 @@ impl Relay {
                         counted.user.connection && session.user == *user && session.realm == *realm
                     }
                     Subject::Realm(realm) => counted.realm.connection && session.realm == *realm,
-                    Subject::Prefix(_) => false,
+                    Subject::Prefix(_) | Subject::Balancer(_) => false,
                 })
         })
     }
@@ -341,6 +341,7 @@ impl Relay {
             mut user,
             mut realm,
             prefix,
+            of_balancer,
             shares,
         } = *counted;
         if let Holder::Client(key) = session.holder {
@@ -349,7 +350,7 @@ impl Relay {
         self.leave(now, Subject::user(&session.user, &session.realm), user);
         self.leave(now, Subject::Realm(session.realm.clone()), realm);
         if let Some(peer) = session.peer {
-            self.leave(now, Subject::prefix(peer), prefix);
+            self.leave(now, Subject::source(peer, of_balancer), prefix);
         }
         for share in shares.into_iter().flatten() {
             self.leave_share(now, share);
@@ -397,13 +398,15 @@ impl Relay {
     }
 
     pub(in crate::relay) fn count_connection(&mut self, now: Instant, key: ConnectionKey) {
-        let bound = self.settings.quotas.prefix.connections > 0;
+        let quotas = self.settings.quotas;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         let Some(remote) = connection.remote else {
             return;
         };
+        let source = Subject::source(remote, connection.of_balancer);
+        let bound = quotas.of(source.kind()).connections > 0;
         if connection.dialled.is_some() || connection.speaks_for_many() {
             return;
         }
@@ -411,12 +414,7 @@ impl Relay {
         let spending = connection.spending.get_or_insert_default();
         let spends = spending.prefix.is_some();
         if bound && !spending.asked && !std::mem::replace(&mut spending.counted, true) {
-            self.ask(
-                now,
-                Subject::prefix(remote),
-                Claim::CONNECTION,
-                Asker::Established,
-            );
+            self.ask(now, source, Claim::CONNECTION, Asker::Established);
         }
         if established && !spends {
             self.spends_from(now, key);
@@ -439,15 +437,16 @@ impl Relay {
         subjects.extend(
             session
                 .peer
-                .filter(|_| connection.is_some())
-                .map(Subject::prefix),
+                .zip(connection.and_then(|key| self.connections.get(key)))
+                .map(|(peer, connection)| Subject::source(peer, connection.of_balancer)),
         );
         for subject in subjects {
             let kind = subject.kind();
             let quota = quotas.of(kind);
             let before = *counted.clone().claim(kind);
             let holder = connection
-                .filter(|_| kind != SubjectLabel::Prefix && quota.connections > 0)
+                .filter(|_| matches!(kind, SubjectLabel::User | SubjectLabel::Realm))
+                .filter(|_| quota.connections > 0)
                 .and_then(|connection| self.connections.get(connection));
             let claim = Claim {
                 session: quota.sessions > 0 && !before.session,

@@ -66,6 +66,8 @@ pub struct Quotas {
     pub user: Quota,
     pub realm: Quota,
     pub prefix: Quota,
+    /// Of a balancer's own connections, whose PROXY header names nobody.
+    pub balancer: Quota,
 }
 
 impl Quotas {
@@ -74,6 +76,7 @@ impl Quotas {
             SubjectLabel::User => &self.user,
             SubjectLabel::Realm => &self.realm,
             SubjectLabel::Prefix => &self.prefix,
+            SubjectLabel::Balancer => &self.balancer,
         }
     }
 
@@ -109,6 +112,7 @@ pub(super) enum Subject {
     User { user: Arc<str>, realm: Arc<str> },
     Realm(Arc<str>),
     Prefix(Prefix),
+    Balancer(Prefix),
 }
 
 /// An IPv4 address, or the 64 bits of an IPv6 address that one subscriber line has.
@@ -130,11 +134,20 @@ impl Subject {
         Self::Prefix(Prefix::of(address))
     }
 
+    /// Where a connection comes from: a client, or a balancer that speaks for itself.
+    pub fn source(address: SocketAddr, of_balancer: bool) -> Self {
+        match of_balancer {
+            true => Self::Balancer(Prefix::of(address)),
+            false => Self::prefix(address),
+        }
+    }
+
     fn kind(&self) -> SubjectLabel {
         match self {
             Self::User { .. } => SubjectLabel::User,
             Self::Realm(_) => SubjectLabel::Realm,
             Self::Prefix(_) => SubjectLabel::Prefix,
+            Self::Balancer(_) => SubjectLabel::Balancer,
         }
     }
 
@@ -146,6 +159,7 @@ impl Subject {
             }
             Self::Realm(realm) => key.shard(&[b"realm", realm.as_bytes()], workers),
             Self::Prefix(prefix) => key.shard(&[b"prefix", &prefix.octets()], workers),
+            Self::Balancer(prefix) => key.shard(&[b"balancer", &prefix.octets()], workers),
         }
     }
 }
@@ -252,6 +266,8 @@ pub(super) struct Counted {
     pub user: Claim,
     pub realm: Claim,
     pub prefix: Claim,
+    /// `prefix` is that of a balancer which speaks for itself.
+    pub of_balancer: bool,
     /// Where its holder spends.
     pub shares: [Option<ShareKey>; 2],
 }
@@ -262,6 +278,10 @@ impl Counted {
             SubjectLabel::User => &mut self.user,
             SubjectLabel::Realm => &mut self.realm,
             SubjectLabel::Prefix => &mut self.prefix,
+            SubjectLabel::Balancer => {
+                self.of_balancer = true;
+                &mut self.prefix
+            }
         }
     }
 }

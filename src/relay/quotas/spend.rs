@@ -45,8 +45,9 @@ impl Relay {
 
     /// More octets have come than the message may have.
     pub(in crate::relay) fn stop_too_large(&mut self, now: Instant, route: RouteKey) {
-        let session = self.routes.get(route).and_then(|route| route.session);
-        if let Some((_, kind)) = self.message_bound(session) {
+        let of_route = self.routes.get(route).map(|it| (it.source, it.session));
+        let bound = of_route.and_then(|(source, session)| self.message_bound(source, session));
+        if let Some((_, kind)) = bound {
             self.metrics.quota_exceeded(kind, QuotaLabel::MessageOctets);
         }
         self.stop_arriving(now, route);
@@ -117,10 +118,20 @@ impl Relay {
     }
 
     /// The largest message that may come by this route; 0: of any size. And whose bound it is.
-    fn message_bound(&self, session: Option<SessionKey>) -> Option<(u64, SubjectLabel)> {
-        let kinds: &[SubjectLabel] = match session {
-            Some(_) => &SubjectLabel::ALL,
-            None => &[SubjectLabel::Prefix],
+    fn message_bound(
+        &self,
+        key: ConnectionKey,
+        session: Option<SessionKey>,
+    ) -> Option<(u64, SubjectLabel)> {
+        let of_balancer = self.connections.get(key).is_some_and(|it| it.of_balancer);
+        let source = match of_balancer {
+            true => SubjectLabel::Balancer,
+            false => SubjectLabel::Prefix,
+        };
+        let all = [source, SubjectLabel::User, SubjectLabel::Realm];
+        let kinds = match session {
+            Some(_) => &all[..],
+            None => &all[..1],
         };
         let bound = |kind: &SubjectLabel| (self.settings.quotas.of(*kind).message_octets, *kind);
         let bounds = kinds.iter().map(bound);
@@ -137,7 +148,7 @@ impl Relay {
         head: &Head,
     ) -> Result<(), SubjectLabel> {
         let session = self.routes.get(route).and_then(|route| route.session);
-        let bound = self.message_bound(session);
+        let bound = self.message_bound(key, session);
         let Some(spending) = self
             .connections
             .get_mut(key)

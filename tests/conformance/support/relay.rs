@@ -379,6 +379,24 @@ impl Setup {
             .set_list("relay.hosts", &[host, "::1"])
     }
 
+    /// Its TLS listener is at `[::]`, and is reached by IPv4.
+    #[allow(dead_code, reason = "for listeners of both families")]
+    pub fn at_any_ipv6(mut self, host: &str) -> Self {
+        let any = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, self.tls.port()));
+        self.config["listen"][0]["address"] = any.to_string().into();
+        self.identity(&TRUSTED.leaf(&[host, "::1"]))
+            .set_list("relay.hosts", &[host])
+    }
+
+    /// It has IPv6 alone.
+    #[allow(dead_code, reason = "for listeners of both families")]
+    pub fn ipv6_only(mut self) -> Self {
+        self.tls.set_ip(std::net::Ipv6Addr::LOCALHOST.into());
+        let listener = self.config["listen"][0].as_table_mut().expect("a section");
+        listener.insert("ipv6_only".to_owned(), true.into());
+        self
+    }
+
     /// Its listeners are at every address of the host, and it dials whom it finds in this network.
     #[allow(dead_code, reason = "only where there is more than loopback")]
     pub fn everywhere(mut self, network: &str) -> Self {

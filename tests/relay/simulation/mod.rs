@@ -304,6 +304,7 @@ impl Simulation {
             user,
             realm,
             prefix,
+            balancer: _,
         } = settings.quotas;
         let slowed = |quota: Quota| quota.messages_per_second > 0 || quota.octets_per_second > 0;
         let slowed = [user, realm, prefix].into_iter().any(slowed);
@@ -582,6 +583,7 @@ fn quotas(bounds: u64, weather: Weather) -> Quotas {
         user: quota(2),
         realm: quota(3),
         prefix: quota(4),
+        balancer: Quota::default(),
     }
 }
 

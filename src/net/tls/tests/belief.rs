@@ -27,6 +27,47 @@ fn client_without_sni_gets_the_default_certificate() {
     assert!(link.server.is_established());
 }
 
+/// TLS-04: a name that we do not have, or an address, gets the default certificate. What is no host name at all rustls
+/// refuses before it asks for a certificate (docs/deviations.md).
+#[test]
+fn tls_04_what_may_stand_in_sni() {
+    let authority = Authority::new();
+    let context = authority.context(&["relay.example"]);
+    let mut hello = Vec::new();
+    let mut client = context.client("relay.example", ClientVerify::Full).unwrap();
+    client.start(&mut hello).unwrap();
+    let at = hello
+        .windows(13)
+        .position(|octets| octets == b"relay.example")
+        .expect("SNI");
+    for (name, served) in [
+        ("other.example", true),
+        ("RELAY.example", true),
+        ("relay_example", true),
+        ("relay.exampl.", true),
+        ("192.168.100.1", true),
+        ("2001:db8::1:1", true),
+        ("[2001:db8::1]", false),
+        ("*.example.com", false),
+        ("relay..exampl", false),
+        ("r\u{e9}lay.exampl", false),
+    ] {
+        let mut hello = hello.clone();
+        hello[at..at + 13].copy_from_slice(name.as_bytes());
+        let mut server = context.server();
+        let mut out = Vec::new();
+        let read = server.read(&mut hello, &mut |_| {}, &mut out);
+        assert_eq!(read.is_ok(), served, "{name}: {read:?}");
+        // A ServerHello, or a fatal alert: illegal_parameter.
+        let begin = if served {
+            vec![22]
+        } else {
+            vec![21, 3, 3, 0, 2, 2, 47]
+        };
+        assert!(out.starts_with(&begin), "{name}: {out:?}");
+    }
+}
+
 #[test]
 fn self_signed_client_is_served_but_nobody() {
     // TLS-06, D-22
