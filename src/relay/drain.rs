@@ -34,14 +34,17 @@ impl Relay {
         );
         self.timers.set(deadline, Timer::DrainEnd);
         self.end_quotas(now);
+        self.end_look_ups();
         self.deliver_ups(now);
     }
 
-    /// Nothing is held, and no chunk is coming in. What still waits to be written is answers,
-    /// and closing sends them: clients that go on asking must not keep the relay alive.
+    /// Nothing is held, no chunk is coming in, and no AUTH waits for another shard. What still waits
+    /// to be written is answers, and closing sends them: clients that go on asking must not keep
+    /// the relay alive.
     pub fn is_drained(&self) -> bool {
         self.custodies.len() == 0
             && self.outstanding == 0
+            && self.pending_auths.len() == 0
             && self
                 .connections
                 .iter()

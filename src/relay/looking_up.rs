@@ -107,6 +107,28 @@ impl Relay {
         self.act_on(now, key, head, refresh, judgement, began);
     }
 
+    /// A drain has begun: AUTHs that wait for somebody else's word are answered now (CON-12). Their
+    /// answers, when they come, find nobody.
+    pub(super) fn end_look_ups(&mut self) {
+        for key in self.pending_auths.keys() {
+            let waits = self.pending_auths.get(key);
+            if !waits.is_some_and(|waits| matches!(waits.step, AuthStep::LookUp { .. })) {
+                continue;
+            }
+            let Some(waits) = self.pending_auths.remove(key) else {
+                continue;
+            };
+            self.look_ups -= 1;
+            let Some(connection) = self.connections.get_mut(waits.connection) else {
+                continue;
+            };
+            connection.look_ups -= 1;
+            if connection.closing.is_none() {
+                self.not_judged(waits.connection, &waits.head);
+            }
+        }
+    }
+
     fn not_judged(&mut self, key: ConnectionKey, head: &Head) {
         self.metrics.refusal(RefusalReason::UserNotLookedUp);
         self.answer_other(key, head, 408, &[]);

@@ -125,6 +125,11 @@ impl<K: Key, V> Slots<K, V> {
         })
     }
 
+    /// The values, in the order of their places.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
     pub fn keys(&self) -> Vec<K> {
         self.iter().map(|(key, _)| key).collect()
     }

@@ -1,6 +1,6 @@
 //! What happens when time passes and nothing else does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Relay;
 use super::command::{CloseReason, Refusal};
@@ -10,6 +10,7 @@ use super::keys::{ConnectionKey, SessionKey, TransactionKey};
 use super::limits::{LINK_STALL_GRACE, STANDSTILL_LOOK, TIMER_STANDSTILL};
 use super::records::EndCause;
 use super::route::Down;
+use super::route::Pause;
 use super::session::Holder;
 use super::timers::Timer;
 use super::transaction::{Kind, Progress};
@@ -31,6 +32,26 @@ impl Relay {
             self.deliver_ups(now);
         }
         self.relieve(now);
+    }
+
+    /// The process has stood still for `gap` until `now`, stopped or without a core: whoever it
+    /// waits for could not be heard, so that time counts against nobody. Sessions and nonces end
+    /// by the clock all the same.
+    pub fn stood_still(&mut self, now: Instant, gap: Duration) {
+        self.now = now;
+        let later = |since: &mut Instant| *since = (*since + gap).min(now);
+        for connection in self.connections.values_mut() {
+            later(&mut connection.used);
+            connection.egress.waiting_since.iter_mut().for_each(later);
+            connection.unfinished_since.iter_mut().for_each(later);
+            connection.paused_since.iter_mut().for_each(later);
+        }
+        for route in self.routes.values_mut() {
+            if let Some(Pause::Alone { since } | Pause::Shared { since }) = &mut route.pause {
+                later(since);
+            }
+        }
+        self.transactions.prolong(gap);
     }
 
     fn timer(&mut self, now: Instant, timer: Timer) {

@@ -37,7 +37,8 @@ pub(super) enum Timer {
     DrainEnd,
 }
 
-const TICK: Duration = Duration::from_millis(16);
+const TICK_MILLIS: u64 = 16;
+const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const SLOTS: usize = 4096;
 
 /// A wheel of 65 s at 16 ms; what lies further ahead waits in a heap. Never early, late by
@@ -88,7 +89,12 @@ impl Timers {
             (Some(near), Some(far)) => near.min(far),
             (near, far) => near.or(far)?,
         };
-        Some(self.origin + TICK * u32::try_from(tick).unwrap_or(u32::MAX))
+        Some(self.at(tick))
+    }
+
+    /// When a tick begins. An `Instant` has room for the end of all ticks.
+    fn at(&self, tick: u64) -> Instant {
+        self.origin + Duration::from_millis(tick.saturating_mul(TICK_MILLIS))
     }
 
     fn next_occupied(&self) -> Option<u64> {
@@ -180,6 +186,30 @@ mod tests {
             }
         }
         assert_eq!(seen, waits.len());
+    }
+
+    /// TMR-07: a shard that has run for 795 days and longer wakes for what is due, and for nothing else.
+    #[test]
+    fn tmr_07_timers_are_in_time_after_2_to_the_32_ticks_and_after_10_years() {
+        let ten_years = 10 * 366 * 86_400 * 1000 / TICK_MILLIS;
+        for tick in [(1 << 32) - 1, 1 << 32, (1 << 32) + 1, ten_years] {
+            let start = Instant::now();
+            let mut timers = Timers::new(start);
+            let now = start + Duration::from_millis(tick * TICK_MILLIS);
+            let mut due = Vec::new();
+            timers.due(now - TICK, &mut due);
+            for (number, wait) in [0, 1, 16, 30_000, 86_400_000].into_iter().enumerate() {
+                let wanted = now + Duration::from_millis(wait);
+                timers.set(wanted, probe(number as u32));
+                let at = timers.next_deadline().expect("it is set");
+                assert!(at >= wanted && at - wanted <= TICK, "{tick} {wait}");
+                timers.due(at - Duration::from_millis(1), &mut due);
+                assert!(due.is_empty(), "{tick} {wait}");
+                timers.due(at, &mut due);
+                assert_eq!(due, vec![probe(number as u32)]);
+                due.clear();
+            }
+        }
     }
 
     #[test]

@@ -192,6 +192,13 @@ impl Transactions {
         self.by_key.iter().map(|(_, transaction)| transaction)
     }
 
+    /// All that wait do so for longer.
+    pub fn prolong(&mut self, time: Duration) {
+        for transaction in self.by_key.values_mut() {
+            transaction.deadline += time;
+        }
+    }
+
     pub fn keys(&self) -> Vec<TransactionKey> {
         self.by_key.keys()
     }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Once, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -155,23 +155,39 @@ async fn tidy_memory() {
     }
 }
 
+/// Woken so much too late, the process has stood still.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+/// So long the sockets have then for what lies in them, before anybody is given up.
+const SOCKETS_FIRST: Duration = Duration::from_millis(100);
+
 /// Wakes the machine when it wants to be woken.
 async fn timers(shard: Rc<Shard>) {
     loop {
         let next = shard.relay.borrow().next_timeout();
         shard.armed.set(next);
-        match next {
-            None => shard.timer.notified().await,
-            Some(next) => tokio::select! {
-                () = tokio::time::sleep_until(next.into()) => {
-                    shard.now.set(None);
-                    let now = shard.now();
-                    shard.relay.borrow_mut().handle_timeout(now);
-                    shard.ask_flush();
-                }
-                () = shard.timer.notified() => {}
-            },
+        let Some(next) = next else {
+            shard.timer.notified().await;
+            continue;
+        };
+        // At least so often, so that a gap is seen for as long as it was.
+        let asleep = Instant::now();
+        let wake = next.clamp(asleep, asleep + STOOD_STILL);
+        tokio::select! {
+            () = tokio::time::sleep_until(wake.into()) => {}
+            () = shard.timer.notified() => continue,
         }
+        shard.now.set(None);
+        let now = shard.now();
+        let gap = now.saturating_duration_since(wake);
+        if gap >= STOOD_STILL {
+            // What was due meanwhile may have come: answers, and room at receivers.
+            tracing::warn!(?gap, "the process has stood still");
+            shard.relay.borrow_mut().stood_still(now, gap);
+            tokio::time::sleep(SOCKETS_FIRST).await;
+        } else if next <= now {
+            shard.relay.borrow_mut().handle_timeout(now);
+        }
+        shard.ask_flush();
     }
 }
 

@@ -18,6 +18,7 @@ mod pair;
 mod quotas;
 mod records;
 mod reloading;
+mod standing_still;
 
 // The world of the conformance suite; not all of it is needed here.
 #[allow(dead_code)]

@@ -210,3 +210,55 @@ fn con_12_an_answer_that_comes_too_late_is_none() {
     assert_eq!(code(&mut world, peer), Some(408));
     world.end();
 }
+
+/// CON-12: an AUTH whose user is being looked up when a drain begins is answered 408 then, and what
+/// the database says later finds nobody.
+#[test]
+fn con_12_an_auth_that_waits_for_the_database_is_answered_when_a_drain_begins() {
+    let mut world = world(1);
+    let peer = world.connect(0, Transport::Tls);
+    ask(&mut world, peer, "auth2", CAROL);
+    assert_eq!(world.looking_up.len(), 1);
+    let deadline = world.now + Duration::from_secs(10);
+    world.shards[0].drain(world.now, deadline);
+    world.obey();
+    world.run();
+    assert_eq!(last(&mut world, peer).code(), Some(408));
+    assert!(world.shards[0].is_drained());
+    world.looked_up(found(CAROL));
+    world.run();
+    assert!(world.messages(peer).is_empty(), "one answer");
+    world.end();
+}
+
+/// CON-12: one that waits for another shard's word keeps the drain waiting: that comes soon.
+#[test]
+fn con_12_a_drain_waits_for_auths_that_another_shard_is_asked_about() {
+    let mut asked = 0;
+    for seed in 1..20 {
+        let mut world = World::new(Options {
+            seed,
+            handoff_delay: Duration::from_millis(20),
+            ..Options::workers(4)
+        });
+        let peer = world.connect(0, Transport::Tls);
+        let alice = ("alice", "wonderland");
+        ask(&mut world, peer, "auth2", alice);
+        if !world.messages(peer).is_empty() {
+            // The nonce's home is this shard.
+            continue;
+        }
+        asked += 1;
+        let deadline = world.now + Duration::from_secs(10);
+        for shard in &mut world.shards {
+            shard.drain(world.now, deadline);
+        }
+        world.obey();
+        assert!(!world.shards[0].is_drained());
+        world.advance(Duration::from_millis(100));
+        assert_eq!(world.messages(peer).len(), 1, "an answer, whichever");
+        assert!(world.shards[0].is_drained());
+        world.end();
+    }
+    assert!(asked > 0, "some nonces have another home");
+}

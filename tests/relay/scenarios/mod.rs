@@ -28,4 +28,5 @@ mod short_walk;
 mod signals;
 mod silent;
 mod slow_receivers;
+mod standing_still;
 mod uses;
