@@ -67,6 +67,8 @@ struct Tree {
     /// Types in what an alias stands for.
     aliases: BTreeMap<String, BTreeSet<String>>,
     types: BTreeSet<String>,
+    /// Those of them that hold whatever type they are given.
+    generic: BTreeSet<String>,
 }
 
 /// Whether this item is compiled for tests alone.
@@ -167,6 +169,9 @@ impl<'ast> Visit<'ast> for Declared<'_> {
     }
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
         self.tree.types.insert(item.ident.to_string());
+        if item.generics.type_params().next().is_some() {
+            self.tree.generic.insert(item.ident.to_string());
+        }
         for field in &item.fields {
             if let Some(name) = &field.ident {
                 let field_of = (item.ident.to_string(), name.to_string());
@@ -269,7 +274,10 @@ impl Calls<'_> {
                     .flat_map(|owner| self.tree.gives[owner].iter().cloned())
                     .collect();
                 // What a generic container gives is in the type of the container.
-                given.extend(receivers.unwrap_or_default());
+                let mut owners = owners.iter();
+                if owners.any(|(owner, _)| self.tree.generic.contains(owner)) {
+                    given.extend(receivers.unwrap_or_default());
+                }
                 Some(given)
             }
             syn::Expr::Call(call) => match &*call.func {

@@ -32,6 +32,10 @@ pub struct IllFormed;
 /// The cnonce is the one value that goes back; clients use 8 to 40 octets.
 const CNONCE_OCTETS_MAX: usize = 256;
 
+/// Users and realms are looked up, and remembered where nobody knows them. A realm is a host's name
+/// or what an operator writes; a nonce of ours is shorter.
+const NAME_OCTETS_MAX: usize = 255;
+
 impl<'a> Authorization<'a> {
     /// `Ok(None)`: another scheme than Digest, or nothing at all.
     pub fn parse(value: &'a [u8]) -> Result<Option<Self>, IllFormed> {
@@ -110,9 +114,12 @@ impl<'a> Parameters<'a> {
             uri => uri.map(|uri| uri.text),
         };
         Some(Authorization {
-            username: filled(self.username).map(unescaped)?,
-            realm: unescaped(self.realm?.text),
-            nonce: filled(self.nonce)?,
+            username: filled(self.username)
+                .map(unescaped)
+                .filter(|name| name.len() <= NAME_OCTETS_MAX)?,
+            realm: Some(unescaped(self.realm?.text))
+                .filter(|name| name.len() <= NAME_OCTETS_MAX)?,
+            nonce: filled(self.nonce).filter(|nonce| nonce.len() <= NAME_OCTETS_MAX)?,
             response,
             cnonce: filled(self.cnonce)
                 .filter(|cnonce| cnonce.len() <= CNONCE_OCTETS_MAX && !cnonce.contains('\t'))?,

@@ -25,6 +25,8 @@ pub struct Limits {
     pub queued_octets_shared: usize,
     pub queued_octets_total: usize,
     pub queued_octets_per_connection: usize,
+    pub remembered_octets_total: usize,
+    pub remembered_octets_per_connection: usize,
     pub link_piece_octets: usize,
     pub link_unanswered_octets: usize,
     pub link_octets_per_second: u64,
@@ -77,6 +79,8 @@ impl Default for Limits {
             queued_octets_shared: 1_048_576,
             queued_octets_total: 1_073_741_824,
             queued_octets_per_connection: 4_194_304,
+            remembered_octets_total: 2_147_483_648,
+            remembered_octets_per_connection: 16_777_216,
             link_piece_octets: 262_144,
             link_unanswered_octets: 1_048_576,
             link_octets_per_second: 67_108_864,
@@ -221,6 +225,18 @@ impl Limits {
             "what all that one connection sends may hold, other relays excepted: a stranger could spell one session in many ways",
             &mut self.queued_octets_per_connection,
             262_144..=1024 * mebi,
+        );
+        v.bounded(
+            "remembered_octets_total",
+            "all that other sides make the relay remember: paths, sessions, requests that wait for answers, and what is queued; beyond it whoever holds more than 16 KiB gets 413, for an AUTH 403",
+            &mut self.remembered_octets_total,
+            64 * mebi..=1024 * 1024 * mebi,
+        );
+        v.bounded(
+            "remembered_octets_per_connection",
+            "the same of one connection, other relays excepted, without what is queued",
+            &mut self.remembered_octets_per_connection,
+            mebi / 4..=1024 * mebi,
         );
         v.bounded(
             "link_piece_octets",

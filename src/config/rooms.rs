@@ -83,6 +83,8 @@ impl Config {
             stall_timeout: limits.stall_timeout,
             transactions_per_session: limits.transactions_per_session,
             queued_octets_per_connection: limits.queued_octets_per_connection,
+            remembered_octets_total: limits.remembered_octets_total,
+            remembered_octets_per_connection: limits.remembered_octets_per_connection,
             link_piece_octets: limits.link_piece_octets,
             link_unanswered_octets: limits.link_unanswered_octets,
             link_octets_per_second: limits.link_octets_per_second,

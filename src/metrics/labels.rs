@@ -167,6 +167,8 @@ labels!(
         Dials = "dials",
         /// A bound of custody reached (413).
         Overload = "overload",
+        /// It would make the relay remember more than it may (413, an AUTH 403).
+        Memory = "memory",
         /// A content type that policy refuses (415).
         Content = "content",
         /// A method that policy refuses (501).

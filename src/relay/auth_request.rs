@@ -16,7 +16,6 @@ use super::quotas::Admission;
 use super::refresh::{Held, prolong_of};
 use super::session::{Holder, Session, Token};
 use super::settings::Naming;
-use super::timers::Timer;
 
 /// What the To-Path of an AUTH asks for.
 pub(super) enum AuthTarget {
@@ -429,8 +428,14 @@ impl Relay {
             claims: Default::default(),
             ways: Default::default(),
         };
+        let octets = session.memory();
+        // A relay has no share, and its sessions outlive its connections.
+        let full = relay.is_some() && self.is_memory_full();
+        if full || !self.has_memory(key, octets) {
+            return Err(Refusal::NO_MORE_SESSIONS);
+        }
+        self.remember_session(&session.holder, octets);
         let session = self.sessions.insert(session);
-        self.timers.set(until, Timer::Session(session));
         self.metrics.sessions = self.sessions.len() as u64;
         match relay {
             None => {

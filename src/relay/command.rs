@@ -200,6 +200,10 @@ impl Refusal {
     pub const NO_DIAL: Self = Self::own(408, metrics::RefusalReason::Dials);
     /// Past a bound where the source cannot be paused (FWD-16).
     pub const STOP: Self = Self::own(413, metrics::RefusalReason::Overload);
+    /// It would make us remember more than it may.
+    pub const MEMORY: Self = Self::own(413, metrics::RefusalReason::Memory);
+    /// The same of an AUTH.
+    pub const NO_MORE_SESSIONS: Self = Self::own(403, metrics::RefusalReason::Memory);
     /// Content that the operator does not let through (SEC-12).
     pub const CONTENT: Self = Self::own(415, metrics::RefusalReason::Content);
     /// Blocked or meant for the relay itself (FNS-05, FNS-06).

@@ -176,6 +176,11 @@ pub(super) struct Connection {
     pub unfinished_since: Option<Instant>,
     /// Cost of all that it sent and the kernel has not taken.
     pub outstanding: usize,
+    /// What it makes us remember, in octets.
+    pub remembered: usize,
+    /// Its one timer of each kind: one is set and has not fired, or will at that time.
+    pub stall_timer: bool,
+    pub progress_timer: Option<Instant>,
     /// As what it is counted.
     pub counted: Option<(TransportLabel, RoleLabel)>,
     /// Routes that hold it paused; one more if it is held for a quota.
@@ -241,6 +246,9 @@ impl Connection {
             used: now,
             unfinished_since: None,
             outstanding: 0,
+            remembered: 0,
+            stall_timer: false,
+            progress_timer: None,
             counted: None,
             pauses: 0,
             held: 0,
@@ -335,6 +343,14 @@ impl Connection {
             .chain(self.film_routes.iter().flat_map(|routes| routes.values()))
             .chain(self.auth_routes.iter().flat_map(|routes| routes.values()))
             .copied()
+    }
+
+    /// It opens none any more, and those that it has are ended by others.
+    pub fn forget_routes(&mut self) {
+        self.routes = HashMap::new();
+        self.film_routes = None;
+        self.auth_routes = None;
+        self.last_route = None;
     }
 
     /// It is not yet there.

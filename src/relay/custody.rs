@@ -58,6 +58,11 @@ pub(super) struct Custodies {
 }
 
 impl Custodies {
+    pub fn give_back(&mut self) {
+        self.chunks.give_back();
+        self.ways.give_back();
+    }
+
     pub fn begin(
         &mut self,
         back: ReturnAddress,

@@ -111,6 +111,15 @@ impl Relay {
             return Some(Refusal::NO_SESSION);
         }
         let crowded = flow.waits && self.is_crowded(flow.connection);
+        // With Failure-Report partial the oldest makes room, where the flow has one.
+        let refused = match failure_report {
+            FailureReport::Yes => true,
+            FailureReport::Partial => flow.partials.is_empty(),
+            FailureReport::No => false,
+        };
+        if refused && self.is_beyond_answers(flow) {
+            return Some(Refusal::MEMORY);
+        }
         let full = failure_report == FailureReport::Yes && self.is_full(flow);
         (crowded || full).then_some(Refusal::STOP)
     }
@@ -118,6 +127,7 @@ impl Relay {
     /// As many transactions are open as may be.
     pub(super) fn is_full(&self, flow: &Flow) -> bool {
         flow.transactions >= self.settings.limits.transactions_per_session
+            || self.is_beyond_answers(flow)
     }
 
     /// A chunk that began with Failure-Report partial takes the place of the oldest such one.

@@ -77,9 +77,10 @@ impl Relay {
             }
             self.retire(known);
         }
-        self.make_room_for_route(now, key)?;
         let to_path = Bytes::copy_from_slice(head.to_path().text());
         let mut route = Route::new(now, key, to_path.clone());
+        self.make_room_for_route(now, key, &route)?;
+        self.remember(key, route.memory());
         route.relay = relay.clone();
         route.lane = lane;
         route.gives = self.standing(key, head, relay.is_some()).map(Box::new);
@@ -177,32 +178,6 @@ impl Relay {
         } else {
             self.hand(home, Handoff::Register { hop, place });
         }
-    }
-
-    fn make_room_for_route(&mut self, now: Instant, key: ConnectionKey) -> Result<(), Refusal> {
-        let bound = self.settings.limits.routes_per_connection;
-        let connection = self.connections.get(key).ok_or(Refusal::NO_SESSION)?;
-        if connection.count_routes() < bound {
-            return Ok(());
-        }
-        let mut idle: Vec<(Instant, RouteKey)> = connection
-            .all_routes()
-            .filter_map(|key| {
-                self.routes
-                    .get(key)
-                    .filter(|route| route.is_idle())
-                    .map(|route| (route.used, key))
-            })
-            .collect();
-        idle.sort_unstable();
-        idle.truncate(bound / 4 + 1);
-        if idle.is_empty() {
-            return Err(Refusal::STOP);
-        }
-        for (_, route) in idle {
-            self.drop_route(now, route);
-        }
-        Ok(())
     }
 
     /// Takes an opening as far as this shard can.

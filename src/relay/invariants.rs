@@ -20,6 +20,7 @@ impl Relay {
         assert_eq!(ledger.held, self.custodies.held(), "held custodies");
         let outstanding: usize = self.routes.iter().map(|(_, route)| route.outstanding).sum();
         assert_eq!(outstanding, self.outstanding, "sum of outstanding octets");
+        self.assert_remembered();
         let unanswered: usize = self.flows.iter().map(|(_, flow)| flow.unanswered).sum();
         assert_eq!(unanswered, self.count_unanswered(), "unanswered octets");
         assert!(
@@ -166,6 +167,7 @@ impl Relay {
         assert_eq!(self.custodies.ways.len(), 0, "ways");
         assert_eq!(self.routes.len(), 0, "routes");
         assert_eq!(self.flows.len(), 0, "flows");
+        assert_eq!(self.remembered(), 0, "octets remembered");
         assert_eq!(self.custodies.len(), 0, "custodies");
         assert_eq!(self.transactions.len(), 0, "transactions");
         assert_eq!(self.pending_auths.len(), 0, "pending AUTHs");
@@ -183,6 +185,7 @@ impl Relay {
         self.custodies.len() == 0
             && self.transactions.len() == 0
             && self.outstanding == 0
+            && self.orphans.is_empty()
             && self.pending_auths.len() == 0
             && self.parked.is_empty()
             && self.connections.iter().all(|(_, connection)| {

@@ -42,6 +42,13 @@ pub struct Limits {
     /// What all that one connection sends may hold, whatever it is called: a stranger could
     /// spell one session in many ways. A verified relay carries many; the total bounds it.
     pub queued_octets_per_connection: usize,
+    /// All that remote sides make all shards remember, an equal share for each: routes, sessions,
+    /// requests that wait for answers, and what is queued. Beyond it whoever holds more than a little
+    /// gets 413, or 403 to an AUTH.
+    pub remembered_octets_total: usize,
+    /// The same of one connection that is no relay's, without what is queued: four thousand paths in
+    /// use, or as many chunks that its other side leaves unanswered three times over.
+    pub remembered_octets_per_connection: usize,
     /// How long one session may pause a shared source in any 10 s.
     pub shared_pause: Duration,
     /// Output waits and the kernel takes nothing for so long: the connection is lost (TMR-08).
@@ -135,6 +142,8 @@ impl Default for Limits {
             queued_octets_shared: 1_048_576,
             queued_octets_total: 1_073_741_824,
             queued_octets_per_connection: 4_194_304,
+            remembered_octets_total: 2_147_483_648,
+            remembered_octets_per_connection: 16_777_216,
             shared_pause: Duration::from_millis(250),
             stall_timeout: Duration::from_secs(30),
             transactions_per_session: 16_384,

@@ -9,6 +9,7 @@ use super::custody::Fate;
 use super::egress::Carried;
 use super::handoff::{Handoff, Hop, Up};
 use super::keys::{ConnectionKey, Place, RouteKey, TransactionKey};
+use super::memory::ROUTES_AT_ONCE;
 use super::planted::{Fault, planted};
 use super::records::EndCause;
 use super::route::Down;
@@ -161,7 +162,8 @@ impl Relay {
         let sessions = std::mem::take(&mut connection.sessions);
         let failed = connection.dialled.is_some() && !connection.heard && !wire_alive;
         let mut routes: Vec<RouteKey> = connection.all_routes().collect();
-        routes.extend(connection.retired.iter());
+        routes.extend(std::mem::take(&mut connection.retired));
+        connection.forget_routes();
         routes.sort_unstable();
         let flows: Vec<_> = connection.egress.flows.iter().copied().collect();
         let place = Place {
@@ -180,7 +182,8 @@ impl Relay {
         if let Incoming::Send { route, .. } = incoming {
             self.push(now, route, Down::Cut);
         }
-        for route in routes {
+        for (number, route) in routes.into_iter().enumerate() {
+            let at_once = number < ROUTES_AT_ONCE;
             // Whole requests whose verdict is still on its way are answered (CON-10).
             if wire_alive
                 && self
@@ -189,8 +192,10 @@ impl Relay {
                     .is_some_and(|route| !route.is_settled())
             {
                 self.retire(route);
-            } else {
+            } else if at_once {
                 self.drop_route(now, route);
+            } else {
+                self.orphans.push(route);
             }
         }
         for flow in &flows {

@@ -38,6 +38,7 @@ mod limits;
 mod links;
 mod looking_up;
 mod loss;
+mod memory;
 mod next_hops;
 mod other_request;
 mod pace;
@@ -108,7 +109,7 @@ use film_links::Parked;
 use flow::Flows;
 use guesses::Guesses;
 use keyed_hash::HashKey;
-use keys::{PendingAuthKey, ReturnAddress};
+use keys::{PendingAuthKey, ReturnAddress, RouteKey};
 use limits::{FLUSH_OCTETS, HANDOFFS_AT_ONCE, HANDOFFS_EXPECTED};
 use links::GoneLinks;
 use next_hops::NextHops;
@@ -147,6 +148,10 @@ pub struct Relay {
     routes: Routes,
     /// Sum of all routes' outstanding cost.
     outstanding: usize,
+    /// What is remembered on behalf of remote sides, besides what is outstanding and transactions.
+    remembered: usize,
+    /// Routes whose connections have gone; some end with each turn.
+    orphans: Vec<RouteKey>,
     flows: Flows,
     custodies: Custodies,
     transactions: Transactions,
@@ -210,6 +215,8 @@ impl Relay {
             ending: Ending::new(),
             routes: Routes::default(),
             outstanding: 0,
+            remembered: 0,
+            orphans: Vec::new(),
             flows: Flows::default(),
             custodies: Custodies::default(),
             transactions: Transactions::default(),
@@ -428,7 +435,8 @@ impl Relay {
             return false;
         }
         egress.in_flight = true;
-        if egress.waiting_since.replace(now).is_none() {
+        egress.waiting_since = Some(now);
+        if !std::mem::replace(&mut connection.stall_timer, true) {
             self.timers
                 .set(now + self.settings.limits.stall_timeout, Timer::Stall(key));
         }
@@ -597,6 +605,8 @@ impl Relay {
             self.timers.next_deadline(),
             self.transactions.next_deadline(),
             self.next_rested(),
+            self.sessions.next_end(),
+            (!self.orphans.is_empty()).then_some(self.now),
         ];
         deadlines.into_iter().flatten().min()
     }

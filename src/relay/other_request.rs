@@ -12,7 +12,7 @@ use super::Relay;
 use super::auth_request::AuthTarget;
 use super::command::{Refusal, comment_of};
 use super::egress::Whole;
-use super::handoff::{Handoff, Purpose};
+use super::handoff::{Handoff, Purpose, Up};
 use super::keys::{ConnectionKey, FlowKey, Place};
 use super::planted::{Fault, planted};
 use super::receive::method_label;
@@ -161,6 +161,17 @@ impl Relay {
                 .push_back((back, super::handoff::Up::Credit(request.cost())));
             self.undeliverable(now, request, &Refusal::NEXT_HOP_LOST);
             return;
+        }
+        let answered = !matches!(request.kind, RequestKind::Report);
+        if answered
+            && self
+                .flows
+                .get(key)
+                .is_some_and(|flow| self.is_beyond_answers(flow))
+        {
+            self.ups.push_back((back, Up::Credit(request.cost())));
+            self.metrics.refusal(Refusal::MEMORY.reason);
+            return self.undeliverable(now, request, &Refusal::MEMORY);
         }
         let cost = request.cost();
         let id = self.random.transact_id();

@@ -14,7 +14,6 @@ use super::connection::{Connection, Incoming, NamedItself, Speaks};
 use super::keys::ConnectionKey;
 use super::limits::COPY_BELOW_OCTETS;
 use super::route::Down;
-use super::timers::Timer;
 
 impl Relay {
     pub(super) fn receive_octets(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
@@ -107,7 +106,7 @@ impl Relay {
             } else {
                 limits.body_timeout / 2
             };
-            self.timers.set(now + first_look, Timer::Progress(key));
+            self.look_at_progress(key, now + first_look);
         }
     }
 
@@ -338,7 +337,10 @@ impl Relay {
 
     /// That it was too much at once speaks against nobody.
     pub(super) fn request_refused(&mut self, now: Instant, key: ConnectionKey, refusal: &Refusal) {
-        if refusal.reason != RefusalReason::Overload {
+        if !matches!(
+            refusal.reason,
+            RefusalReason::Overload | RefusalReason::Memory
+        ) {
             self.request_failed(now, key);
         }
     }

@@ -92,6 +92,7 @@ impl Relay {
         cause: EndCause,
     ) -> Option<Holder> {
         let mut session = self.sessions.remove(key)?;
+        self.forget_session(&session.holder, session.memory());
         self.session_left(now, &mut session);
         self.metrics.sessions = self.sessions.len() as u64;
         let holder = session.holder.clone();

@@ -14,7 +14,6 @@ use super::command::{Refusal, comment_of};
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, PendingAuthKey, SessionKey, ShardId};
 use super::session::{Holder, Token};
-use super::timers::Timer;
 
 /// A session that the sender of a request names as its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,13 +139,12 @@ impl Relay {
         realm: &str,
         until: Instant,
     ) -> Result<SessionKey, Refusal> {
-        let session = self.sessions.get_mut(key).ok_or(Refusal::NO_SESSION)?;
+        let session = self.sessions.get(key).ok_or(Refusal::NO_SESSION)?;
         let same = *session.user == *user && *session.realm == *realm;
         if !same || session.expires <= now {
             return Err(Refusal::NO_SESSION);
         }
-        session.expires = until;
-        self.timers.set(until, Timer::Session(key));
+        self.sessions.set_end(key, until);
         Ok(key)
     }
 

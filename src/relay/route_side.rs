@@ -362,6 +362,7 @@ impl Relay {
         let Some(route) = self.routes.remove(key) else {
             return;
         };
+        self.forget(route.source, route.memory());
         self.outstanding -= route.outstanding;
         self.less_outstanding(route.source, route.outstanding);
         if let Some(connection) = self.connections.get_mut(route.source) {

@@ -182,6 +182,10 @@ impl Relay {
             self.refuse_send(now, key, &head, &Refusal::STOP);
             return Incoming::PastIt;
         }
+        if !self.has_memory_for_chunk(key) {
+            self.refuse_send(now, key, &head, &Refusal::MEMORY);
+            return Incoming::PastIt;
+        }
         if self.must_stop(now, key_of_route) {
             self.stop_message(now, key_of_route, &head);
             self.refuse_send(now, key, &head, &Refusal::STOP);

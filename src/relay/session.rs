@@ -20,7 +20,7 @@ use super::claims::Claims;
 use super::keys::{ConnectionKey, ReturnAddress, SessionKey, ShardId};
 use super::quotas::Counted;
 use super::slots::Slots;
-use super::transaction::RandomKeyMap;
+use super::transaction::{RandomKeyMap, give_back};
 
 /// A parsed session-id of ours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -123,12 +123,15 @@ impl Session {
 pub(super) struct Sessions {
     by_key: Slots<SessionKey, Session>,
     by_token: RandomKeyMap<SessionKey>,
+    /// When each ends: one entry, however often it is given more time.
+    ends: BTreeSet<(Instant, SessionKey)>,
 }
 
 impl Sessions {
     pub fn insert(&mut self, session: Session) -> SessionKey {
-        let bits = session.token.bits;
+        let (bits, expires) = (session.token.bits, session.expires);
         let key = self.by_key.insert(session);
+        self.ends.insert((expires, key));
         self.by_token.insert(bits, key);
         key
     }
@@ -139,6 +142,10 @@ impl Sessions {
 
     pub fn get(&self, key: SessionKey) -> Option<&Session> {
         self.by_key.get(key)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_key.iter().map(|(_, session)| session)
     }
 
     pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
@@ -165,6 +172,31 @@ impl Sessions {
             .is_some_and(|session| now < session.expires)
     }
 
+    pub fn give_back(&mut self) {
+        self.by_key.give_back();
+        give_back(&mut self.by_token);
+    }
+
+    /// It ends then, earlier or later than it would have.
+    pub fn set_end(&mut self, key: SessionKey, expires: Instant) {
+        if let Some(session) = self.by_key.get_mut(key) {
+            self.ends.remove(&(session.expires, key));
+            session.expires = expires;
+            self.ends.insert((expires, key));
+        }
+    }
+
+    /// When the next one ends.
+    pub fn next_end(&self) -> Option<Instant> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
+    /// One that has come to its end.
+    pub fn first_ended(&self, now: Instant) -> Option<SessionKey> {
+        let (end, key) = self.ends.first()?;
+        (*end <= now).then_some(*key)
+    }
+
     pub fn keys(&self) -> Vec<SessionKey> {
         self.by_key.keys()
     }
@@ -172,6 +204,7 @@ impl Sessions {
     pub fn remove(&mut self, key: SessionKey) -> Option<Session> {
         let session = self.by_key.remove(key)?;
         self.by_token.remove(&session.token.bits);
+        self.ends.remove(&(session.expires, key));
         Some(session)
     }
 }

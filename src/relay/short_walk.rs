@@ -232,6 +232,7 @@ impl Relay {
             && connection.spending.is_none()
             && connection.film_routes() == 0
             && self.is_still_claimed(route)
+            && !self.is_memory_full()
             && connection.outstanding + cost < limits.queued_octets_per_connection
             && route.is_plain()
             && route.queued() + cost < limits.queued_octets_per_session

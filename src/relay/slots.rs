@@ -44,10 +44,15 @@ struct Slot<V> {
     value: Option<V>,
 }
 
+/// Places that a table keeps, used or not.
+const KEPT: usize = 256;
+
 /// Values by generational key.
 pub struct Slots<K, V> {
     slots: Vec<Slot<V>>,
     free: Vec<u32>,
+    /// What a new place begins with: more than any that was given back had.
+    generation: u32,
     len: usize,
     key: PhantomData<K>,
 }
@@ -57,6 +62,7 @@ impl<K: Key, V> Default for Slots<K, V> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            generation: 0,
             len: 0,
             key: PhantomData,
         }
@@ -77,11 +83,12 @@ impl<K: Key, V> Slots<K, V> {
         }
         let index = u32::try_from(self.slots.len())
             .expect("fewer than 2^32 slots: each is bounded by a limit");
+        let generation = self.generation;
         self.slots.push(Slot {
-            generation: 0,
+            generation,
             value: Some(value),
         });
-        K::new(index, 0)
+        K::new(index, generation)
     }
 
     pub fn remove(&mut self, key: K) -> Option<V> {
@@ -125,6 +132,28 @@ impl<K: Key, V> Slots<K, V> {
         })
     }
 
+    /// Gives back the memory of places at the end that nothing is in, if many are free. Those at the
+    /// front are used first from here on. No key that was given out names what comes there later.
+    pub fn give_back(&mut self) {
+        if self.slots.len() < KEPT || self.len * 4 > self.slots.len() {
+            return;
+        }
+        while let Some(last) = self.slots.pop_if(|slot| slot.value.is_none()) {
+            self.generation = self.generation.max(last.generation.wrapping_add(1));
+        }
+        let places = self.slots.len() as u32;
+        self.free.retain(|index| *index < places);
+        self.free.sort_unstable_by(|one, other| other.cmp(one));
+        self.slots.shrink_to(KEPT);
+        self.free.shrink_to(KEPT);
+    }
+
+    /// How many places there are, in use or not.
+    #[cfg(test)]
+    pub fn places(&self) -> usize {
+        self.slots.capacity()
+    }
+
     /// The values, in the order of their places.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
@@ -151,5 +180,26 @@ mod tests {
         assert_eq!(slots.remove(first), None);
         assert_eq!(slots.get(second), Some(&"second"));
         assert_eq!(slots.len(), 1);
+    }
+
+    #[test]
+    fn places_that_are_free_are_given_back_and_their_keys_stay_void() {
+        let mut slots: Slots<TestKey, usize> = Slots::default();
+        let keys: Vec<TestKey> = (0..10_000).map(|number| slots.insert(number)).collect();
+        for key in keys.iter().skip(1) {
+            slots.remove(*key);
+        }
+        slots.give_back();
+        assert!(slots.places() <= KEPT);
+        let again: Vec<TestKey> = (0..10_000).map(|number| slots.insert(number)).collect();
+        assert!(keys.iter().skip(1).all(|key| slots.get(*key).is_none()));
+        assert_eq!(slots.get(keys[0]), Some(&0));
+        assert_eq!(again[0].slot(), 1, "the front is used first");
+        assert!(
+            again
+                .iter()
+                .enumerate()
+                .all(|(number, key)| slots.get(*key) == Some(&number))
+        );
     }
 }

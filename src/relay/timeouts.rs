@@ -26,6 +26,12 @@ impl Relay {
             self.timer(now, timer);
             self.deliver_ups(now);
         }
+        while let Some(key) = self.sessions.first_ended(now) {
+            self.session_over_time(now, key);
+            self.deliver_ups(now);
+        }
+        self.end_orphans(now);
+        self.deliver_ups(now);
         self.wake_rested(now);
         while let Some(key) = self.transactions.first_due(now) {
             self.transaction_due(now, key);
@@ -60,7 +66,6 @@ impl Relay {
             Timer::Progress(key) => self.progress_due(now, key),
             Timer::Stall(key) => self.stall_due(now, key),
             Timer::Idle(key) => self.idle_due(now, key),
-            Timer::Session(key) => self.session_due(now, key),
             Timer::SharedPause(key) => self.shared_pause_over(now, key),
             Timer::LinkPause(key) => self.link_pause_over(now, key),
             Timer::Transaction(key) => {
@@ -99,6 +104,9 @@ impl Relay {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.progress_timer.is_some_and(|at| at <= now) {
+            connection.progress_timer = None;
+        }
         let Some(since) = connection.unfinished_since else {
             return;
         };
@@ -124,25 +132,38 @@ impl Relay {
             return self.close(now, key, CloseReason::TooSlow);
         }
         let next = if rest_at > now { rest_at.min(due) } else { due };
-        self.timers.set(next, Timer::Progress(key));
+        self.look_at_progress(key, next);
         if let Some(route) = stalls {
             self.push(now, route, Down::Stall);
+        }
+    }
+
+    /// Looks at that time whether the message goes on, if nobody does so before: one that comes in
+    /// many reads sets no timer with each.
+    pub(super) fn look_at_progress(&mut self, key: ConnectionKey, at: Instant) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.progress_timer.is_none_or(|set| at < set)
+        {
+            connection.progress_timer = Some(at);
+            self.timers.set(at, Timer::Progress(key));
         }
     }
 
     /// TMR-08: the kernel took nothing for so long.
     fn stall_due(&mut self, now: Instant, key: ConnectionKey) {
         let mut patience = self.settings.limits.stall_timeout;
-        let Some(connection) = self.connections.get(key) else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         if connection.verified.is_some() {
             patience += LINK_STALL_GRACE;
         }
+        connection.stall_timer = false;
         let Some(since) = connection.egress.waiting_since else {
             return;
         };
         if since + patience > now {
+            connection.stall_timer = true;
             self.timers.set(since + patience, Timer::Stall(key));
         } else {
             self.abort(now, key, CloseReason::Stalled);
@@ -166,14 +187,7 @@ impl Relay {
     }
 
     /// UPT-06.
-    fn session_due(&mut self, now: Instant, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else {
-            return;
-        };
-        if session.expires > now {
-            // It was prolonged, and that set a timer of its own.
-            return;
-        }
+    fn session_over_time(&mut self, now: Instant, key: SessionKey) {
         let holder = self.end_session(now, key, EndCause::Expired);
         if let Some(Holder::Client(holder)) = holder
             && let Some(connection) = self.connections.get_mut(holder)

@@ -1,11 +1,11 @@
-//! The shard's timer wheel: everything that waits, but for transactions, which have a list of
-//! their own. Entries are not cancelled; who is woken looks whether there is still a reason.
+//! The shard's timer wheel: everything that waits, but for transactions and sessions, which have
+//! lists of their own. Entries are not cancelled; who is woken looks whether there is still a reason.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use super::keys::{ConnectionKey, RouteKey, SessionKey, TransactionKey};
+use super::keys::{ConnectionKey, RouteKey, TransactionKey};
 use super::quotas::StandingKey;
 
 /// What is due.
@@ -19,8 +19,6 @@ pub(super) enum Timer {
     Stall(ConnectionKey),
     /// Unused for long (CON-04)?
     Idle(ConnectionKey),
-    /// Use-Path URI at its end (UPT-06)?
-    Session(SessionKey),
     /// A shared source was paused long enough for one session (FWD-16).
     SharedPause(RouteKey),
     /// A link was paused long enough for a session that is alone on it.

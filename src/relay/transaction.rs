@@ -32,6 +32,13 @@ impl Hasher for TakeBits {
 /// A map whose keys are random bits of our own making.
 pub(super) type RandomKeyMap<V> = HashMap<u128, V, BuildHasherDefault<TakeBits>>;
 
+/// Lets go of room that is hardly used.
+pub(super) fn give_back<V>(map: &mut RandomKeyMap<V>) {
+    if map.capacity() / 8 > map.len() {
+        map.shrink_to(256);
+    }
+}
+
 /// Where the request stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
@@ -48,6 +55,20 @@ pub(super) enum Progress {
 pub(super) enum Kind {
     Send(Piece),
     Other(Forwarded),
+}
+
+impl Kind {
+    /// What it keeps of its request.
+    pub fn octets(&self) -> usize {
+        match self {
+            Self::Send(piece) => piece.template.len(),
+            Self::Other(forwarded) => {
+                forwarded.incoming_transact_id.len()
+                    + forwarded.incoming_from_path.len()
+                    + forwarded.own_uri.len()
+            }
+        }
+    }
 }
 
 /// One outgoing SEND.
@@ -115,6 +136,9 @@ pub(super) struct Transactions {
     /// The youngest of each connection, by its place in the machine's table: the loss of one
     /// connection looks at its own transactions only.
     youngest: Vec<Option<TransactionKey>>,
+    /// What they hold, by the same place, and in all.
+    octets_of: Vec<usize>,
+    octets: usize,
 }
 
 impl Transactions {
@@ -128,6 +152,7 @@ impl Transactions {
     ) -> TransactionKey {
         if self.youngest.len() <= connection.slot() {
             self.youngest.resize(connection.slot() + 1, None);
+            self.octets_of.resize(connection.slot() + 1, 0);
         }
         let older = self.youngest[connection.slot()];
         let key = self.by_key.insert(Transaction {
@@ -149,6 +174,9 @@ impl Transactions {
         }
         self.youngest[connection.slot()] = Some(key);
         self.by_id.insert(id, key);
+        let octets = self.by_key.get(key).map_or(0, Transaction::memory);
+        self.octets_of[connection.slot()] += octets;
+        self.octets += octets;
         key
     }
 
@@ -169,6 +197,26 @@ impl Transactions {
         let key = *self.by_id.get(&id)?;
         let transaction = self.by_key.get(key)?;
         (transaction.connection == connection).then_some(key)
+    }
+
+    pub fn give_back(&mut self) {
+        self.by_key.give_back();
+        give_back(&mut self.by_id);
+        if self.by_key.len() == 0 {
+            // By the places of connections, of which there may have been many more.
+            self.youngest = Vec::new();
+            self.octets_of = Vec::new();
+        }
+    }
+
+    /// What all of them hold.
+    pub fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// What those of one connection hold.
+    pub fn octets_of(&self, connection: ConnectionKey) -> usize {
+        self.octets_of.get(connection.slot()).copied().unwrap_or(0)
     }
 
     /// Those of one connection, the oldest first.
@@ -206,6 +254,9 @@ impl Transactions {
     pub fn remove(&mut self, key: TransactionKey) -> Option<Transaction> {
         self.unlist(key);
         let transaction = self.by_key.remove(key)?;
+        let octets = transaction.memory();
+        self.octets_of[transaction.connection.slot()] -= octets;
+        self.octets -= octets;
         let (older, younger) = (transaction.older, transaction.younger);
         match younger.and_then(|younger| self.by_key.get_mut(younger)) {
             Some(younger) => younger.older = older,

@@ -57,6 +57,11 @@ pub(super) struct Ways {
 }
 
 impl Ways {
+    pub fn give_back(&mut self) {
+        self.ways.give_back();
+        self.done.shrink_to(64);
+    }
+
     pub fn open(&mut self, back: ReturnAddress, passed: AllPassed) -> WayKey {
         self.ways.insert(Way {
             back,

@@ -137,7 +137,7 @@ fn run(
         uring::spawn(inbox::run(shard.clone()));
         uring::spawn(timers(shard.clone()));
         uring::spawn(half_open::run(shard.clone()));
-        uring::spawn(tidy_memory());
+        uring::spawn(tidy_memory(shard.clone()));
         for listening in start.listeners {
             uring::spawn(accept::run(shard.clone(), listening));
         }
@@ -148,9 +148,16 @@ fn run(
 /// So often freed memory goes back.
 const TIDY: Duration = Duration::from_secs(10);
 
-async fn tidy_memory() {
+/// Vectors for sends that stay, and how large the one before encryption may.
+const SPARE_WHEN_TIDY: usize = 16;
+const SPARE_WHEN_TIDY_OCTETS: usize = 131_072;
+
+async fn tidy_memory(shard: Rc<Shard>) {
     loop {
         tokio::time::sleep(TIDY).await;
+        shard.relay.borrow_mut().give_back_memory();
+        shard.spare.borrow_mut().truncate(SPARE_WHEN_TIDY);
+        shard.plain.borrow_mut().shrink_to(SPARE_WHEN_TIDY_OCTETS);
         uring::give_back_memory();
     }
 }
@@ -188,6 +195,8 @@ async fn timers(shard: Rc<Shard>) {
             shard.relay.borrow_mut().handle_timeout(now);
         }
         shard.ask_flush();
+        // More may be due at once: the sockets have their turn between.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -29,7 +29,7 @@ pub enum UriError {
     Scheme,
     /// Userinfo holds an illegal character.
     Userinfo,
-    /// No host, an illegal character in it, or brackets without an IPv6 address.
+    /// No host, one of more than 253 octets, an illegal character in it, or brackets without an IPv6 address.
     Host,
     /// Not a number up to 65535.
     Port,
@@ -72,6 +72,9 @@ pub struct Authority {
     pub transport: Box<str>,
 }
 
+/// No name in the DNS is longer (RFC 1035 §2.3.4), and hosts are remembered.
+pub const HOST_OCTETS_MAX: usize = 253;
+
 impl<'a> Uri<'a> {
     /// Reads a URI that takes up the whole text.
     pub fn parse(text: &'a [u8]) -> Result<Self, UriError> {
@@ -90,6 +93,9 @@ impl<'a> Uri<'a> {
             }
         };
         let (host, port) = Self::split_port(&rest[userinfo..authority_end])?;
+        if host.len() > HOST_OCTETS_MAX {
+            return Err(UriError::Host);
+        }
 
         let after = &rest[authority_end..];
         let (session_id, parameters) = match after {

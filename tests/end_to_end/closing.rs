@@ -3,17 +3,25 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::pair::{chat, two_shards};
+use crate::pair::chat;
 use crate::support::client::{Client, Ending};
 use crate::support::link::Link;
 use crate::support::message::Draft;
 use crate::support::random::heavy;
-use crate::support::relay::Relay;
+use crate::support::relay::{Relay, Setup};
 
 /// As many as one connection may have.
 const ROUTES: usize = 16_384;
 /// How long a loaded machine may take to forward so many.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Two shards, and room for all the paths of one connection.
+fn roomy() -> Relay {
+    Setup::new()
+        .set("relay.workers", 2)
+        .set("limits.remembered_octets_per_connection", 1 << 30)
+        .start()
+}
 
 /// Somebody without an account who knows the token of P, and has sent by so many paths.
 fn stranger(relay: &Relay, link: &mut Link) -> Client {
@@ -43,7 +51,7 @@ fn stranger(relay: &Relay, link: &mut Link) -> Client {
 #[test]
 fn sec_07_a_stranger_with_many_routes_ends_nothing_but_its_connection() {
     let _turn = heavy();
-    let relay = two_shards();
+    let relay = roomy();
     let mut link = Link::neighbours(&relay);
     chat(&mut link, "before");
     let closed = |reason: &str| {
@@ -74,7 +82,7 @@ fn sec_07_a_stranger_with_many_routes_ends_nothing_but_its_connection() {
 #[test]
 fn con_12_a_drain_with_many_routes_open_exits_with_0() {
     let _turn = heavy();
-    let relay = two_shards();
+    let relay = roomy();
     let mut link = Link::neighbours(&relay);
     let mut stranger = stranger(&relay, &mut link);
     relay.signal(libc::SIGTERM);

@@ -256,6 +256,13 @@ impl World {
         }
     }
 
+    /// Checked at the end only: there will be too much to look at after each call.
+    pub fn unchecked(options: Options) -> Self {
+        let mut world = Self::new(options);
+        world.checks = false;
+        world
+    }
+
     /// Whose shard this is.
     pub fn relay_of(&self, shard: usize) -> usize {
         self.relays

@@ -16,11 +16,18 @@ fn routes() -> usize {
     Limits::default().routes_per_connection
 }
 
-/// A world that is checked at the end only: there is too much to look at after each call.
 fn world(workers: u16) -> World {
-    let mut world = World::new(Options::workers(workers));
-    world.checks = false;
-    world
+    World::unchecked(Options {
+        workers,
+        ..options()
+    })
+}
+
+/// With room for all of them.
+fn options() -> Options {
+    let mut options = Options::default();
+    options.settings.limits.remembered_octets_per_connection = 1 << 30;
+    options
 }
 
 /// One short message by each of so many paths that differ in their last URI only: nobody asks
@@ -174,11 +181,10 @@ fn tls_07_a_link_of_many_routes_is_judged_again() {
 #[test]
 fn rpt_14_both_sides_of_a_link_of_many_routes_end() {
     for in_order in [true, false] {
-        let mut world = World::new(Options {
+        let mut world = World::unchecked(Options {
             more_relays: vec![1],
-            ..Options::default()
+            ..options()
         });
-        world.checks = false;
         let mut a = client(&mut world, 0, "a");
         assert!(authenticate_at(&mut world, &mut a, &auth_uri(1), None));
         let b = client(&mut world, 1, "b");

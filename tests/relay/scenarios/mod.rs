@@ -16,6 +16,7 @@ mod huge;
 mod large_heads;
 mod links;
 mod looking_up;
+mod memory;
 mod odd_responses;
 mod pacing;
 mod pausing;
