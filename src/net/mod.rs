@@ -10,3 +10,4 @@ pub mod postgres;
 pub mod proxy_header;
 pub mod tls;
 pub mod uring;
+pub mod websocket;
