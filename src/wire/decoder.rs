@@ -77,8 +77,9 @@ pub enum Event {
 pub struct Decoder {
     limits: DecoderLimits,
     input: Bytes,
-    /// Pushed while `input` was not used up.
+    /// Pushed while `input` was not used up. An empty one is an end of the transport's message.
     later: VecDeque<Bytes>,
+    frames: Frames,
     state: State,
     known: KnownHeads,
     /// That of the last head.
@@ -87,6 +88,17 @@ pub struct Decoder {
     skips_crlf: bool,
     /// How many of them were, since somebody asked.
     crlf_skipped: u32,
+}
+
+/// Whether the transport frames messages (RFC 7977 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frames {
+    /// A stream: messages follow one another.
+    None,
+    /// The transport's message has brought no head yet.
+    Fresh,
+    /// It has brought one, and must not bring another.
+    Begun,
 }
 
 #[derive(Debug)]
@@ -125,6 +137,7 @@ impl Decoder {
             limits,
             input: Bytes::new(),
             later: VecDeque::new(),
+            frames: Frames::None,
             state: State::BetweenMessages,
             known: KnownHeads::default(),
             shape: None,
@@ -153,6 +166,23 @@ impl Decoder {
         std::mem::take(&mut self.crlf_skipped)
     }
 
+    /// For a transport each of whose messages must hold exactly one of MSRP: [`push_end`](Self::push_end) tells where
+    /// one ends.
+    pub fn framed(limits: DecoderLimits) -> Self {
+        Self {
+            frames: Frames::Fresh,
+            ..Self::new(limits)
+        }
+    }
+
+    /// The transport's message ends behind what was pushed. Only for one that is [`framed`](Self::framed).
+    pub fn push_end(&mut self) {
+        debug_assert_ne!(self.frames, Frames::None, "a stream has no messages");
+        if !matches!(self.state, State::Lost(_)) {
+            self.later.push_back(Bytes::new());
+        }
+    }
+
     /// Gives the next octets of the connection. Allowed at any time, but what is pushed before
     /// [`next`](Self::next) has said `None` is kept as it is, with all memory that it shares.
     pub fn push(&mut self, octets: Bytes) {
@@ -179,6 +209,12 @@ impl Decoder {
             }
             if self.input.is_empty() {
                 match self.later.pop_front() {
+                    Some(end) if end.is_empty() => {
+                        if let Err(error) = self.message_ends() {
+                            self.lose(error);
+                        }
+                        continue;
+                    }
                     Some(octets) => self.input = octets,
                     None => {
                         self.later = VecDeque::new();
@@ -202,22 +238,33 @@ impl Decoder {
             match step {
                 Ok(None) => {}
                 Ok(event) => return Ok(event),
-                Err(error) => {
-                    let cut: &[u8] = match &self.state {
-                        State::Head(head) => &head.octets,
-                        State::Crlf => b"\r\n",
-                        _ => &[],
-                    };
-                    let lost = Lost {
-                        error,
-                        octets: cut.len() + self.undecoded_octets(),
-                        begins: Excerpt::of_both(cut, &self.input),
-                    };
-                    self.input = Bytes::new();
-                    self.later = VecDeque::new();
-                    self.state = State::Lost(Box::new(lost));
-                }
+                Err(error) => self.lose(error),
             }
+        }
+    }
+
+    fn lose(&mut self, error: DecodeError) {
+        let cut: &[u8] = match &self.state {
+            State::Head(head) => &head.octets,
+            State::Crlf => b"\r\n",
+            _ => &[],
+        };
+        let lost = Lost {
+            error,
+            octets: cut.len() + self.undecoded_octets(),
+            begins: Excerpt::of_both(cut, &self.input),
+        };
+        self.input = Bytes::new();
+        self.later = VecDeque::new();
+        self.state = State::Lost(Box::new(lost));
+    }
+
+    /// The transport's message has ended, and so must have the one in it.
+    fn message_ends(&mut self) -> Result<(), DecodeError> {
+        let whole = matches!(self.state, State::BetweenMessages);
+        match std::mem::replace(&mut self.frames, Frames::Fresh) {
+            Frames::Begun if whole => Ok(()),
+            _ => Err(DecodeError::NotOneMessage),
         }
     }
 
@@ -229,7 +276,9 @@ impl Decoder {
     /// Lends the octets that are to be decoded next, for a look at them by [`again`](Self::again); they come back by
     /// [`give_back`](Self::give_back), less whole messages at their front. `None` where no message can begin.
     pub fn lend(&mut self) -> Option<Bytes> {
-        let begins = matches!(self.state, State::BetweenMessages) && !self.input.is_empty();
+        let begins = matches!(self.state, State::BetweenMessages)
+            && !self.input.is_empty()
+            && self.frames == Frames::None;
         begins.then(|| std::mem::take(&mut self.input))
     }
 
@@ -248,7 +297,9 @@ impl Decoder {
 
     /// Whether the end of the stream would be clean here: all octets are used up and no message is open.
     pub fn is_between_messages(&self) -> bool {
-        matches!(self.state, State::BetweenMessages) && self.input.is_empty()
+        matches!(self.state, State::BetweenMessages)
+            && self.input.is_empty()
+            && self.later.is_empty()
     }
 
     /// Octets that were pushed and have not been looked at.
@@ -290,6 +341,11 @@ impl Decoder {
 
     /// Reads a head that begins with the input.
     fn head(&mut self) -> Result<Option<Event>, DecodeError> {
+        match self.frames {
+            Frames::None => {}
+            Frames::Fresh => self.frames = Frames::Begun,
+            Frames::Begun => return Err(DecodeError::NotOneMessage),
+        }
         let mut parser = HeadParser::new();
         match parser.read(&self.input, &self.limits, &self.known)? {
             Progress::NeedMore => {

@@ -26,6 +26,8 @@ pub enum DecodeError {
         /// The limit.
         octets_max: usize,
     },
+    /// A transport that frames messages gave other than exactly one MSRP message in one of its own (RFC 7977 §5.1).
+    NotOneMessage,
 }
 
 impl fmt::Display for DecodeError {
@@ -40,6 +42,9 @@ impl fmt::Display for DecodeError {
             Self::HeadTooLong { octets_max } => {
                 write!(f, "head is longer than {octets_max} octets")
             }
+            Self::NotOneMessage => {
+                f.write_str("a message of the transport does not hold exactly one MSRP message")
+            }
         }
     }
 }
@@ -53,6 +58,7 @@ impl DecodeError {
             Self::NotMsrp(_) | Self::StartLine(_) | Self::StartLineTooLong { .. } => "RFC 4975 §9",
             Self::TransactId(_) => "RFC 4975 §7.1, §9",
             Self::HeadTooLong { .. } => "limits.head_octets",
+            Self::NotOneMessage => "RFC 7977 §5.1",
         }
     }
 }

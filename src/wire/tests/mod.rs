@@ -5,6 +5,7 @@ mod again;
 mod cuts;
 mod examples;
 mod faults;
+mod framed;
 mod framing;
 mod guard;
 mod templates;
