@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use msrpd::auth::{Algorithm, Authenticator, Ha1, Judgement, NonceKeys, Settings, Users};
+use msrpd::auth::{Algorithm, Authenticator, Ha1, Judgement, NonceKeys, Quoting, Settings, Users};
 use msrpload::digest::{Answer, Asker, Challenge, Spelling};
 
 const HOST: &str = "relay.example.com";
@@ -32,9 +32,9 @@ fn digest(c: &mut Criterion) {
     for (name, algorithm) in [("MD5", Algorithm::Md5), ("SHA-256", Algorithm::Sha256)] {
         let auth = authenticator(algorithm, now);
         group.bench_function(format!("challenge, {name}"), |b| {
-            b.iter(|| black_box(auth.challenge(now, [1; 24], HOST, false)));
+            b.iter(|| black_box(auth.challenge(now, [1; 24], HOST, false, Quoting::Standard)));
         });
-        let challenge = &auth.challenge(now, [1; 24], HOST, false)[0];
+        let challenge = &auth.challenge(now, [1; 24], HOST, false, Quoting::Standard)[0];
         let challenge = Challenge::parse(challenge).expect("a challenge");
         let asker = Asker {
             user: "alice",

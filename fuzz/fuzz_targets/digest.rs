@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use msrpd::auth::{
-    Algorithm, Authenticator, Authorization, Ha1, Hashes, Judgement, NonceKeys, Proof, Settings,
+    Algorithm, Authenticator, Authorization, Ha1, Hashes, Judgement, NonceKeys, Proof, Quoting, Settings,
     Users, response,
 };
 use msrpd::wire::Uri;
@@ -57,7 +57,7 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     let asks = Authenticator::new(Arc::new(looks_up), Arc::default(), keys.clone());
     let auth = Authenticator::new(Arc::new(settings), Arc::new(users), keys);
     let nonce = |now, random| {
-        let challenge = &auth.challenge(now, [random; 24], HOST, false)[0];
+        let challenge = &auth.challenge(now, [random; 24], HOST, false, Quoting::Standard)[0];
         let (_, rest) = challenge.split_once("nonce=\"").expect("a nonce");
         rest.split('"').next().expect("a quote").to_owned()
     };

@@ -73,6 +73,24 @@ pub struct Authenticator {
     lifetimes: Lifetimes,
 }
 
+/// Which parameters of a challenge stand in quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoting {
+    /// As RFC 2617 and RFC 7616 have it: algorithm and stale are bare (AUT-04).
+    Standard,
+    /// All: a deployed WebSocket client reads no bare ones.
+    All,
+}
+
+impl Quoting {
+    fn push(self, value: &mut String, word: &str) {
+        match self {
+            Self::Standard => value.push_str(word),
+            Self::All => value.extend(["\"", word, "\""]),
+        }
+    }
+}
+
 /// What a request's credentials are worth.
 #[derive(Debug)]
 pub enum Judgement {
@@ -168,6 +186,7 @@ impl Authenticator {
         random: [u8; 24],
         host: &str,
         stale: bool,
+        quoting: Quoting,
     ) -> Vec<String> {
         let realm = quotable(self.realm(host));
         let nonce = self.keys.mint(now, &random);
@@ -185,10 +204,11 @@ impl Authenticator {
                 );
                 if named {
                     value.push_str(", algorithm=");
-                    value.push_str(algorithm.name());
+                    quoting.push(&mut value, algorithm.name());
                 }
                 if stale {
-                    value.push_str(", stale=true");
+                    value.push_str(", stale=");
+                    quoting.push(&mut value, "true");
                 }
                 value
             })

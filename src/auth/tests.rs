@@ -93,13 +93,17 @@ fn quoted<'a>(header: &'a str, name: &str) -> &'a str {
 }
 
 fn fresh_nonce(auth: &Authenticator, now: Instant) -> String {
-    quoted(&auth.challenge(now, [1; 24], HOST, false)[0], "nonce").to_owned()
+    quoted(
+        &auth.challenge(now, [1; 24], HOST, false, Quoting::Standard)[0],
+        "nonce",
+    )
+    .to_owned()
 }
 
 #[test]
 fn aut_04_aut_05_a_challenge_has_what_deployed_clients_need_and_no_more() {
     let now = Instant::now();
-    let one = with(now, settings()).challenge(now, [9; 24], HOST, false);
+    let one = with(now, settings()).challenge(now, [9; 24], HOST, false, Quoting::Standard);
     let nonce = quoted(&one[0], "nonce");
     let opaque = "09".repeat(8);
     assert_eq!(
@@ -122,7 +126,7 @@ fn aut_07_algorithms_are_offered_strongest_first() {
                 ..settings()
             },
         )
-        .challenge(now, [9; 24], HOST, true)
+        .challenge(now, [9; 24], HOST, true, Quoting::Standard)
     };
     for order in [
         [Algorithm::Sha256, Algorithm::Md5],
@@ -200,7 +204,7 @@ fn aut_06_each_name_has_its_realm() {
     assert_eq!(of(Some("example.com")).realm("example.org"), "example.org");
 
     let auth = of(Some("example.com"));
-    let challenge = &auth.challenge(now, [1; 24], "example.org", false)[0];
+    let challenge = &auth.challenge(now, [1; 24], "example.org", false, Quoting::Standard)[0];
     assert_eq!(quoted(challenge, "realm"), "example.org");
     let nonce = quoted(challenge, "nonce");
     let for_org = Client {
@@ -465,7 +469,9 @@ fn other_settings_count_from_now_on() {
         let text = format!("{}, algorithm={algorithm}", client.credentials(&nonce));
         auth.judge(now + Duration::from_secs(later), HOST, text.as_bytes(), URI)
     };
-    let challenge = auth.challenge(now, [0; 24], HOST, false).join("; ");
+    let challenge = auth
+        .challenge(now, [0; 24], HOST, false, Quoting::Standard)
+        .join("; ");
     assert!(challenge.contains("realm=\"example.org\"") && challenge.contains("SHA-256"));
     assert!(!challenge.contains("MD5"));
     assert!(
@@ -511,7 +517,7 @@ fn sec_09_nothing_breaks_out_of_a_quoted_string() {
             ..settings()
         },
     );
-    let challenge = &auth.challenge(now, [1; 24], HOST, false)[0];
+    let challenge = &auth.challenge(now, [1; 24], HOST, false, Quoting::Standard)[0];
     assert!(
         challenge.starts_with("Digest realm=\"a\\\"b\\\\cX-Injected: 1\", nonce=\""),
         "{challenge}"

@@ -34,6 +34,9 @@ pub struct Limits {
     pub shared_pause: Duration,
     pub stall_timeout: Duration,
     pub transactions_per_session: usize,
+    pub websocket_chunk_octets: usize,
+    pub websocket_message_octets: u64,
+    pub websocket_ping: Duration,
     pub head_octets: usize,
     pub header_lines: usize,
     pub uris_per_path: usize,
@@ -88,6 +91,9 @@ impl Default for Limits {
             shared_pause: Duration::from_millis(250),
             stall_timeout: Duration::from_secs(30),
             transactions_per_session: 16_384,
+            websocket_chunk_octets: 65_536,
+            websocket_message_octets: 1 << 40,
+            websocket_ping: Duration::from_secs(30),
             head_octets: 32_768,
             header_lines: 128,
             uris_per_path: 32,
@@ -279,6 +285,24 @@ impl Limits {
             "chunks of one session that wait for an answer; beyond it a chunk gets 413",
             &mut self.transactions_per_session,
             16..=16 * mebi,
+        );
+        v.bounded(
+            "websocket_chunk_octets",
+            "octets of one WebSocket message that the relay sends; a browser holds each as a whole",
+            &mut self.websocket_chunk_octets,
+            8192..=16 * mebi,
+        );
+        v.bounded(
+            "websocket_message_octets",
+            "octets of one WebSocket message that it takes; passed on while it arrives, so that this bounds no memory",
+            &mut self.websocket_message_octets,
+            4 * mebi as u64..=1 << 62,
+        );
+        v.bounded(
+            "websocket_ping",
+            "how often an idle WebSocket client is pinged; two pings without an answer end its connection",
+            &mut self.websocket_ping,
+            second..=second * 3600,
         );
         v.bounded(
             "head_octets",

@@ -29,7 +29,7 @@ pub use model::{
 };
 pub use problem::{Place, Problem, Problems, Severity};
 pub use reader::Places;
-pub use setting::{DnsName, Nameserver, RelayHost, Secret, Setting, TextSetting, Word};
+pub use setting::{DnsName, Nameserver, Origin, RelayHost, Secret, Setting, TextSetting, Word};
 pub use units::{format_duration, parse_duration};
 pub use visit::Visitor;
 

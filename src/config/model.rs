@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::limits::Limits;
 use super::quotas::Quotas;
-use super::setting::{DnsName, Nameserver, RelayHost, Secret, TextSetting, Word};
+use super::setting::{DnsName, Nameserver, Origin, RelayHost, Secret, TextSetting, Word};
 use super::visit::Visitor;
 
 /// Everything that the operator decides.
@@ -50,6 +50,20 @@ pub struct Listen {
     pub advertise_port: Option<u16>,
     pub ipv6_only: bool,
     pub proxy_protocol_from: Vec<IpNet>,
+    pub origins: Vec<Origin>,
+    pub tls_terminated_by: Vec<IpNet>,
+}
+
+impl Listen {
+    /// Who may connect: `ws` carries what was TLS in front of a terminator, so that nobody else may speak it. Empty: all.
+    pub fn only_from(&self) -> Vec<IpNet> {
+        match self.transport {
+            Transport::Ws if !self.address.ip().is_loopback() => {
+                [&self.proxy_protocol_from[..], &self.tls_terminated_by].concat()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// What a listener speaks.
@@ -291,6 +305,8 @@ impl Default for Listen {
             advertise_port: None,
             ipv6_only: false,
             proxy_protocol_from: Vec::new(),
+            origins: Vec::new(),
+            tls_terminated_by: Vec::new(),
         }
     }
 }
@@ -337,7 +353,7 @@ impl Config {
                 );
                 v.key(
                     "transport",
-                    "tls | tcp | wss | ws; AUTH is possible with tls and wss only",
+                    "tls | tcp | wss | ws; ws is WebSocket behind a server that ends TLS; no AUTH by tcp",
                     &mut listen.transport,
                 );
                 v.key(
@@ -354,6 +370,16 @@ impl Config {
                     "proxy_protocol_from",
                     "balancers: their connections begin with a PROXY header (version 1 or 2), which names the client",
                     &mut listen.proxy_protocol_from,
+                );
+                v.key(
+                    "origins",
+                    "wss and ws: whose web pages may connect (https://chat.example.com); absent: all",
+                    &mut listen.origins,
+                );
+                v.key(
+                    "tls_terminated_by",
+                    "ws: the servers that end TLS in front of it; only they and proxy_protocol_from may connect",
+                    &mut listen.tls_terminated_by,
                 );
             },
         );

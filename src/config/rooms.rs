@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::{Algorithm, Config};
+use super::model::{Algorithm, Config, Listen};
 use crate::net::address::DialPolicy;
 use crate::net::listener::Families;
 use crate::net::tls::ChainLimits;
+use crate::net::websocket::Origins;
 use crate::{auth, relay};
 
 impl Config {
@@ -89,6 +91,7 @@ impl Config {
             link_unanswered_octets: limits.link_unanswered_octets,
             link_octets_per_second: limits.link_octets_per_second,
             control_octets: limits.control_octets,
+            websocket_chunk_octets: limits.websocket_chunk_octets,
             head_octets: limits.head_octets,
             header_lines: limits.header_lines,
             uris_per_path: limits.uris_per_path,
@@ -175,6 +178,21 @@ impl Config {
             allow: self.dial.allow.clone(),
             own,
         }
+    }
+
+    /// Whose web pages may connect, by listener.
+    pub fn origins(&self) -> Vec<Arc<Origins>> {
+        let texts = |listen: &Listen| {
+            let texts = listen
+                .origins
+                .iter()
+                .map(|origin| origin.as_str().to_owned());
+            texts.collect::<Vec<_>>()
+        };
+        let listeners = self.listen.iter();
+        listeners
+            .map(|listen| Arc::new(Origins::new(&texts(listen))))
+            .collect()
     }
 
     /// Domains and the SRV targets that answer for them under a certificate of their own.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::{AdminAddress, Algorithm, Config, Transport};
+use super::model::{AdminAddress, Algorithm, Config, Listen, Transport};
 use super::problem::Problems;
 use super::reader::Places;
 use super::setting::RelayHost;
@@ -119,6 +119,7 @@ fn listeners(config: &Config, places: &Places, problems: &mut Problems) {
                 );
             }
         }
+        web_listener(index, listen, places, problems);
         let place = places.of(&format!("listen[{index}].advertise_port"));
         match listen.advertise_port {
             Some(0) => {
@@ -159,6 +160,36 @@ fn listeners(config: &Config, places: &Places, problems: &mut Problems) {
     {
         let help = "add a [[listen]] with transport = \"tls\": Use-Path URIs lead to it, and AUTH needs TLS (RFC 4976, 9.2)";
         problems.error(places.of("listen"), "listen: no tls listener", help);
+    }
+}
+
+/// What only WebSocket listeners have, and what they need.
+fn web_listener(index: usize, listen: &Listen, places: &Places, problems: &mut Problems) {
+    let of = |key: &str| places.of(&format!("listen[{index}].{key}"));
+    let is_web = matches!(listen.transport, Transport::Wss | Transport::Ws);
+    if !is_web && !listen.origins.is_empty() {
+        problems.warning(
+            of("origins"),
+            format!("listen[{index}].origins: has no effect"),
+            "remove it; only listeners for wss and ws are told an origin",
+        );
+    }
+    if listen.transport != Transport::Ws && !listen.tls_terminated_by.is_empty() {
+        problems.warning(
+            of("tls_terminated_by"),
+            format!("listen[{index}].tls_terminated_by: has no effect"),
+            "remove it; only ws stands behind a server that ends TLS",
+        );
+    }
+    let is_open = listen.transport == Transport::Ws
+        && !listen.address.ip().is_loopback()
+        && listen.only_from().is_empty();
+    if is_open {
+        problems.error(
+            of("transport"),
+            format!("listen[{index}].transport: ws would carry passwords' digests and messages in clear"),
+            "name the servers that end TLS in tls_terminated_by (or proxy_protocol_from), listen on loopback, or use wss (RFC 7977, 9)",
+        );
     }
 }
 

@@ -194,6 +194,35 @@ impl TextSetting for Nameserver {
     }
 }
 
+/// The origin of a web page, as browsers send it: scheme, host, and the port where it is not the scheme's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TextSetting for Origin {
+    const EXPECTED: &'static str = "an origin, such as \"https://chat.example.com\"";
+    fn parse(text: &str) -> Result<Self, String> {
+        let authority = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"))
+            .ok_or_else(|| format!("`{text}` begins with neither https:// nor http://"))?;
+        if authority.is_empty() || authority.contains(['/', '?', '#', '@', '*', ' ']) {
+            return Err(format!(
+                "`{text}` is not an origin: scheme, host and port, without path, user or wildcard"
+            ));
+        }
+        Ok(Origin(text.to_ascii_lowercase()))
+    }
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// A DNS name, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DnsName(String);

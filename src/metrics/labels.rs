@@ -189,6 +189,8 @@ labels!(
         Claim = "claim",
         /// No room for one more connection.
         TooManyConnections = "too_many_connections",
+        /// The listener takes connections of its TLS terminators only.
+        Source = "source",
     }
 );
 
@@ -263,5 +265,9 @@ labels!(
         DialDenied = "dial_denied",
         /// A balancer sent no PROXY header that can be read.
         ProxyHeader = "proxy_header",
+        /// An HTTP request that did not become a WebSocket connection.
+        NotUpgraded = "not_upgraded",
+        /// A WebSocket client left pings unanswered.
+        Unresponsive = "unresponsive",
     }
 );

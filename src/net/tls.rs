@@ -44,6 +44,8 @@ pub struct TlsContext(Arc<Inner>);
 
 struct Inner {
     server: Arc<ServerConfig>,
+    /// Asks for no certificate: a browser would ask its user (TLS-05).
+    web: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     unverified: Arc<ClientConfig>,
     belief: Arc<Belief>,
@@ -74,6 +76,11 @@ impl TlsContext {
     /// For an accepted connection.
     pub fn server(&self) -> TlsSession {
         TlsSession::server(self.0.server.clone(), self.0.belief.clone())
+    }
+
+    /// For an accepted connection of a browser: it is asked for no certificate, and speaks HTTP/1.1 first.
+    pub fn server_for_web(&self) -> TlsSession {
+        TlsSession::server(self.0.web.clone(), self.0.belief.clone())
     }
 
     /// For a connection to `host`, as it stands in a URI: a name (sent as SNI) or an address,
@@ -120,6 +127,15 @@ fn ticketer() -> Result<Arc<dyn rustls::server::ProducesTickets>, rustls::Error>
     return rustls::crypto::aws_lc_rs::Ticketer::new();
 }
 
+/// Tickets instead of the default cache, which is small and behind a lock.
+fn resume_by_tickets(server: &mut ServerConfig) -> Result<(), rustls::Error> {
+    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    server.ticketer = Arc::new(verify::Tickets(ticketer()?));
+    server.send_tls13_tickets = 1;
+    server.max_early_data_size = 0;
+    Ok(())
+}
+
 fn context(
     default: Arc<CertifiedKey>,
     extra: &[Arc<CertifiedKey>],
@@ -134,12 +150,14 @@ fn context(
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(verify::AnyCertificate(belief.clone())))
+        .with_cert_resolver(by_name.clone());
+    resume_by_tickets(&mut server)?;
+    let mut web = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
         .with_cert_resolver(by_name);
-    // Tickets instead of the default cache, which is small and behind a lock.
-    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    server.ticketer = Arc::new(verify::Tickets(ticketer()?));
-    server.send_tls13_tickets = 1;
-    server.max_early_data_size = 0;
+    resume_by_tickets(&mut web)?;
+    web.alpn_protocols = vec![b"http/1.1".to_vec()];
 
     let client = |verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>| {
         let mut config = ClientConfig::builder_with_provider(provider.clone())
@@ -154,6 +172,7 @@ fn context(
     let unverified = client(Arc::new(verify::AnyCertificate(belief.clone())))?;
     Ok(TlsContext(Arc::new(Inner {
         server: Arc::new(server),
+        web: Arc::new(web),
         client: client_full,
         unverified,
         belief,

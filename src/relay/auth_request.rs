@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::auth::{Judgement, Proof};
+use crate::auth::{Judgement, Proof, Quoting};
 use crate::wire::{Head, Path, Uri};
 
 use super::Relay;
@@ -69,8 +69,9 @@ impl Relay {
         if plain && self.settings.serves_in_clear(&first) {
             return AuthTarget::Here(None);
         }
+        let by_websocket = self.is_framed(key);
         if first.session_id().is_none() {
-            return match (self.settings.serves(&first), uris.len()) {
+            return match (self.settings.serves(&first, by_websocket), uris.len()) {
                 (false, _) => AuthTarget::Foreign,
                 (true, 1) => AuthTarget::Here(None),
                 // The token-less form would make us an AUTH proxy for strangers (D-02, FNS-08).
@@ -87,7 +88,7 @@ impl Relay {
                 },
                 Some(Ok(next))
                     if self.settings.naming(&next) != Naming::Ours
-                        && !self.settings.serves(&next)
+                        && !self.settings.serves(&next, by_websocket)
                         && !self.settings.comes_back(uris[2..].iter().copied()) =>
                 {
                     AuthTarget::Onward
@@ -474,12 +475,22 @@ impl Relay {
 
     fn challenge(&mut self, now: Instant, key: ConnectionKey, head: &Head, stale: bool) {
         let host = addressed_host(head.to_path().last().unwrap_or_default());
-        let values = self.auth.challenge(now, self.random.octets(), &host, stale);
+        let random = self.random.octets();
+        let quoting = match self.is_framed(key) {
+            true => Quoting::All,
+            false => Quoting::Standard,
+        };
+        let values = self.auth.challenge(now, random, &host, stale, quoting);
         let headers: Vec<(&str, &[u8])> = values
             .iter()
             .map(|value| ("WWW-Authenticate", value.as_bytes()))
             .collect();
         self.answer_other(key, head, 401, &headers);
+    }
+
+    fn is_framed(&self, key: ConnectionKey) -> bool {
+        let connection = self.connections.get(key);
+        connection.is_some_and(|connection| connection.transport.is_framed())
     }
 
     /// AUT-22, AUT-23: several failures end a client's connection, never a relay's. `user` is the

@@ -81,6 +81,10 @@ pub enum Loss {
     DialDenied(String),
     /// It came by a balancer, and without a PROXY header that can be read.
     NoProxyHeader,
+    /// Its HTTP request was answered, and did not become a WebSocket connection.
+    NotUpgraded,
+    /// A WebSocket client has left pings unanswered.
+    Unresponsive,
 }
 
 /// Why a connection was ended by us.

@@ -34,6 +34,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Each message has a frame of its own (RFC 7977 §5.1).
+    pub(super) fn is_framed(self) -> bool {
+        matches!(self, Self::Wss | Self::Ws)
+    }
+
     pub(super) fn label(self) -> TransportLabel {
         match self {
             Self::Tls => TransportLabel::Tls,
@@ -53,6 +58,14 @@ pub struct Accepted {
     pub by_proxy: bool,
     /// Port for Use-Path URIs handed out here: that of the TLS listener, as advertised.
     pub use_path_port: u16,
+}
+
+fn decoder(transport: Transport, limits: &Limits) -> Decoder {
+    let limits = limits.of_heads();
+    match transport.is_framed() {
+        true => Decoder::framed(limits),
+        false => Decoder::new(limits),
+    }
 }
 
 /// What the decoder's next events belong to.
@@ -225,7 +238,7 @@ impl Connection {
             ended: false,
             settling: false,
             deaf: false,
-            decoder: Decoder::new(limits.of_heads()),
+            decoder: decoder(transport, limits),
             incoming: Incoming::Nothing,
             routes: HashMap::new(),
             film_routes: None,
@@ -233,7 +246,7 @@ impl Connection {
             last_route: None,
             trodden: None,
             retired: BTreeSet::new(),
-            egress: Egress::default(),
+            egress: Egress::new(transport.is_framed()),
             sessions: SessionSet::new(),
             hops: Vec::new(),
             serves: Vec::new(),
@@ -282,8 +295,10 @@ impl Connection {
         self.speaks == Speaks::AsRelay
     }
 
+    /// AUTH is not taken here: nothing protects it. What comes as `ws` was TLS in front of the terminator that the
+    /// operator has declared.
     pub fn is_plain(&self) -> bool {
-        matches!(self.transport, Transport::Tcp | Transport::Ws)
+        self.transport == Transport::Tcp
     }
 
     /// A plain TCP listener accepted it.

@@ -74,6 +74,9 @@ pub(super) struct Egress {
     open_stalls: bool,
     /// Flows that lead here.
     pub flows: BTreeSet<FlowKey>,
+    /// Where each message leaves in a frame of the transport: where those end that the last `transmit` wrote.
+    #[allow(clippy::box_collection, reason = "most connections have none")]
+    pub frame_ends: Option<Box<Vec<usize>>>,
     pub in_flight: bool,
     /// Since when the kernel has taken nothing of the flush under way.
     pub waiting_since: Option<Instant>,
@@ -100,6 +103,14 @@ pub(super) struct Books<'a> {
 }
 
 impl Egress {
+    /// With `frames` it notes where each message ends, and leaves none open.
+    pub fn new(frames: bool) -> Self {
+        Self {
+            frame_ends: frames.then(Box::default),
+            ..Self::default()
+        }
+    }
+
     pub fn push_response(&mut self, octets: &[u8]) {
         self.control_octets += octets.len();
         self.responses.push(octets);
@@ -190,6 +201,9 @@ impl Egress {
     pub fn transmit(&mut self, out: &mut Vec<u8>, pen: &mut Pen<'_>) -> bool {
         let begin = out.len();
         let stalls = std::mem::take(&mut self.open_stalls);
+        if let Some(ends) = &mut self.frame_ends {
+            ends.clear();
+        }
         if let Some(open) = self.open
             && (stalls || self.has_control() || self.turns.is_waited_for(pen.flows))
         {
@@ -225,6 +239,7 @@ impl Egress {
         while out.len() < budget {
             if let Some(octets) = self.responses.write_first(out) {
                 self.control_octets -= octets;
+                self.frame_ends_at(out.len());
             } else if let Some(request) = self.requests.front()
                 && written > 0
                 && written + request.octets.len() > share
@@ -233,6 +248,7 @@ impl Egress {
             } else if let Some(request) = self.requests.pop_front() {
                 written += request.octets.len();
                 out.extend_from_slice(&request.octets);
+                self.frame_ends_at(out.len());
                 match request.back {
                     Some((back, octets)) => self.carried.push(Carried::Credit {
                         back,
@@ -315,7 +331,8 @@ impl Egress {
             }
             if flow.deficit <= 0 || out.len() >= budget || !flow.is_ready(self.turns.unread) {
                 // The turn is over, or the source stalls. Alone, the chunk stays open.
-                match (flow.has_open_piece(), alone) {
+                // In a frame of the transport nothing stays open.
+                match (flow.has_open_piece(), alone && self.frame_ends.is_none()) {
                     (true, true) => self.open = Some(key),
                     (true, false) => self.interrupt(key, out, pen),
                     (false, _) => self.turns.come_last(key, flow),
@@ -332,6 +349,7 @@ impl Egress {
             let back = flow.back;
             if let Some((carried, gone)) = write_whole(key, flow, out, &mut pen.books) {
                 self.carried.push(carried);
+                self.frame_ends_at(out.len());
                 self.count_for_rate(key, out.len() - before, pen);
                 self.credit(back, key, gone);
             } else {
@@ -384,6 +402,9 @@ impl Egress {
             flag,
             chunk.template.has_blank_line(),
         );
+        if let Some(ends) = &mut self.frame_ends {
+            ends.push(out.len());
+        }
         chunk.continued = true;
         let covered = cover(chunk, whole, pen.books.custodies);
         let received = chunk.received.filter(|_| whole);
@@ -419,6 +440,12 @@ impl Egress {
             let (back, gone) = (flow.back, flow.take_charge());
             flow.queue.pop_front();
             self.credit(back, key, gone);
+        }
+    }
+
+    fn frame_ends_at(&mut self, octets: usize) {
+        if let Some(ends) = &mut self.frame_ends {
+            ends.push(octets);
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct OutChunk {
     pub template: Template,
     /// Total of the Byte-Range, if there was one: `Some(None)` is `*`.
     pub total: Option<Option<u64>>,
+    /// Where its last part should end, as far as its Byte-Range tells.
+    announced: Option<u64>,
     pub parts: Few<Part>,
     /// Position of the next octet to be written.
     pub position: u64,
@@ -77,6 +79,7 @@ impl OutChunk {
             charge: CHUNK_OVERHEAD + template.len(),
             template,
             total: range.map(|range| range.total),
+            announced: range.and_then(|range| range.end.or(range.total)),
             parts: Few::one(Part { custody, end: None }),
             position: start,
             body: Few::default(),
@@ -136,6 +139,7 @@ impl OutChunk {
         self.received = None;
         self.clean = false;
         self.last_part = 0;
+        self.announced = other.announced;
         self.parts
             .push_back(other.parts.pop_front().expect("a new chunk has one part"));
         self.charge += CHUNK_OVERHEAD;
@@ -175,6 +179,16 @@ impl OutChunk {
         let end = self.next_position();
         let part = self.parts.back_mut().expect("its own part is the last");
         part.end = Some(end);
+    }
+
+    /// Whether the rest of it is worth a wait, where each piece leaves in a frame of its own that holds `frame_body`
+    /// octets: what fits into one is not cut, and no runts are made of the rest.
+    fn waits_for_rest(&self, frame_body: usize) -> bool {
+        if self.end.is_some() || self.piece.is_some() {
+            return false;
+        }
+        let fits = |end: u64| (end + 1).saturating_sub(self.position) <= frame_body as u64;
+        self.unsent < INTERRUPTIBLE_OCTETS || self.announced.is_some_and(fits)
     }
 
     /// Octets that may be written now. While a part still arrives its last octet stays here,
@@ -294,6 +308,8 @@ pub(super) struct Flow {
     /// What it has sent ahead of its rate, and whether it has to wait for that.
     pub ahead: Ahead,
     pub rests: bool,
+    /// Its source is paused: nothing of the chunk that arrives is waited for.
+    pub hurries: bool,
     /// Octets written with Failure-Report yes that no response has come for.
     pub unanswered: usize,
     /// Those with Failure-Report partial, the oldest first; some may have ended.
@@ -339,6 +355,7 @@ impl Flow {
             from_relay: false,
             ahead: Ahead::default(),
             rests: false,
+            hurries: false,
             unanswered: 0,
             partials: VecDeque::new(),
             turn: Turn::None,
@@ -382,10 +399,19 @@ impl Flow {
     /// read without regard to answers.
     pub fn is_ready(&self, unread: bool) -> bool {
         !self.rests
-            && self
-                .queue
-                .front()
-                .is_some_and(|chunk| chunk.is_ready() && (unread || self.may_write(chunk)))
+            && self.queue.front().is_some_and(|chunk| {
+                chunk.is_ready() && (unread || self.may_write(chunk)) && !self.waits_for_rest(chunk)
+            })
+    }
+
+    /// Each piece leaves in a frame of its own.
+    pub fn is_framed(&self) -> bool {
+        self.pace.is_some_and(|pace| pace.frame_octets.is_some())
+    }
+
+    fn waits_for_rest(&self, chunk: &OutChunk) -> bool {
+        let frame_body = self.pace.and_then(|pace| pace.frame_body(&chunk.template));
+        frame_body.is_some_and(|octets| !self.hurries && chunk.waits_for_rest(octets))
     }
 
     /// Whether there would be something to write if more of it were answered.

@@ -47,6 +47,7 @@ impl Relay {
             Down::Again(chunk) => self.chunk_again(now, key, chunk),
             Down::End { flag, received } => self.chunk_ends(key, flag, received),
             Down::Stall => self.chunk_stalls(key),
+            Down::Hurry => self.flow_hurries(key),
             Down::Cut => self.chunk_is_cut(key),
             Down::Stop => self.chunk_is_stopped(key),
             Down::Request(request) => self.request_goes_out(now, key, *request),
@@ -89,6 +90,7 @@ impl Relay {
             return;
         }
         flow.arriving = Some(arriving);
+        flow.hurries = false;
         let saved = cost - flow.enter(chunk);
         if saved > 0 {
             self.ups.push_back((back, Up::Credit(saved)));
@@ -161,6 +163,13 @@ impl Relay {
         }
     }
 
+    /// The source is not read any more, so that a chunk which waits for its rest would wait for its own flow.
+    fn flow_hurries(&mut self, key: FlowKey) {
+        let flow = self.flows.get_mut(key).expect("the caller looked");
+        flow.hurries = true;
+        self.flow_has_output(key);
+    }
+
     fn chunk_ends(&mut self, key: FlowKey, flag: Flag, received: Instant) {
         let flow = self.flows.get_mut(key).expect("the caller looked");
         let Some(Arriving {
@@ -189,10 +198,13 @@ impl Relay {
     /// The chunk's source stalls: if it stands open on the wire it ends with `+`, so that the next hop does not wait for it
     /// (SEC-06).
     fn chunk_stalls(&mut self, key: FlowKey) {
-        let Some(flow) = self.flows.get(key) else {
+        let Some(flow) = self.flows.get_mut(key) else {
             return;
         };
         let connection_key = flow.connection;
+        if flow.is_framed() {
+            self.flow_hurries(key);
+        }
         if let Some(connection) = self.connections.get_mut(connection_key)
             && connection.egress.end_open(key)
         {

@@ -208,6 +208,7 @@ impl Relay {
                         expires: opening.expires,
                         with_chats: opening.with_chats,
                         claimed: opening.wanted == Use::Claim,
+                        frames: self.flows.get(flow).is_some_and(Flow::is_framed),
                     };
                 }
                 Step::Refused(refusal) => {

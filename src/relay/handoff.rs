@@ -186,6 +186,8 @@ pub enum Up {
         with_chats: bool,
         /// It leads to a peer that claims the URI (D-34).
         claimed: bool,
+        /// Each piece leaves in a frame of its own: the flow waits for chunks that fit into one.
+        frames: bool,
     },
     /// There is none: whatever waits for it is refused.
     NotOpened(Refusal),

@@ -68,6 +68,8 @@ pub struct Limits {
     /// Responses and REPORTs that wait for one connection; beyond it that connection is not
     /// read, for its own requests make them.
     pub control_octets: usize,
+    /// Octets of one WebSocket message that we send: a browser takes each as a whole.
+    pub websocket_chunk_octets: usize,
     /// Head of one message, as it comes in and as it would leave (SYN-25). Effective up to 44 KiB.
     pub head_octets: usize,
     /// Header lines of one head (SYN-25).
@@ -151,6 +153,7 @@ impl Default for Limits {
             link_unanswered_octets: 1_048_576,
             link_octets_per_second: 67_108_864,
             control_octets: 1_048_576,
+            websocket_chunk_octets: 65_536,
             head_octets: 32_768,
             header_lines: 128,
             uris_per_path: 32,

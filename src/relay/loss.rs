@@ -59,6 +59,8 @@ impl Relay {
             (None, Loss::DialFailed(_)) => crate::metrics::CloseReason::DialFailed,
             (None, Loss::DialDenied(_)) => crate::metrics::CloseReason::DialDenied,
             (None, Loss::NoProxyHeader) => crate::metrics::CloseReason::ProxyHeader,
+            (None, Loss::NotUpgraded) => crate::metrics::CloseReason::NotUpgraded,
+            (None, Loss::Unresponsive) => crate::metrics::CloseReason::Unresponsive,
         };
         if *loss == Loss::Vanished {
             self.fell_silent(key);

@@ -365,9 +365,47 @@ impl Relay {
     /// Decrypted octets, in order.
     pub fn receive(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
         self.now = now;
-        self.receive_octets(now, key, octets);
+        self.receive_octets(now, key, octets, false);
         self.deliver_ups(now);
         self.relieve(now);
+    }
+
+    /// Octets of a message of a transport that frames (WebSocket), in order; with `ends` it is complete. It must hold
+    /// exactly one MSRP message (RFC 7977 §5.1), or the connection is closed.
+    pub fn receive_framed(&mut self, now: Instant, key: ConnectionKey, octets: Bytes, ends: bool) {
+        self.now = now;
+        self.receive_octets(now, key, octets, ends);
+        self.deliver_ups(now);
+        self.relieve(now);
+    }
+
+    /// Takes such a message, whole and only lent, if it is short and its head came before. False: it goes into
+    /// [`receive_framed`](Self::receive_framed).
+    pub fn receive_framed_lent(&mut self, now: Instant, key: ConnectionKey, octets: &[u8]) -> bool {
+        self.now = now;
+        let taken = self.walk_ahead_framed(now, key, octets);
+        if taken {
+            self.deliver_ups(now);
+            self.relieve(now);
+        }
+        taken
+    }
+
+    /// The transport of a framed connection failed in a way that its other side is to be told: what it is owed is
+    /// still sent, then it is closed.
+    pub fn framing_failed(&mut self, now: Instant, key: ConnectionKey, what: &str) {
+        self.now = now;
+        self.close(now, key, CloseReason::Framing(what.to_owned()));
+        self.deliver_ups(now);
+        self.relieve(now);
+    }
+
+    /// Where the messages end that the last [`transmit`](Self::transmit) appended, as places in `out`; empty for a
+    /// stream.
+    pub fn frame_ends(&self, key: ConnectionKey) -> &[usize] {
+        let connection = self.connections.get(key);
+        let ends = connection.and_then(|connection| connection.egress.frame_ends.as_deref());
+        ends.map_or(&[], Vec::as_slice)
     }
 
     /// Takes what can be used of octets that are only lent, from their front, and says how much that was: whole short

@@ -9,12 +9,15 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::wire::Template;
+
 use super::Relay;
 use super::connection::Connection;
 use super::flow::Flow;
 use super::keys::{ConnectionKey, FlowKey};
 use super::limits::{
-    FLUSH_OCTETS, LINK_BURST, LINK_BURST_OCTETS, Limits, REPEATED_HEADS_PER_SECOND,
+    FLUSH_OCTETS, INTERRUPTIBLE_OCTETS, LINK_BURST, LINK_BURST_OCTETS, Limits,
+    REPEATED_HEADS_PER_SECOND,
 };
 
 /// How a session sends to another relay: a film's backlog shall wait at its own source, not in
@@ -30,11 +33,39 @@ pub(super) struct Pace {
     pub octets_per_second: u64,
     /// And no bound while so much is queued: a source alone is not read until there is less.
     pub rests_below: usize,
+    /// Each piece leaves in a frame of its own (RFC 7977 §5.1), of so many octets at most.
+    pub frame_octets: Option<usize>,
 }
 
+/// What a frame holds besides a body and a template's octets: transact-id twice, Byte-Range, end-line.
+const FRAME_OVERHEAD: usize = 160;
+
 impl Pace {
-    /// Of a flow by this connection, if that leads to another relay.
+    /// How much of a body a frame holds behind such a head.
+    pub fn frame_body(&self, template: &Template) -> Option<usize> {
+        let room = self
+            .frame_octets?
+            .saturating_sub(template.len() + FRAME_OVERHEAD);
+        Some(room.max(INTERRUPTIBLE_OCTETS))
+    }
+
+    /// How much of a body a piece holds behind such a head.
+    pub fn piece_body(&self, template: &Template) -> usize {
+        self.frame_body(template).unwrap_or(self.piece_octets)
+    }
+
+    /// Of a flow by this connection, if that leads to another relay or to a WebSocket client.
     pub fn of(limits: &Limits, connection: &Connection, from_relay: bool) -> Option<Self> {
+        if connection.transport.is_framed() {
+            let octets = limits.websocket_chunk_octets;
+            return Some(Self {
+                piece_octets: octets,
+                unanswered_octets: usize::MAX,
+                octets_per_second: 0,
+                rests_below: 0,
+                frame_octets: Some(octets),
+            });
+        }
         connection.verified.as_ref()?;
         let bounded = !from_relay && !connection.is_for_films();
         Some(Self {
@@ -47,6 +78,7 @@ impl Pace {
             },
             rests_below: (2 * limits.queued_octets_per_session + FLUSH_OCTETS)
                 .min(limits.queued_octets_shared / 2),
+            frame_octets: None,
         })
     }
 }
@@ -125,7 +157,10 @@ impl Relay {
     /// What has waited for a link to another relay is sent at its pace, or at another one.
     pub(super) fn pace_flows(&mut self, key: ConnectionKey) {
         let link = self.connections.get(key);
-        let Some(link) = link.filter(|connection| connection.verified.is_some()) else {
+        let paced = |connection: &&Connection| {
+            connection.verified.is_some() || connection.transport.is_framed()
+        };
+        let Some(link) = link.filter(paced) else {
             return;
         };
         let flows: Vec<FlowKey> = link.egress.flows.iter().copied().collect();

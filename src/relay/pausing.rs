@@ -16,7 +16,7 @@ use super::connection::{Connection, Incoming};
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FLUSH_OCTETS;
 use super::planted::{Fault, planted};
-use super::route::Pause;
+use super::route::{Down, Pause, Target};
 use super::timers::Timer;
 
 impl Relay {
@@ -212,17 +212,38 @@ impl Relay {
                 && connection.outstanding >= limits.queued_octets_per_connection);
         let paused = (connection.pauses > 0 || full) && !planted(Fault::UnpausedSource);
         if paused == connection.paused_since.is_some() {
+            if paused {
+                self.hurry_incoming(now, key);
+            }
             return;
         }
         connection.egress.turns.set_unread(paused, &mut self.flows);
         let Some(since) = connection.paused_since.take() else {
             connection.paused_since = Some(now);
             self.announce(key);
+            self.hurry_incoming(now, key);
             return;
         };
         connection.unread += now.saturating_duration_since(since);
         if !planted(Fault::LostResume) {
             self.commands.push_back(Command::Resume(key));
+        }
+    }
+
+    /// The connection is not read, and the chunk that is arriving waits in its flow for the rest of it: neither would
+    /// ever go on, unless the flow sends what it has.
+    fn hurry_incoming(&mut self, now: Instant, key: ConnectionKey) {
+        let incoming = self.connections.get(key).map(|source| &source.incoming);
+        let Some(&Incoming::Send { route: key, .. }) = incoming else {
+            return;
+        };
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
+        let waits = route.frames || route.target == Target::Opening;
+        if waits && !route.hurried && route.arriving_octets > 0 && route.holds_arriving_only() {
+            route.hurried = true;
+            self.push(now, key, Down::Hurry);
         }
     }
 

@@ -107,11 +107,14 @@ pub(super) fn write_some(
             flow.partials.push_back(transaction);
         }
     }
-    let short = chunk.end.is_some() && chunk.unsent <= INTERRUPTIBLE_OCTETS;
+    let frame_body = flow.pace.and_then(|pace| pace.frame_body(&chunk.template));
+    let uncut = frame_body.unwrap_or(INTERRUPTIBLE_OCTETS);
+    let short = chunk.end.is_some() && chunk.unsent <= uncut;
     let room = if short { chunk.unsent } else { room.max(1) };
-    let left = flow
-        .pace
-        .map(|pace| pace.piece_octets.saturating_sub(chunk.piece_octets()));
+    let left = flow.pace.map(|pace| {
+        pace.piece_body(&chunk.template)
+            .saturating_sub(chunk.piece_octets())
+    });
     let wrote = write_body(chunk, left.map_or(room, |left| room.min(left)), out);
     let full = left.is_some_and(|left| wrote.octets >= left);
     let whole = chunk.end.is_some() && chunk.unsent == 0;

@@ -16,7 +16,14 @@ use super::limits::COPY_BELOW_OCTETS;
 use super::route::Down;
 
 impl Relay {
-    pub(super) fn receive_octets(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
+    /// Octets of a stream, or of a message of the transport, which `ends` behind them.
+    pub(super) fn receive_octets(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        octets: Bytes,
+        ends: bool,
+    ) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -28,6 +35,9 @@ impl Relay {
         let listens = connection.listens;
         let news = !std::mem::replace(&mut connection.heard, true) && connection.dialled.is_some();
         connection.decoder.push(octets);
+        if ends {
+            connection.decoder.push_end();
+        }
         if news {
             self.dial_succeeded(key);
         }
@@ -132,9 +142,10 @@ impl Relay {
                 whole(head)
             }
         };
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.incoming = incoming;
-        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.incoming = incoming;
     }
 
     fn body(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {

@@ -102,6 +102,8 @@ pub enum Down {
     },
     /// The rest of the chunk will come late, if at all.
     Stall,
+    /// The source is paused: nothing of the chunk that is arriving is worth a wait.
+    Hurry,
     /// The rest of the chunk will never come (CHK-19).
     Cut,
     /// The source's shard refuses the chunk that is arriving (FWD-16).
@@ -188,6 +190,11 @@ pub(super) struct Route {
     pub doubted: bool,
     /// It is, and its link is the one of the chats.
     pub with_chats: bool,
+    /// Its flow waits for chunks that fit into a frame of the transport.
+    pub frames: bool,
+    /// Octets that came of the chunk that is arriving, and whether its flow was told not to wait for the rest.
+    pub arriving_octets: usize,
+    pub hurried: bool,
     /// Messages of which a chunk has gone by it and more is to come, the latest last.
     begun: VecDeque<Box<[u8]>>,
     /// Another route has taken its To-Path: it goes once it is idle.
@@ -230,6 +237,9 @@ impl Route {
             claimed: None,
             doubted: false,
             with_chats: false,
+            frames: false,
+            arriving_octets: 0,
+            hurried: false,
             begun: VecDeque::new(),
             retired: false,
             pending: VecDeque::new(),
@@ -302,6 +312,11 @@ impl Route {
     /// What counts against its bound: it leaves as soon as the next hop takes it.
     pub fn queued(&self) -> usize {
         self.outstanding.saturating_sub(self.head_cost)
+    }
+
+    /// Nothing is outstanding but the chunk that is arriving: no credit comes before its flow writes some of it.
+    pub fn holds_arriving_only(&self) -> bool {
+        self.queued() <= self.arriving_octets
     }
 
     /// How long it may still pause a shared source (FWD-16).

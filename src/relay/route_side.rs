@@ -28,7 +28,12 @@ impl Relay {
         route.outstanding += cost;
         self.outstanding += cost;
         match down {
-            Down::Begin { .. } => route.head_cost = cost,
+            Down::Begin { .. } => {
+                route.head_cost = cost;
+                route.arriving_octets = 0;
+                route.hurried = false;
+            }
+            Down::Body(_) => route.arriving_octets += cost,
             Down::End { .. } | Down::Cut => route.head_cost = 0,
             _ => {}
         }
@@ -121,9 +126,11 @@ impl Relay {
                 expires,
                 with_chats,
                 claimed,
+                frames,
             } => {
                 if let Some(route) = self.routes.get_mut(key) {
                     route.with_chats = with_chats;
+                    route.frames = frames;
                     let last = Path::new(&route.to_path).last().map(Uri::parse);
                     if let Some(Ok(last)) = last.filter(|_| claimed) {
                         route.claimed = Some(Box::new(last.canonical_host()));
@@ -322,8 +329,12 @@ impl Relay {
         route.outstanding -= octets;
         self.outstanding -= octets;
         let source = route.source;
-        self.less_outstanding(source, octets);
+        if let Some(connection) = self.connections.get_mut(source) {
+            connection.outstanding -= octets;
+        }
+        // What was paused for this route may go on before anything else is made of the pause.
         self.judge_resume(now, key);
+        self.judge_control(source);
         self.drop_if_retired(key);
     }
 
@@ -407,6 +418,7 @@ pub(super) fn cost(down: &Down) -> usize {
         Down::Like(_)
         | Down::End { .. }
         | Down::Stall
+        | Down::Hurry
         | Down::Cut
         | Down::Stop
         | Down::SessionOver

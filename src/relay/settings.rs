@@ -77,7 +77,7 @@ impl Settings {
     pub(super) fn comes_back<'a>(&self, behind: impl IntoIterator<Item = &'a [u8]>) -> bool {
         let mut behind = behind.into_iter().filter_map(|uri| Uri::parse(uri).ok());
         behind.any(|uri| {
-            let asks_us = uri.session_id().is_none() && self.serves(&uri);
+            let asks_us = uri.session_id().is_none() && self.serves(&uri, false);
             self.naming(&uri) != Naming::Foreign || asks_us
         })
     }
@@ -104,13 +104,14 @@ impl Settings {
     }
 
     /// Whether an AUTH to `uri` alone is for us: D-03 tolerates served domains, a missing
-    /// port, 2855 and the transport `ws`.
-    pub(super) fn serves(&self, uri: &Uri<'_>) -> bool {
+    /// port, 2855 and the transport `ws`. A WebSocket client may write any port, for behind a proxy it is
+    /// never ours, and both schemes (D-26).
+    pub(super) fn serves(&self, uri: &Uri<'_>, by_websocket: bool) -> bool {
         let port = uri
             .port()
             .is_none_or(|port| port == 2855 || self.ports.contains(&port));
         let transport = uri.transport();
-        port && uri.scheme() == Scheme::Msrps
+        (by_websocket || (port && uri.scheme() == Scheme::Msrps))
             && (transport.eq_ignore_ascii_case(b"tcp") || transport.eq_ignore_ascii_case(b"ws"))
             && self.is_host(uri, true)
     }

@@ -91,6 +91,25 @@ impl Relay {
         self.walk_along(now, key, octets)
     }
 
+    /// The same with one message of a transport that frames, which must hold exactly one of MSRP. Says whether it is
+    /// done with.
+    pub(super) fn walk_ahead_framed(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        octets: &[u8],
+    ) -> bool {
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
+        let trodden = connection.trodden.as_ref().map(|trodden| trodden.shape);
+        let again = connection
+            .decoder
+            .again(octets, INTERRUPTIBLE_OCTETS, trodden);
+        again.is_some_and(|again| again.taken() == octets.len())
+            && self.walk_ahead(now, key, octets) == octets.len()
+    }
+
     /// How many of these octets were messages that could go this way.
     fn walk_along(&mut self, now: Instant, key: ConnectionKey, octets: &[u8]) -> usize {
         let closes = |connection: &Connection| connection.ends || connection.closing.is_some();

@@ -108,13 +108,13 @@ impl Connection {
 }
 
 impl Transport {
-    /// Whether requests to this URI travel on such a connection: `msrps` only over TLS.
+    /// Whether requests to this URI travel on such a connection: `msrps` only over TLS, which a `ws` connection had in
+    /// front of its terminator.
     pub fn carries(self, uri: &Uri<'_>) -> bool {
         let (scheme, transport): (_, &[u8]) = match self {
             Self::Tls => (Scheme::Msrps, b"tcp"),
             Self::Tcp => (Scheme::Msrp, b"tcp"),
-            Self::Wss => (Scheme::Msrps, b"ws"),
-            Self::Ws => (Scheme::Msrp, b"ws"),
+            Self::Wss | Self::Ws => (Scheme::Msrps, b"ws"),
         };
         uri.scheme() == scheme && uri.transport().eq_ignore_ascii_case(transport)
     }

@@ -12,6 +12,7 @@ use crate::net::directory::Directory;
 use crate::net::listener::Families;
 use crate::net::names::{Names, Random};
 use crate::net::postgres::{self, AccessSender, Users};
+use crate::net::websocket::WebSocketLimits;
 use crate::relay::{self, ShardId};
 use crate::shard::{self, Listening, RecordCounts, ShardStart, Shards};
 
@@ -196,6 +197,11 @@ pub fn shard_settings(
         connect_timeout: config.dial.connect_timeout,
         connections: prepared.connections,
         records: records.map(Sink::records),
+        websocket: WebSocketLimits {
+            message_octets: config.limits.websocket_message_octets,
+        },
+        websocket_ping: config.limits.websocket_ping,
+        origins: config.origins(),
     }
 }
 
@@ -240,6 +246,8 @@ fn start_shards(
                 inherited,
                 transport,
                 use_path_port,
+                index,
+                only_from: config.listen[index].only_from(),
                 proxies: config.listen[index].proxy_protocol_from.clone(),
             });
         }

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::auth::{FarmKey, SharedSecret, Users, parse_farm_keys};
-use crate::config::{
-    self, AdminAddress, Config, Loaded, Place, Places, Problems, TextSetting, Transport,
-};
+use crate::config::{self, AdminAddress, Config, Loaded, Place, Places, Problems, TextSetting};
 use crate::net::listener::{self, Families};
 use crate::net::postgres::Access;
 use crate::net::tls::{CertificateFiles, TlsContext, TlsProblem};
@@ -46,17 +44,6 @@ pub fn prepare(loaded: &mut Loaded) -> Option<Prepared> {
     let database = users::database(config, places, problems);
     let farm_keys = farm_keys(config, places, problems);
     records(config, places, problems);
-    for (index, listen) in config.listen.iter().enumerate() {
-        if matches!(listen.transport, Transport::Wss | Transport::Ws) {
-            let what =
-                format!("listen[{index}].transport: WebSocket is not served by this version");
-            problems.error(
-                places.of(&format!("listen[{index}].transport")),
-                what,
-                "remove this [[listen]]",
-            );
-        }
-    }
     let connections = descriptors::connections(config, descriptors::hard_limit());
     if let Err((what, help)) = &connections {
         problems.error(places.of("limits.connections"), what, help);

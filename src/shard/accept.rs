@@ -11,6 +11,7 @@ use crate::metrics::RefusalReason;
 use crate::net::address::plain;
 use crate::net::listener;
 use crate::net::uring;
+use crate::net::websocket::WebSocket;
 use crate::relay::{Accepted, ShardId, Transport};
 
 use super::mesh::ShardMessage;
@@ -25,6 +26,10 @@ pub struct Listening {
     pub transport: Transport,
     /// Port for Use-Path URIs handed out on what it accepts.
     pub use_path_port: u16,
+    /// Its number among the listeners of the configuration.
+    pub index: usize,
+    /// Who may connect; empty: all.
+    pub only_from: Vec<IpNet>,
     /// Balancers, whose connections begin with a PROXY header; nobody else's does.
     pub proxies: Vec<IpNet>,
 }
@@ -50,16 +55,22 @@ async fn accept(shard: &Rc<Shard>, listening: Listening) {
         inherited,
         transport,
         use_path_port,
+        index,
+        only_from,
         proxies,
     } = listening;
     let Ok(listener) = uring::watch(listener) else {
         return;
     };
-    let accepted = |remote: SocketAddr| Accepted {
-        transport,
-        remote,
-        use_path_port,
-        by_proxy: is_one_of(&proxies, remote),
+    let by = Arrival {
+        index,
+        accepted: &|remote: SocketAddr| Accepted {
+            transport,
+            remote,
+            use_path_port,
+            by_proxy: is_one_of(&proxies, remote),
+        },
+        only_from: &only_from,
     };
     while !shard.draining.get() {
         let ready = tokio::select! {
@@ -67,7 +78,7 @@ async fn accept(shard: &Rc<Shard>, listening: Listening) {
             () = shard.drain.notified() => break,
             ready = listener.readable() => ready,
         };
-        let queue = take(shard, listener.get_ref(), AT_ONCE, &accepted);
+        let queue = take(shard, listener.get_ref(), AT_ONCE, &by);
         if queue == Queue::Stuck {
             // The connection waits in the queue; nobody spins.
             tokio::time::sleep(RETRY).await;
@@ -84,10 +95,23 @@ async fn accept(shard: &Rc<Shard>, listening: Listening) {
     // What waits in the queue of a socket that is not ours is for whoever starts next.
     if !inherited {
         let _ = listener::let_nobody_in(listener.get_ref());
-        empty(shard, listener.get_ref(), &accepted).await;
+        empty(shard, listener.get_ref(), &by).await;
         // Whose handshake was under way is through by then.
         tokio::time::sleep(HANDSHAKE).await;
-        empty(shard, listener.get_ref(), &accepted).await;
+        empty(shard, listener.get_ref(), &by).await;
+    }
+}
+
+/// How what a listener accepts is to be taken.
+struct Arrival<'a> {
+    index: usize,
+    accepted: &'a dyn Fn(SocketAddr) -> Accepted,
+    only_from: &'a [IpNet],
+}
+
+impl Arrival<'_> {
+    fn lets_in(&self, remote: SocketAddr) -> bool {
+        self.only_from.is_empty() || is_one_of(self.only_from, remote)
     }
 }
 
@@ -98,13 +122,9 @@ fn is_one_of(networks: &[IpNet], address: SocketAddr) -> bool {
 }
 
 /// Takes all that waits. Closing a listener resets what is in its queue.
-async fn empty(
-    shard: &Rc<Shard>,
-    listener: &TcpListener,
-    accepted: &dyn Fn(SocketAddr) -> Accepted,
-) {
+async fn empty(shard: &Rc<Shard>, listener: &TcpListener, by: &Arrival<'_>) {
     loop {
-        match take(shard, listener, AT_ONCE, accepted) {
+        match take(shard, listener, AT_ONCE, by) {
             Queue::Empty => return,
             Queue::Stuck => tokio::time::sleep(RETRY).await,
             Queue::More => tokio::task::yield_now().await,
@@ -121,15 +141,21 @@ enum Queue {
     Stuck,
 }
 
-fn take(
-    shard: &Rc<Shard>,
-    listener: &TcpListener,
-    at_once: usize,
-    accepted: &dyn Fn(SocketAddr) -> Accepted,
-) -> Queue {
+fn take(shard: &Rc<Shard>, listener: &TcpListener, at_once: usize, by: &Arrival<'_>) -> Queue {
     for _ in 0..at_once {
         match listener.accept() {
-            Ok((stream, remote)) => place(shard, stream, accepted(plain(remote))),
+            Ok((stream, remote)) if by.lets_in(remote) => {
+                place(shard, stream, (by.accepted)(plain(remote)), by.index);
+            }
+            Ok((_, remote)) => {
+                let remote = plain(remote);
+                tracing::info!(%remote, "refused: only the listener's TLS terminators may connect to it");
+                shard
+                    .relay
+                    .borrow_mut()
+                    .metrics_mut()
+                    .refusal(RefusalReason::Source);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Queue::Empty,
             Err(error) if is_shortage(&error) => return Queue::Stuck,
             Err(_) => {}
@@ -145,7 +171,7 @@ fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-fn place(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted) {
+fn place(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted, listener: usize) {
     let mesh = shard.mailbox.mesh();
     if mesh.connections() >= shard.settings.borrow().connections && !make_room(shard) {
         // Established ones go on; this one is told by being closed (CON-05).
@@ -159,12 +185,14 @@ fn place(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted) {
     let to = mesh.emptiest(shard.id);
     mesh.placed(to);
     if to == shard.id {
-        adopt(shard, stream, accepted);
+        adopt(shard, stream, accepted, listener);
     } else {
-        shard
-            .outbox
-            .borrow_mut()
-            .send(mesh, to, ShardMessage::Socket { stream, accepted });
+        let arrived = ShardMessage::Socket {
+            stream,
+            accepted,
+            listener,
+        };
+        shard.outbox.borrow_mut().send(mesh, to, arrived);
     }
 }
 
@@ -196,19 +224,24 @@ pub(super) fn make_room(shard: &Rc<Shard>) -> bool {
 }
 
 /// The socket lives on this shard from here on.
-pub(super) fn adopt(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted) {
+pub(super) fn adopt(shard: &Rc<Shard>, stream: TcpStream, accepted: Accepted, listener: usize) {
     let now = shard.now();
     listener::tune(&stream);
     let settings = shard.settings.borrow().clone();
     let tls = match (accepted.transport, &settings.tls) {
         (Transport::Tcp | Transport::Ws, _) => None,
-        (Transport::Tls | Transport::Wss, Some(context)) => Some(context.server()),
+        (Transport::Tls, Some(context)) => Some(context.server()),
+        (Transport::Wss, Some(context)) => Some(context.server_for_web()),
         (Transport::Tls | Transport::Wss, None) => {
             shard.mailbox.mesh().left(shard.id);
             return;
         }
     };
     let mut socket = Socket::new(stream, accepted.remote, tls, now);
+    if matches!(accepted.transport, Transport::Ws | Transport::Wss) {
+        let origins = settings.origins.get(listener).cloned().unwrap_or_default();
+        socket.expect_upgrade(WebSocket::new(origins, settings.websocket));
+    }
     if accepted.by_proxy {
         socket.expect_proxy_header();
     }

@@ -4,12 +4,13 @@
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use crate::net::tls::TlsError;
 use crate::net::uring::{self, Outgoing};
 use crate::relay::{CloseReason, Command, ConnectionKey, Loss};
 
 use super::mesh::ShardMessage;
 use super::socket::Socket;
-use super::{Shard, dialling, half_open, inbox, looking_up, reader};
+use super::{Shard, dialling, half_open, inbox, looking_up, reader, web};
 
 /// Vectors kept for sends, and how large one may be to be kept.
 const SPARE_MAX: usize = 256;
@@ -142,6 +143,13 @@ pub(super) fn flush_socket(shard: &Rc<Shard>, socket: &Rc<Socket>) {
     {
         let now = shard.now();
         match &socket.tls {
+            _ if socket.web.is_some() => match transmit_framed(shard, socket, key, &mut octets) {
+                Ok(any) => from_machine = any,
+                Err(error) => {
+                    reader::lost(shard, socket, Loss::Tls(error.to_string()));
+                    return;
+                }
+            },
             None => {
                 let before = octets.len();
                 let mut relay = shard.relay.borrow_mut();
@@ -172,6 +180,36 @@ pub(super) fn flush_socket(shard: &Rc<Shard>, socket: &Rc<Socket>) {
     socket.sending.set(true);
     half_open::sending(shard, socket, shard.now());
     uring::spawn(send(shard.clone(), socket.clone(), octets, from_machine));
+}
+
+/// The same for a connection whose messages have frames.
+fn transmit_framed(
+    shard: &Shard,
+    socket: &Socket,
+    key: ConnectionKey,
+    octets: &mut Vec<u8>,
+) -> Result<bool, TlsError> {
+    let Some(web) = &socket.web else {
+        return Ok(false);
+    };
+    let mut plain = shard.plain.borrow_mut();
+    plain.clear();
+    let mut relay = shard.relay.borrow_mut();
+    if !relay.transmit(shard.now(), key, &mut plain) {
+        return Ok(false);
+    }
+    relay.metrics_mut().octets_out += plain.len() as u64;
+    let ends = relay.frame_ends(key);
+    match &socket.tls {
+        None => web::frame(&web.borrow(), &plain, ends, octets),
+        Some(tls) => {
+            let mut framed = shard.framed.borrow_mut();
+            framed.clear();
+            web::frame(&web.borrow(), &plain, ends, &mut framed);
+            tls.borrow_mut().write(&framed, octets)?;
+        }
+    }
+    Ok(true)
 }
 
 /// One send, however often the kernel takes only a part of it.
@@ -229,6 +267,7 @@ fn close(shard: &Rc<Shard>, key: ConnectionKey, reason: &CloseReason) {
         return;
     };
     tracing::debug!(remote = %socket.remote.get(), %reason, "connection closed");
+    web::close(&socket, reason);
     if let Some(tls) = &socket.tls {
         tls.borrow_mut()
             .close_notify(&mut socket.pending.borrow_mut());

@@ -39,7 +39,11 @@ fn take(shard: &Rc<Shard>, message: ShardMessage) {
                 relay.handoff(now, handoff);
             }
         }
-        ShardMessage::Socket { stream, accepted } => accept::adopt(shard, stream, accepted),
+        ShardMessage::Socket {
+            stream,
+            accepted,
+            listener,
+        } => accept::adopt(shard, stream, accepted, listener),
         ShardMessage::Scrape(reply) => {
             let _ = reply.send(Box::new(shard.numbers()));
         }

@@ -29,6 +29,8 @@ pub enum ShardMessage {
     Socket {
         stream: TcpStream,
         accepted: Accepted,
+        /// The number of the listener that it came by.
+        listener: usize,
     },
     /// A copy of the numbers.
     Scrape(oneshot::Sender<Box<ShardMetrics>>),

@@ -18,6 +18,7 @@ mod reader;
 mod records;
 mod socket;
 mod start;
+mod web;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use crate::net::dial::Resolver;
 use crate::net::directory::Directory;
 use crate::net::tls::TlsContext;
 use crate::net::uring::Buffers;
+use crate::net::websocket::{Origins, WebSocketLimits};
 use crate::relay::{
     self, AuthSettings, ConnectionKey, NonceKeys, Relay, ShardId, Users, VerifiedNames,
 };
@@ -58,6 +60,10 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Connections of the whole process.
     pub connections: usize,
+    /// Bounds of WebSocket connections, how often idle ones are pinged, and whose pages may connect, by listener.
+    pub websocket: WebSocketLimits,
+    pub websocket_ping: Duration,
+    pub origins: Vec<Arc<Origins>>,
     /// Where records of sessions go, if anywhere.
     pub records: Option<Records>,
 }
@@ -91,6 +97,9 @@ struct Shard {
     /// Sockets with output under way, and what says that there is one.
     watched: RefCell<half_open::Watched>,
     watch: Notify,
+    /// A decrypted record of a WebSocket connection while it is unmasked, and messages while they are framed.
+    record: RefCell<Vec<u8>>,
+    framed: RefCell<Vec<u8>>,
     /// Sockets that the machine has let go of and that are not closed yet.
     closing: Cell<usize>,
     /// A task is trying the outbox again.

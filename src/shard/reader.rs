@@ -11,7 +11,7 @@ use crate::net::uring;
 use crate::relay::{ConnectionKey, Loss};
 
 use super::socket::Socket;
-use super::{Shard, dialling, flush, judging};
+use super::{Shard, dialling, flush, judging, web};
 
 /// A read during the handshake, or after the machine has let go.
 const SMALL_READ: usize = 16_384;
@@ -90,7 +90,7 @@ fn past_proxy_header<'a>(
                 (None, _) => {}
             }
             drop(relay);
-            if let (Some(key), None) = (socket.key.get(), &socket.tls) {
+            if let (Some(key), None, None) = (socket.key.get(), &socket.tls, &socket.web) {
                 socket.established.set(true);
                 shard.relay.borrow_mut().established(shard.now(), key, None);
             }
@@ -107,6 +107,9 @@ fn past_proxy_header<'a>(
 
 fn octets(shard: &Rc<Shard>, socket: &Rc<Socket>, octets: &mut [u8]) {
     let Some(key) = socket.key.get() else { return };
+    if socket.web.is_some() {
+        return web::octets(shard, socket, key, octets);
+    }
     let now = shard.now();
     let Some(tls) = &socket.tls else {
         let mut relay = shard.relay.borrow_mut();
@@ -183,7 +186,7 @@ impl Batch {
 }
 
 /// The handshake is done: the machine may speak.
-fn established(shard: &Rc<Shard>, socket: &Rc<Socket>, key: ConnectionKey) {
+pub(super) fn established(shard: &Rc<Shard>, socket: &Rc<Socket>, key: ConnectionKey) {
     let verified = shard.verified(socket);
     // The handshake was judged by the settings of its beginning; a reload may have come between (TLS-08).
     if socket.must_prove && verified.is_none() {
@@ -217,7 +220,7 @@ fn established(shard: &Rc<Shard>, socket: &Rc<Socket>, key: ConnectionKey) {
     socket.changed.notify_waiters();
 }
 
-fn end_of_stream(shard: &Shard, socket: &Socket) {
+pub(super) fn end_of_stream(shard: &Shard, socket: &Socket) {
     if let Some(key) = socket.key.get() {
         let now = shard.now();
         if socket.established.get() {

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::net::proxy_header::ProxyHeader;
 use crate::net::tls::TlsSession;
+use crate::net::websocket::{CloseCode, WebSocket};
 use crate::relay::ConnectionKey;
 
 /// A connected socket. Its reader task, a send under way and the shard's table share it.
@@ -22,7 +23,11 @@ pub(super) struct Socket {
     /// Void once the machine has let go of it.
     pub key: Cell<Option<ConnectionKey>>,
     pub tls: Option<RefCell<TlsSession>>,
-    /// Handshake done (at once for TCP, unless a PROXY header is due).
+    /// Where messages have frames.
+    pub web: Option<Box<RefCell<WebSocket>>>,
+    /// What a close frame says where WebSocket itself has failed.
+    pub close_code: Cell<Option<CloseCode>>,
+    /// Handshakes done (at once for TCP, unless a PROXY header is due).
     pub established: Cell<bool>,
     /// When it was accepted or the connect began, for the handshake's duration.
     pub begun: Instant,
@@ -62,6 +67,8 @@ impl Socket {
             key: Cell::new(None),
             established: Cell::new(tls.is_none()),
             tls: tls.map(RefCell::new),
+            web: None,
+            close_code: Cell::new(None),
             begun,
             pending: RefCell::new(Vec::new()),
             sending: Cell::new(false),
@@ -75,6 +82,12 @@ impl Socket {
             dead: Cell::new(false),
             changed: Notify::new(),
         }
+    }
+
+    /// Nothing counts before the HTTP request has been upgraded.
+    pub fn expect_upgrade(&mut self, web: WebSocket) {
+        self.web = Some(Box::new(RefCell::new(web)));
+        self.established.set(false);
     }
 
     /// Nothing counts before the PROXY header has come.

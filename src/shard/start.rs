@@ -16,7 +16,7 @@ use crate::relay::{self, Relay};
 
 pub use super::accept::Listening;
 use super::mesh::{Mailbox, Mesh, Outbox, mesh};
-use super::{Settings, Shard, accept, flush, half_open, inbox};
+use super::{Settings, Shard, accept, flush, half_open, inbox, web};
 
 /// Threads of shards are named so, with their number.
 const THREAD_NAME: &str = "shard-";
@@ -125,6 +125,8 @@ fn run(
         plain: RefCell::new(Vec::new()),
         watched: RefCell::default(),
         watch: Notify::new(),
+        record: RefCell::new(Vec::new()),
+        framed: RefCell::new(Vec::new()),
         closing: Cell::new(0),
         retrying: Cell::new(false),
         draining: Cell::new(false),
@@ -138,6 +140,7 @@ fn run(
         uring::spawn(timers(shard.clone()));
         uring::spawn(half_open::run(shard.clone()));
         uring::spawn(tidy_memory(shard.clone()));
+        uring::spawn(web::ping(shard.clone()));
         for listening in start.listeners {
             uring::spawn(accept::run(shard.clone(), listening));
         }
