@@ -174,7 +174,10 @@ fn err_07_passed_on_but_never_made() {
         );
         link.p.send(response(&got, status));
         let report = link.a.report_about(&draft.message_id, SOON);
-        assert_eq!(report.status().unwrap().1, status[..3].parse().unwrap());
+        assert_eq!(
+            report.status().unwrap().1,
+            status[..3].parse::<u16>().unwrap()
+        );
     }
 }
 

@@ -31,6 +31,7 @@ mod tmr;
 mod upt;
 mod uri;
 mod wire_examples;
+mod wsk;
 
 fn main() {
     support::run::run(all_rows())
@@ -65,6 +66,8 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         rel_auth::rows,
         dialling::rows,
         rel_wire::rows,
+        wsk::rows,
+        wsk::repeated,
     ] {
         rows.extend(topic());
     }

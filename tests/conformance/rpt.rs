@@ -380,7 +380,10 @@ fn rpt_09_each_failed_piece_reports_its_own_range() {
             report.header("Byte-Range"),
             Some(format!("{start}-{end}/20000").as_str())
         );
-        assert_eq!(report.status().unwrap().1, code[..3].parse().unwrap());
+        assert_eq!(
+            report.status().unwrap().1,
+            code[..3].parse::<u16>().unwrap()
+        );
     }
     // Without Byte-Range, and bodiless.
     let draft = link.draft().without_range().text("seven..");

@@ -17,6 +17,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConnection, St
 
 use super::relay::Relay;
 use super::tls::ClientTls;
+use super::web::{self, Below, Web};
 
 /// How long a test waits for what must come at once: generous, the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -31,6 +32,7 @@ enum Wire {
     Client(Box<StreamOwned<ClientConnection, TcpStream>>),
     Server(Box<StreamOwned<ServerConnection, TcpStream>>),
     Plain(TcpStream),
+    Web(Box<Web>),
 }
 
 /// How the other side ended.
@@ -75,8 +77,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// A TLS connection without a client certificate.
+    /// A TLS connection without a client certificate; by WebSocket where the test's clients come so.
     pub fn tls(relay: &Relay) -> Self {
+        if web::is_by_web() {
+            return Self::web(relay);
+        }
         Self::tls_with(relay, &ClientTls::default()).expect("the TLS handshake succeeds")
     }
 
@@ -150,12 +155,58 @@ impl Client {
         Ok(Self::new(wire, relay, "alice"))
     }
 
+    /// A WebSocket connection over TLS.
+    pub fn web(relay: &Relay) -> Self {
+        Self::web_with(relay, &web::request(&relay.host)).expect("the relay upgrades")
+    }
+
+    /// The same by this request, whose answer must be 101.
+    pub fn web_with(relay: &Relay, request: &str) -> io::Result<Self> {
+        let web = Web::open(Self::below_web(relay)?, request)?;
+        Ok(Self::new(Wire::Web(Box::new(web)), relay, "alice"))
+    }
+
+    /// The same without TLS, as from behind a terminator.
+    pub fn web_plain(relay: &Relay) -> Self {
+        let socket = TcpStream::connect(relay.ws).and_then(socket);
+        let below = Below::Plain(socket.expect("the ws listener accepts"));
+        let web = Web::open(below, &web::request(&relay.host)).expect("the relay upgrades");
+        Self::new(Wire::Web(Box::new(web)), relay, "alice")
+    }
+
+    /// TLS to the port for browsers, and nothing said yet.
+    pub fn below_web(relay: &Relay) -> io::Result<Below> {
+        let tls = ClientTls {
+            ca_pem: relay.ca_pem.clone(),
+            ..ClientTls::default()
+        };
+        let mut socket = socket(TcpStream::connect(relay.wss)?)?;
+        let name = ServerName::try_from(relay.host.clone()).expect("the relay's name is a name");
+        let mut session =
+            ClientConnection::new(Arc::new(tls.config()), name).map_err(io::Error::other)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        Ok(Below::Tls(Box::new(StreamOwned::new(session, socket))))
+    }
+
+    /// The WebSocket below.
+    pub fn as_web(&mut self) -> &mut Web {
+        match &mut self.wire {
+            Wire::Web(web) => web,
+            _ => panic!("this client does not come by WebSocket"),
+        }
+    }
+
     /// A plain TCP connection (D-24).
     pub fn tcp(relay: &Relay) -> Self {
         let socket = TcpStream::connect(relay.tcp)
             .and_then(socket)
             .expect("the TCP listener accepts");
-        Self::new(Wire::Plain(socket), relay, "alice")
+        let mut client = Self::new(Wire::Plain(socket), relay, "alice");
+        // Its URI fits its connection, whatever the others come by.
+        client.uri = client.uri.replacen(";ws", ";tcp", 1);
+        client
     }
 
     /// A TLS connection with a token.
@@ -217,8 +268,14 @@ impl Client {
         match &self.wire {
             Wire::Client(stream) => stream.conn.handshake_kind(),
             Wire::Server(stream) => stream.conn.handshake_kind(),
-            Wire::Plain(_) => None,
+            Wire::Plain(_) | Wire::Web(_) => None,
         }
+    }
+
+    /// What the next AUTHs are addressed to.
+    #[allow(dead_code, reason = "most call the relay by its name")]
+    pub fn set_relay_uri(&mut self, uri: &str) {
+        uri.clone_into(&mut self.relay_uri);
     }
 
     /// Whose credentials the next AUTHs bring.
@@ -231,6 +288,7 @@ impl Client {
             Wire::Client(stream) => &stream.sock,
             Wire::Server(stream) => &stream.sock,
             Wire::Plain(socket) => socket,
+            Wire::Web(web) => web.below.socket(),
         }
     }
 
@@ -247,7 +305,7 @@ impl Client {
         match &self.wire {
             Wire::Client(stream) => stream.conn.peer_certificates(),
             Wire::Server(stream) => stream.conn.peer_certificates(),
-            Wire::Plain(_) => None,
+            Wire::Plain(_) | Wire::Web(_) => None,
         }
     }
 
@@ -306,6 +364,7 @@ impl Client {
                 Ok(written)
             }
             Wire::Plain(socket) => socket.write(octets),
+            Wire::Web(web) => web.write_msrp(octets),
         }
     }
 
@@ -330,6 +389,7 @@ impl Client {
                         .then(|| stream.conn.write_tls(&mut stream.sock))
                 });
             }
+            Wire::Web(web) => web.send_close(),
             Wire::Plain(_) => {}
         }
         let _ = self.socket().shutdown(Shutdown::Write);
@@ -596,6 +656,15 @@ impl Client {
                 .set_read_timeout(Some(left))
                 .expect("a timeout can be set");
             let result = match &mut self.wire {
+                Wire::Web(web) => match web.read_msrp() {
+                    Ok(Some(octets)) if octets.is_empty() => continue,
+                    Ok(Some(octets)) => {
+                        self.buffer.extend(octets);
+                        return Ok(());
+                    }
+                    Ok(None) => Ok(0),
+                    Err(e) => Err(e),
+                },
                 Wire::Client(stream) => stream.read(&mut octets),
                 Wire::Server(stream) => stream.read(&mut octets),
                 Wire::Plain(socket) => socket.read(&mut octets),
@@ -648,5 +717,6 @@ fn socket(socket: TcpStream) -> io::Result<TcpStream> {
 /// their session-id only are one and the same way to the relay (D-20).
 pub fn own_uri(user: &str) -> String {
     let (host, id) = (fresh_tid(), fresh_tid());
-    format!("msrps://{user}-pc.{host}.example.com:7654/{id};tcp")
+    let transport = if web::is_by_web() { "ws" } else { "tcp" };
+    format!("msrps://{user}-pc.{host}.example.com:7654/{id};{transport}")
 }

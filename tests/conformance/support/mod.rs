@@ -13,3 +13,4 @@ pub mod relay;
 pub mod relay2;
 pub mod run;
 pub mod tls;
+pub mod web;

@@ -37,6 +37,9 @@ pub struct Relay {
     pub tls: SocketAddr,
     /// Plain TCP listener (D-24).
     pub tcp: SocketAddr,
+    /// WebSocket listeners, with TLS and without.
+    pub wss: SocketAddr,
+    pub ws: SocketAddr,
     /// Users and passwords; a relay elsewhere may have one only.
     users: Vec<(String, String)>,
     /// Authority of a relay elsewhere.
@@ -76,6 +79,8 @@ fn elsewhere() -> Option<Relay> {
         host,
         tls,
         tcp: tls,
+        wss: tls,
+        ws: tls,
         users: vec![(user, password)],
         ca_pem,
         admin: tls,
@@ -92,6 +97,8 @@ impl Relay {
             host: host.to_owned(),
             tls: address,
             tcp: address,
+            wss: address,
+            ws: address,
             users: USERS
                 .map(|(user, password)| (user.to_owned(), password.to_owned()))
                 .to_vec(),
@@ -111,6 +118,13 @@ impl Relay {
             .or(self.users.first());
         let (user, password) = found.expect("there is a user");
         (user, password)
+    }
+
+    /// Browsers come to this port of loopback.
+    #[allow(dead_code, reason = "most do with the listener that there is")]
+    pub fn with_web_port(mut self, port: u16) -> Self {
+        self.wss.set_port(port);
+        self
     }
 
     pub fn admin_port(&self) -> u16 {
@@ -300,6 +314,8 @@ pub struct Setup {
     config: toml::Table,
     tls: SocketAddr,
     tcp: SocketAddr,
+    wss: SocketAddr,
+    ws: SocketAddr,
     admin: SocketAddr,
 }
 
@@ -309,8 +325,8 @@ impl Setup {
             .prefix("msrpd-conformance-")
             .tempdir()
             .expect("a temporary folder");
-        let [tls, tcp, admin] =
-            [(); 3].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+        let [tls, tcp, wss, ws, admin] =
+            [(); 5].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
         let identity = TRUSTED.leaf(&[HOST, "localhost"]);
         let file = |name: &str, text: &str| {
             fs::write(dir.path().join(name), text).expect("a file can be written")
@@ -331,6 +347,12 @@ impl Setup {
             [[listen]]
             address = "{tcp}"
             transport = "tcp"
+            [[listen]]
+            address = "{wss}"
+            transport = "wss"
+            [[listen]]
+            address = "{ws}"
+            transport = "ws"
             [tls]
             certificate = "relay.pem"
             key = "relay.key"
@@ -357,6 +379,8 @@ impl Setup {
             config,
             tls,
             tcp,
+            wss,
+            ws,
             admin,
         }
     }
@@ -447,6 +471,15 @@ impl Setup {
         self
     }
 
+    /// One more listener.
+    #[allow(dead_code, reason = "most do with those that there are")]
+    pub fn listener(mut self, text: &str) -> Self {
+        let listener: toml::Table = text.parse().expect("a section");
+        let listeners = self.config["listen"].as_array_mut().expect("listeners");
+        listeners.push(listener.into());
+        self
+    }
+
     /// Starts it without any range that may be dialled although it is special.
     pub fn start_denying(self) -> Relay {
         self.set_list("dial.allow", &[]).start()
@@ -499,6 +532,8 @@ impl Setup {
             host: self.host,
             tls: self.tls,
             tcp: self.tcp,
+            wss: self.wss,
+            ws: self.ws,
             users: USERS
                 .iter()
                 .map(|(user, password)| ((*user).to_owned(), (*password).to_owned()))

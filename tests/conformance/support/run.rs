@@ -21,6 +21,15 @@ macro_rules! rows {
                 $($crate::support::run::row(stringify!($own), false, $own),)*
             ]
         }
+
+        /// All by name, to be run in another way.
+        #[allow(dead_code, reason = "some topics are not repeated")]
+        pub fn tests() -> Vec<(&'static str, fn())> {
+            vec![
+                $((stringify!($any), $any as fn()),)*
+                $((stringify!($own), $own as fn()),)*
+            ]
+        }
     };
 }
 
@@ -30,12 +39,23 @@ thread_local! {
 }
 
 pub fn row(name: &'static str, works_elsewhere: bool, test: fn()) -> Trial {
-    let run = move || {
-        LAST_PANIC.set(Some(String::new()));
-        catch_unwind(AssertUnwindSafe(test))
-            .map_err(|_| Failed::from(LAST_PANIC.take().unwrap_or_default()))
-    };
-    Trial::test(name, run).with_ignored_flag(relay::is_elsewhere() && !works_elsewhere)
+    Trial::test(name, move || caught(test))
+        .with_ignored_flag(relay::is_elsewhere() && !works_elsewhere)
+}
+
+fn caught(test: impl FnOnce()) -> Result<(), Failed> {
+    LAST_PANIC.set(Some(String::new()));
+    catch_unwind(AssertUnwindSafe(test))
+        .map_err(|_| Failed::from(LAST_PANIC.take().unwrap_or_default()))
+}
+
+/// The same test with clients that come by WebSocket.
+#[allow(dead_code, reason = "one suite repeats its rows")]
+pub fn row_by_web(name: &'static str, test: fn()) -> Trial {
+    Trial::test(format!("by_web::{name}"), move || {
+        caught(|| super::web::by_web(test))
+    })
+    .with_ignored_flag(relay::is_elsewhere())
 }
 
 /// Runs them and leaves the process.
