@@ -64,6 +64,8 @@ struct Tree {
     fields: BTreeMap<Name, BTreeSet<String>>,
     /// Types in what functions give.
     gives: BTreeMap<Name, BTreeSet<String>>,
+    /// Types in what variants of enums hold, by their names.
+    variants: BTreeMap<String, BTreeSet<String>>,
     /// Types in what an alias stands for.
     aliases: BTreeMap<String, BTreeSet<String>>,
     types: BTreeSet<String>,
@@ -181,6 +183,12 @@ impl<'ast> Visit<'ast> for Declared<'_> {
     }
     fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
         self.tree.types.insert(item.ident.to_string());
+        for variant in &item.variants {
+            let held = variant.fields.iter().flat_map(|field| idents_of(&field.ty));
+            let held: Vec<String> = held.collect();
+            let known = self.tree.variants.entry(variant.ident.to_string());
+            known.or_default().extend(held);
+        }
     }
     fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
         let name = item.ident.to_string();
@@ -367,19 +375,53 @@ impl Calls<'_> {
     }
 
     fn bind(&mut self, pattern: &syn::Pat, types: Option<BTreeSet<String>>) {
-        struct Bound(Vec<String>);
-        impl<'ast> Visit<'ast> for Bound {
-            fn visit_pat_ident(&mut self, pattern: &'ast syn::PatIdent) {
-                self.0.push(pattern.ident.to_string());
+        let held_by = |path: &syn::Path| {
+            let variant = path.segments.last()?.ident.to_string();
+            self.tree.variants.get(&variant).cloned()
+        };
+        match pattern {
+            syn::Pat::Ident(ident) => {
+                if let Some((_, inner)) = &ident.subpat {
+                    self.bind(inner, types.clone());
+                }
+                let name = ident.ident.to_string();
+                match types {
+                    Some(types) => self.locals.insert(name, types),
+                    None => self.locals.remove(&name),
+                };
             }
-        }
-        let mut bound = Bound(Vec::new());
-        bound.visit_pat(pattern);
-        for name in bound.0 {
-            match &types {
-                Some(types) => self.locals.insert(name, types.clone()),
-                None => self.locals.remove(&name),
-            };
+            // What a variant of ours holds; of std's, what it was made of.
+            syn::Pat::TupleStruct(variant) => {
+                let held = held_by(&variant.path).or(types);
+                for inner in &variant.elems {
+                    self.bind(inner, held.clone());
+                }
+            }
+            syn::Pat::Struct(variant) => {
+                let held = held_by(&variant.path).or(types);
+                for field in &variant.fields {
+                    self.bind(&field.pat, held.clone());
+                }
+            }
+            syn::Pat::Tuple(tuple) => {
+                for inner in &tuple.elems {
+                    self.bind(inner, types.clone());
+                }
+            }
+            syn::Pat::Slice(slice) => {
+                for inner in &slice.elems {
+                    self.bind(inner, types.clone());
+                }
+            }
+            syn::Pat::Or(or) => {
+                for inner in &or.cases {
+                    self.bind(inner, types.clone());
+                }
+            }
+            syn::Pat::Reference(inner) => self.bind(&inner.pat, types),
+            syn::Pat::Paren(inner) => self.bind(&inner.pat, types),
+            syn::Pat::Type(typed) => self.bind(&typed.pat, Some(idents_of(&typed.ty))),
+            _ => {}
         }
     }
 
@@ -439,6 +481,14 @@ impl<'ast> Visit<'ast> for Calls<'_> {
             .as_ref()
             .and_then(|init| self.types_of(&init.expr));
         self.bind(&local.pat, types);
+    }
+    fn visit_expr_match(&mut self, chosen: &'ast syn::ExprMatch) {
+        self.visit_expr(&chosen.expr);
+        let types = self.types_of(&chosen.expr);
+        for arm in &chosen.arms {
+            self.bind(&arm.pat, types.clone());
+            self.visit_arm(arm);
+        }
     }
     fn visit_expr_let(&mut self, binding: &'ast syn::ExprLet) {
         syn::visit::visit_expr_let(self, binding);
