@@ -7,6 +7,7 @@
 //! Expires was looked at (AUT-18), which is the relay's part.
 
 mod authorization;
+mod challenge;
 mod digest;
 mod farm_keys;
 mod nonce;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
 pub use authorization::{Authorization, IllFormed};
+pub use challenge::realms;
 pub use digest::{Algorithm, response};
 pub use farm_keys::{FarmKey, FarmKeyError, parse_farm_keys};
 pub use nonce::NonceKeys;

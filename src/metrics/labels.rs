@@ -185,6 +185,8 @@ labels!(
         UserNotLookedUp = "user_not_looked_up",
         /// Expires outside the limits (423).
         Expires = "expires",
+        /// An answer from elsewhere that asks for credentials of our realm (AUT-23).
+        ForeignChallenge = "foreign_challenge",
         /// A URI that a peer may not claim, or not any more (D-34).
         Claim = "claim",
         /// No room for one more connection.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::metrics::{RoleLabel, TransportLabel};
 use crate::wire::{Authority, Decoder, Head, Host};
 
+use super::chain_auth::FailedChains;
 use super::claims::Claimed;
 use super::command::{CloseReason, Verify};
 use super::egress::Egress;
@@ -182,6 +183,8 @@ pub(super) struct Connection {
     pub failed_requests: u32,
     /// Failed AUTHs of late: the hash of whom each was for, and when.
     pub failed_auths: Vec<(u64, Instant)>,
+    /// Credentials for further relays that those refused.
+    pub failed_chains: Option<Box<FailedChains>>,
     /// AUTHs whose user is being looked up.
     pub look_ups: usize,
     pub used: Instant,
@@ -255,6 +258,7 @@ impl Connection {
             proven: false,
             failed_requests: 0,
             failed_auths: Vec::new(),
+            failed_chains: None,
             look_ups: 0,
             used: now,
             unfinished_since: None,

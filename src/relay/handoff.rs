@@ -38,7 +38,8 @@ pub enum Handoff {
     Response {
         to: ConnectionKey,
         octets: Bytes,
-        failed_auth: bool,
+        /// It says that credentials for this relay were wrong.
+        failed_auth: Option<Box<Authority>>,
     },
     /// A REPORT of ours on its way to where the SEND came from (RPT-11).
     Report {

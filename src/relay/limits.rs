@@ -231,6 +231,10 @@ pub const STANDSTILL_LOOK: Duration = Duration::from_secs(1);
 /// A relay that waits for one of its own receivers to be given up may take nothing for just as
 /// long: its link is given up a little later, and a chain of them not at all.
 pub const LINK_STALL_GRACE: Duration = Duration::from_millis(500);
+/// Relays that one connection's wrong credentials are counted for, one by one.
+pub const CHAINS_REMEMBERED: usize = 16;
+/// And for how long after the last of them.
+pub const CHAINS_MEMORY: Duration = Duration::from_secs(600);
 /// Host and session-id of a URI that a peer may claim: real ones are far shorter.
 pub const CLAIM_OCTETS_MAX: usize = 512;
 /// How long later chunks of a message refused with 413 are refused at once (D-35).

@@ -16,6 +16,7 @@
 
 mod auth_request;
 mod census;
+mod chain_auth;
 mod claims;
 mod command;
 mod connection;

@@ -6,10 +6,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::metrics::Direction;
-use crate::wire::{self, Flag, Head, Kind as HeadKind, Method, Template};
+use crate::wire::{self, Authority, Flag, Head, Kind as HeadKind, Method, Template};
 
 use super::Relay;
 use super::auth_request::AuthTarget;
+use super::chain_auth::forwarded_auth;
 use super::command::{Refusal, comment_of};
 use super::egress::Whole;
 use super::handoff::{Handoff, Purpose, Up};
@@ -18,7 +19,7 @@ use super::planted::{Fault, planted};
 use super::receive::method_label;
 use super::route::{Down, Lane, Request, RequestKind};
 use super::send_request::Addressed;
-use super::transaction::{Forwarded, ForwardedAuth, Kind, Progress};
+use super::transaction::{Forwarded, Kind, Progress};
 
 impl Relay {
     /// A whole request other than SEND is in.
@@ -81,11 +82,10 @@ impl Relay {
         let (kind, purpose) = match method {
             Method::Report => (RequestKind::Report, Purpose::Report),
             Method::Auth => {
-                let had_credentials = head.authorization().is_some();
-                (
-                    RequestKind::Auth(ForwardedAuth { had_credentials }),
-                    Purpose::Auth,
-                )
+                if let Some(refusal) = self.chain_is_exhausted(now, key, &head) {
+                    return self.refuse_request(now, key, &head, &refusal);
+                }
+                (RequestKind::Auth(forwarded_auth(&head)), Purpose::Auth)
             }
             _ => (RequestKind::Other, Purpose::Other),
         };
@@ -280,7 +280,7 @@ impl Relay {
             from,
             &[],
         );
-        self.return_response(now, return_to, octets.into(), false);
+        self.return_response(now, return_to, octets.into(), None);
     }
 
     /// A response goes to the connection its request came by; if that is gone, nowhere (RSP-06).
@@ -289,7 +289,7 @@ impl Relay {
         now: Instant,
         to: Place,
         octets: Bytes,
-        failed_auth: bool,
+        failed_auth: Option<Box<Authority>>,
     ) {
         if to.shard == self.shard {
             self.returned(now, to.connection, octets, failed_auth);
@@ -310,7 +310,7 @@ impl Relay {
         now: Instant,
         key: ConnectionKey,
         octets: Bytes,
-        failed_auth: bool,
+        failed_auth: Option<Box<Authority>>,
     ) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
@@ -318,8 +318,8 @@ impl Relay {
         connection.egress.push_response(&octets);
         self.announce(key);
         self.judge_control(key);
-        if failed_auth {
-            self.auth_failed(now, key, 0);
+        if let Some(target) = failed_auth {
+            self.chain_failed(now, key, &target);
         }
     }
 }

@@ -457,7 +457,7 @@ impl Relay {
     ) -> Option<std::sync::Arc<str>> {
         let verified = self.connections.get(key)?.verified.as_ref()?;
         let first = Uri::parse(head.from_path().first()?).ok()?;
-        let host = first.canonical_host().to_string();
+        let host = first.canonical_host().bare().to_string();
         verified.matches(&host).then(|| host.into())
     }
 }

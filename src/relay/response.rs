@@ -127,6 +127,9 @@ impl Relay {
         let Kind::Other(forwarded) = transaction.kind else {
             return;
         };
+        if self.asks_for_ours(head, &forwarded, transaction.connection) {
+            return self.unanswered(now, forwarded, &Refusal::FORBIDDEN);
+        }
         if !is_clean(head) {
             return self.answer_without(now, forwarded, code);
         }
@@ -147,8 +150,9 @@ impl Relay {
         let Forwarded {
             return_to, auth, ..
         } = forwarded;
-        let failed_auth =
-            auth.is_some_and(|auth| auth.had_credentials) && code == 401 && !is_stale(head);
+        let failed_auth = auth
+            .and_then(|auth| auth.credentials_for)
+            .filter(|_| code == 401 && !is_stale(head));
         self.return_response(now, return_to, octets.into(), failed_auth);
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Served {
 
 impl Served {
     pub fn contains(&self, host: &Host) -> bool {
-        !self.shards.is_empty() && self.shards.contains_key(host)
+        !self.shards.is_empty() && self.shards.contains_key(&host.bare())
     }
 
     pub fn len(&self) -> usize {
@@ -55,7 +55,7 @@ impl Relay {
             && connection.verified.is_some();
         let mut now: Vec<Host> = match proves {
             true => (connection.hops.iter().map(Hop::authority))
-                .map(|authority| authority.host.clone())
+                .map(|authority| authority.host.bare())
                 .collect(),
             false => Vec::new(),
         };

@@ -119,13 +119,13 @@ impl Settings {
     /// Whether this host is ours, or a domain that we serve.
     pub(super) fn is_ours(&self, host: &Host) -> bool {
         let mut names = self.hosts.iter().chain(&self.domains);
-        names.any(|name| Host::from_text(name) == *host)
+        names.any(|name| Host::from_text(name).bare() == host.bare())
     }
 
     /// Whether the operator's lists of relays have this host.
     pub(super) fn lists_peer(&self, host: &Host) -> bool {
         let mut listed = self.peers_allow.iter().chain(&self.peers_block);
-        listed.any(|name| Host::from_text(name) == *host)
+        listed.any(|name| Host::from_text(name).bare() == host.bare())
     }
 
     /// Whether these settings say the same as those about who may be reached by what.
@@ -150,8 +150,8 @@ impl Settings {
         if !last_dot && !text.iter().any(|octet| matches!(octet, b'%' | b':' | b'[')) {
             return false;
         }
-        let host = uri.canonical_host();
-        names().any(|name| Host::from_text(name) == host)
+        let host = uri.canonical_host().bare();
+        names().any(|name| Host::from_text(name).bare() == host)
     }
 
     /// Whether the operator lets the verified relay `name` use us (AUT-24).

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
-use crate::wire::{FailureReport, Template};
+use crate::wire::{Authority, FailureReport, Template};
 
 use super::custody::Covered;
 use super::keys::{ConnectionKey, FlowKey, Place, TransactionKey};
@@ -104,7 +104,8 @@ pub(super) struct Forwarded {
 /// What a forwarded AUTH's answer needs to be judged by (AUT-23).
 #[derive(Clone, Debug)]
 pub(super) struct ForwardedAuth {
-    pub had_credentials: bool,
+    /// The relay that it had credentials for, if it had any.
+    pub credentials_for: Option<Box<Authority>>,
 }
 
 #[derive(Debug)]

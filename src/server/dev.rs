@@ -135,7 +135,11 @@ fn furnish(folder: &Path, kind: Kind) -> Result<(), String> {
             &format!("{name}.toml")
         };
         if !folder.join(file).exists() {
-            write(folder, file, &texts::config(name, hosts, *port, *admin))?;
+            write(
+                folder,
+                file,
+                &texts::config(name, hosts, kind, *port, *admin),
+            )?;
         }
     }
     Ok(())

@@ -267,6 +267,15 @@ impl Host {
             Err(_) => canonical_host(text.as_bytes()),
         }
     }
+
+    /// Without dots at the end. The root of the DNS may be written or not: URIs differ by it, and are looked up as they
+    /// are, but it must not be another spelling for a rule about names.
+    pub fn bare(&self) -> Self {
+        match self {
+            Self::Name(name) => Self::from_text(name.trim_end_matches('.')),
+            Self::Ip(_) => self.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Host {
@@ -324,9 +333,8 @@ fn same_host(one: &[u8], other: &[u8]) -> bool {
     if one.eq_ignore_ascii_case(other) {
         return true;
     }
-    // Only an escape, an IPv6 literal or a dot at the end lets texts differ that mean the same.
-    let ambiguous =
-        |host: &[u8]| memchr::memchr2(b'%', b'[', host).is_some() || host.last() == Some(&b'.');
+    // Only an escape or an IPv6 literal lets texts differ that mean the same.
+    let ambiguous = |host: &[u8]| memchr::memchr2(b'%', b'[', host).is_some();
     (ambiguous(one) || ambiguous(other)) && canonical_host(one) == canonical_host(other)
 }
 
@@ -335,15 +343,12 @@ fn canonical_host(host: &[u8]) -> Host {
         return Host::Ip(address.into());
     }
     let decoded = decode_unreserved(host);
-    // The root of the DNS may be written or not. It would be another spelling for each rule about names.
-    let bare = decoded.iter().rposition(|octet| *octet != b'.');
-    let decoded = &decoded[..bare.map_or(decoded.len(), |last| last + 1)];
-    let address = std::str::from_utf8(decoded)
+    let address = std::str::from_utf8(&decoded)
         .ok()
         .and_then(|text| text.parse::<Ipv4Addr>().ok());
     match address {
         Some(address) => Host::Ip(address.into()),
-        None => Host::Name(lower_case(decoded)),
+        None => Host::Name(lower_case(&decoded)),
     }
 }
 

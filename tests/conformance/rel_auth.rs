@@ -158,12 +158,21 @@ fn aut_23_wrong_credentials_for_a_far_relay_are_counted() {
             assert_eq!(a.response_to(&draft.tid).code(), Some(401));
         }
     }
-    // Wrong credentials are; three of them end the client's connection, not the relay's.
+    // Wrong credentials are; after three of them this chain is over, and nothing else.
     for _ in 0..3 {
         let draft = Draft::request("AUTH", &path, &a.uri).lines(&[CREDENTIALS]);
         a.send(draft.octets());
         challenge_from(&mut link, "n", false);
         assert_eq!(a.expect_code(401).tid, draft.tid);
+    }
+    let keepalive = Draft::send(&a.token.clone(), &a.uri).range("1-0/0");
+    a.send(keepalive.octets());
+    assert_eq!(a.response_to(&keepalive.tid).code(), Some(200));
+    // Whoever goes on all the same guesses: that ends the client's connection, not the relay's.
+    for _ in 0..4 {
+        let draft = Draft::request("AUTH", &path, &a.uri).lines(&[CREDENTIALS]);
+        a.send(draft.octets());
+        assert_eq!(a.expect_code(403).tid, draft.tid);
     }
     a.closed();
     let mut b = Client::authenticated(relay, "bob");

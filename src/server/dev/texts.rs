@@ -3,7 +3,12 @@
 use super::Kind;
 
 /// The configuration of one relay.
-pub(super) fn config(name: &str, hosts: &[&str], port: u16, admin: u16) -> String {
+pub(super) fn config(name: &str, hosts: &[&str], kind: Kind, port: u16, admin: u16) -> String {
+    // They are of one realm, and clients may AUTH at the one through the other.
+    let peers = match kind {
+        Kind::One => "",
+        Kind::Two => "\n[peers]\nallow = [\"relay-a.localhost\", \"relay-b.localhost\"]\n",
+    };
     let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
     let hosts = hosts.join(", ");
     format!(
@@ -22,7 +27,7 @@ transport = "tls"
 certificate = "{name}.pem"
 key = "{name}.key"
 peer_ca = "ca.pem"
-
+{peers}
 [auth]
 realm = "relay.localhost"
 htdigest = "users.htdigest"

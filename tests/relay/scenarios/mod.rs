@@ -1,5 +1,6 @@
 //! Protocol sentences, each played against the machine.
 
+mod chain_auth;
 mod chains;
 mod chunks;
 mod claims;
