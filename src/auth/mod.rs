@@ -26,7 +26,7 @@ pub use authorization::{Authorization, IllFormed};
 pub use challenge::realms;
 pub use digest::{Algorithm, response};
 pub use farm_keys::{FarmKey, FarmKeyError, parse_farm_keys};
-pub use nonce::NonceKeys;
+pub use nonce::{NonceKeys, WallClock};
 pub use nonce_ledger::NonceLedger;
 pub use shared_secret::{SharedSecret, timed_username};
 pub use users::{Ha1, Hashes, Users, UsersError, check_name};
@@ -73,6 +73,7 @@ pub struct Authenticator {
     users: Arc<Users>,
     keys: Arc<NonceKeys>,
     lifetimes: Lifetimes,
+    wall: WallClock,
 }
 
 /// Which parameters of a challenge stand in quotes.
@@ -150,11 +151,13 @@ impl Authenticator {
     /// Settings, users and keys are the same for all shards.
     pub fn new(settings: Arc<Settings>, users: Arc<Users>, keys: Arc<NonceKeys>) -> Self {
         let lifetimes = Lifetimes::new(settings.nonce_lifetime);
+        let wall = keys.clock();
         Self {
             settings,
             users,
             keys,
             lifetimes,
+            wall,
         }
     }
 
@@ -163,6 +166,11 @@ impl Authenticator {
         self.lifetimes.change(now, settings.nonce_lifetime);
         self.settings = settings;
         self.users = users;
+    }
+
+    /// What the clock on the wall says now; it may have been set since the last time.
+    pub fn set_wall_clock(&mut self, wall: WallClock) {
+        self.wall = wall;
     }
 
     /// Other keys of nonces from now on.
@@ -191,7 +199,7 @@ impl Authenticator {
         quoting: Quoting,
     ) -> Vec<String> {
         let realm = quotable(self.realm(host));
-        let nonce = self.keys.mint(now, &random);
+        let nonce = self.keys.mint_by(now, &self.wall, &random);
         // Nobody reads it again, but deployed clients fail without it (D-17).
         let opaque = hex(&random[16..]);
         let offered = &self.settings.algorithms;
@@ -289,7 +297,9 @@ impl Authenticator {
         };
         // All are tried, so that time does not tell which of them it was.
         let right: Vec<&Ha1> = hashes.iter().filter(proves).collect();
-        let age = self.keys.age(now, credentials.nonce, &self.lifetimes);
+        let age = self
+            .keys
+            .age_by(now, &self.wall, credentials.nonce, &self.lifetimes);
         let Some(ha1) = right.first().filter(|_| is_known) else {
             // Only whoever was challenged may make us ask. A name that looks like one of a
             // credential for a time may be anybody's once no secret proves it.
@@ -303,7 +313,7 @@ impl Authenticator {
             return Judgement::Wrong;
         };
         let (user, left) = match known {
-            Known::Timed { user, ends, .. } => match self.keys.left_until(now, ends) {
+            Known::Timed { user, ends, .. } => match self.wall.left_until(now, ends) {
                 // Past its time it is no credential any more.
                 None => return Judgement::Wrong,
                 left => (user, left),
@@ -352,7 +362,7 @@ impl Authenticator {
     pub fn authentication_info(&self, now: Instant, random: [u8; 24], proof: &Proof) -> String {
         format!(
             "nextnonce=\"{}\", rspauth=\"{}\", cnonce=\"{}\", nc={}, qop=auth",
-            self.keys.mint(now, &random),
+            self.keys.mint_by(now, &self.wall, &random),
             proof.rspauth,
             proof.cnonce,
             proof.nc_text

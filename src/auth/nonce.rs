@@ -19,12 +19,36 @@ const OCTETS: usize = TIME + RANDOM + CODE;
 /// How far another node's clock may be ahead of ours.
 const SKEW: Duration = Duration::from_secs(60);
 
+/// What the clock on the wall said at an instant. It is set while the relay runs; whoever holds
+/// one reads it anew every now and then.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    at: Instant,
+    /// Milliseconds since 1970.
+    millis: u64,
+}
+
+impl WallClock {
+    /// `unix_now` is the time since 1970 at `now`.
+    pub fn new(now: Instant, unix_now: Duration) -> Self {
+        Self {
+            at: now,
+            millis: unix_now.as_millis() as u64,
+        }
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.at);
+        self.millis.saturating_add(since.as_millis() as u64)
+    }
+}
+
 /// Keys of nonces, shared by all shards. The first one mints, all verify.
 pub struct NonceKeys {
     keys: Vec<[u8; 32]>,
-    origin: Instant,
-    /// Milliseconds at `origin` since whatever all who share the keys count from.
-    origin_millis: u64,
+    /// Nonces under our own key, the last, have no other clock than this: no setting of the wall
+    /// clock makes them older or younger. Those that a farm shares follow the wall clock.
+    steady: WallClock,
 }
 
 /// What a nonce turns out to be.
@@ -84,8 +108,7 @@ impl NonceKeys {
         assert!(!keys.is_empty(), "a nonce needs a key");
         Self {
             keys,
-            origin: now,
-            origin_millis: unix_now.as_millis() as u64,
+            steady: WallClock::new(now, unix_now),
         }
     }
 
@@ -94,44 +117,69 @@ impl NonceKeys {
         let own = self.keys.last().expect("there is always a key");
         Self {
             keys: farm.iter().chain([own]).copied().collect(),
-            origin: self.origin,
-            origin_millis: self.origin_millis,
+            steady: self.steady,
         }
     }
 
-    pub(super) fn mint(&self, now: Instant, random: &[u8; 24]) -> String {
+    /// The wall clock at the start.
+    pub(super) fn clock(&self) -> WallClock {
+        self.steady
+    }
+
+    /// By what the time is told in nonces under this key.
+    fn clock_of<'a>(&'a self, key: usize, wall: &'a WallClock) -> &'a WallClock {
+        match key + 1 == self.keys.len() {
+            true => &self.steady,
+            false => wall,
+        }
+    }
+
+    pub(super) fn mint_by(&self, now: Instant, wall: &WallClock, random: &[u8; 24]) -> String {
         let mut octets = [0; OCTETS];
-        octets[..TIME].copy_from_slice(&self.millis(now).to_be_bytes());
+        let millis = self.clock_of(0, wall).millis(now);
+        octets[..TIME].copy_from_slice(&millis.to_be_bytes());
         octets[TIME..TIME + RANDOM].copy_from_slice(&random[..RANDOM]);
         let code = code(&self.keys[0], &octets[..TIME + RANDOM]);
         octets[TIME + RANDOM..].copy_from_slice(&code);
         STANDARD.encode(octets)
     }
 
-    pub(super) fn age(&self, now: Instant, nonce: &str, lifetimes: &Lifetimes) -> Age {
+    pub(super) fn age_by(
+        &self,
+        now: Instant,
+        wall: &WallClock,
+        nonce: &str,
+        lifetimes: &Lifetimes,
+    ) -> Age {
         let mut octets = [0; OCTETS];
         if !matches!(STANDARD.decode_slice(nonce, &mut octets), Ok(OCTETS)) {
             return Age::NotOurs;
         }
         let (content, given) = octets.split_at(TIME + RANDOM);
         let is_of = |key: &[u8; 32]| bool::from(code(key, content).ct_eq(given));
-        if !self.keys.iter().any(is_of) {
+        let Some(key) = self.keys.iter().position(is_of) else {
             return Age::NotOurs;
-        }
+        };
+        let clock = self.clock_of(key, wall);
         let minted = u64::from_be_bytes(content[..TIME].try_into().expect("eight octets"));
         let id = u128::from_be_bytes(content[TIME..].try_into().expect("sixteen octets"));
-        let now = self.millis(now);
-        let lifetime = lifetimes.of(minted, |then| self.millis(then));
+        let lifetime = lifetimes.of(minted, |then| clock.millis(then));
         // By its own time alone, so that each shard and each use finds the same end of its life:
         // until then the ledger must remember it.
         let expires = minted.saturating_add(lifetime.as_millis() as u64);
-        if expires <= now || minted > now.saturating_add(SKEW.as_millis() as u64) {
+        let said = clock.millis(now);
+        if expires <= said || minted > said.saturating_add(SKEW.as_millis() as u64) {
             return Age::Old;
         }
-        let expires = self.origin + Duration::from_millis(expires - self.origin_millis);
+        let expires = match expires.checked_sub(clock.millis) {
+            Some(after) => clock.at + Duration::from_millis(after),
+            None => now + Duration::from_millis(expires - said),
+        };
         Age::Fresh { id, expires }
     }
+}
 
+impl WallClock {
     /// How long it is from `now` to a time in seconds since 1970; `None` if that is less than a
     /// second.
     pub(super) fn left_until(&self, now: Instant, unix_seconds: u64) -> Option<Duration> {
@@ -139,11 +187,6 @@ impl NonceKeys {
             .saturating_mul(1000)
             .checked_sub(self.millis(now))?;
         (left >= 1000).then(|| Duration::from_millis(left))
-    }
-
-    fn millis(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.origin);
-        self.origin_millis.saturating_add(since.as_millis() as u64)
     }
 }
 
@@ -180,6 +223,65 @@ mod tests {
         let mut random = [0xa5; 24];
         random[..8].copy_from_slice(&n.to_be_bytes());
         random
+    }
+
+    /// By the clock that the keys were made with.
+    impl NonceKeys {
+        fn mint(&self, now: Instant, random: &[u8; 24]) -> String {
+            self.mint_by(now, &self.clock(), random)
+        }
+
+        fn age(&self, now: Instant, nonce: &str, lifetimes: &Lifetimes) -> Age {
+            self.age_by(now, &self.clock(), nonce, lifetimes)
+        }
+    }
+
+    /// D-18: the wall clock is set while a node runs, one way and the other. What it minted under its
+    /// own key does not hear of it; in a farm it is back in step at once.
+    #[test]
+    fn a_clock_that_is_set_moves_the_farms_nonces_and_not_our_own() {
+        let start = Instant::now();
+        let lifetimes = Lifetimes::new(LIFETIME);
+        let second = Duration::from_secs(1);
+        let hour = 3600 * second;
+        let alone = NonceKeys::new(vec![[1; 32]], start, UNIX_NOW);
+        let ours = alone.mint(start, &random(1));
+        let farm = NonceKeys::new(vec![[2; 32]], start, UNIX_NOW + hour).in_farm(&[[7; 32]]);
+        let other = NonceKeys::new(vec![[3; 32]], start, UNIX_NOW).in_farm(&[[7; 32]]);
+        let theirs = other.mint(start, &random(2));
+        let fresh = |keys: &NonceKeys, nonce: &str, at: Instant, wall: Duration| {
+            let wall = WallClock::new(at, wall);
+            matches!(keys.age_by(at, &wall, nonce, &lifetimes), Age::Fresh { .. })
+        };
+        let at = start + 10 * second;
+        for wall in [
+            UNIX_NOW - hour,
+            UNIX_NOW + 10 * second,
+            UNIX_NOW + 24 * hour,
+        ] {
+            assert!(fresh(&alone, &ours, at, wall));
+            assert!(
+                !fresh(&alone, &ours, start + LIFETIME, wall),
+                "nor lives longer"
+            );
+        }
+        assert!(
+            !fresh(&farm, &theirs, at, UNIX_NOW + hour + 10 * second),
+            "an hour off"
+        );
+        assert!(
+            fresh(&farm, &theirs, at, UNIX_NOW + 10 * second),
+            "set right"
+        );
+        let right = WallClock::new(at, UNIX_NOW + 10 * second);
+        let nonce = farm.mint_by(at, &right, &random(3));
+        assert!(fresh(&other, &nonce, at, UNIX_NOW + 10 * second));
+        let wrong = WallClock::new(at, UNIX_NOW + hour);
+        let nonce = farm.mint_by(at, &wrong, &random(4));
+        assert!(
+            !fresh(&other, &nonce, at, UNIX_NOW + 10 * second),
+            "set wrong"
+        );
     }
 
     /// RFC 4231 §4.3 has a key shorter than ours; padded with zeros it is the same key.

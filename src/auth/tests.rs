@@ -637,3 +637,67 @@ fn a_timed_credential_of_another_secret_time_or_user_is_wrong() {
         Judgement::Forbidden
     ));
 }
+
+/// D-18: with the clock put forward an hour a credential that is good for 120 s is none any more, and
+/// one put back makes no old one good for longer than it says.
+#[test]
+fn a_timed_credential_ends_by_the_wall_clock_however_that_is_set() {
+    let now = Instant::now();
+    let auth = with_secrets(now, &[SECRET]);
+    let name = timed_username(BEGINS + 120, "carol");
+    let secret = SharedSecret::parse(SECRET).expect("long enough");
+    let password = secret.password(&name);
+    let second = Duration::from_secs(1);
+    let begins = Duration::from_secs(BEGINS);
+    let proved = |auth: &Authenticator, now| {
+        matches!(
+            judge_timed(auth, now, &name, &password),
+            Judgement::Proved(_)
+        )
+    };
+    assert!(proved(&auth, now));
+    let mut forward = auth.clone();
+    forward.set_wall_clock(WallClock::new(now + second, begins + 3600 * second));
+    assert!(!proved(&forward, now + second), "an hour later");
+    forward.set_wall_clock(WallClock::new(now + 2 * second, begins + 2 * second));
+    assert!(proved(&forward, now + 2 * second), "set right again");
+    assert!(proved(&forward, now + 118 * second));
+    assert!(!proved(&forward, now + 121 * second));
+}
+
+/// What docs/farm.md says: with a key of the farm a node that was restarted takes an Authorization
+/// again that it took before, as any other node does; with its own key alone it takes none. And a
+/// node whose clock is behind takes one for as much longer.
+#[test]
+fn a_farms_nonce_is_good_once_at_each_node_and_after_each_restart() {
+    let now = Instant::now();
+    let second = Duration::from_secs(1);
+    let unix = Duration::from_secs(BEGINS);
+    let node = |own: u8, farm: &[FarmKey], unix_now| {
+        let keys = NonceKeys::new(vec![[own; 32]], now, unix_now).in_farm(farm);
+        Authenticator::new(Arc::new(settings()), Arc::new(users()), Arc::new(keys))
+    };
+    let takes = |node: &Authenticator, ledger: &mut NonceLedger, nonce: &str, at| {
+        let credentials = ALICE.credentials(nonce);
+        match node.judge(at, HOST, credentials.as_bytes(), URI) {
+            Judgement::Proved(proof) => {
+                ledger.claim(at, proof.nonce_id, proof.nc, proof.nonce_expires)
+            }
+            _ => false,
+        }
+    };
+    let ledger = || NonceLedger::new(1024);
+    for (farm, again) in [(&[[7; 32]][..], true), (&[][..], false)] {
+        let before = node(1, farm, unix);
+        let nonce = fresh_nonce(&before, now);
+        let mut known = ledger();
+        assert!(takes(&before, &mut known, &nonce, now));
+        assert!(!takes(&before, &mut known, &nonce, now), "once");
+        let restarted = node(2, farm, unix);
+        assert_eq!(takes(&restarted, &mut ledger(), &nonce, now), again);
+        let behind = node(3, farm, unix - 60 * second);
+        let late = now + 359 * second;
+        assert_eq!(takes(&behind, &mut ledger(), &nonce, late), again);
+        assert!(!takes(&behind, &mut ledger(), &nonce, late + second));
+    }
+}

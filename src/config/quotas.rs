@@ -67,13 +67,13 @@ impl Quota {
         );
         v.bounded(
             "messages_per_second",
-            "messages begun in a second; whoever sends more is read more slowly",
+            "messages begun and other requests in a second; whoever sends more is read more slowly",
             &mut self.messages_per_second,
             0..=MANY,
         );
         v.bounded(
             "octets_per_second",
-            "octets of message bodies in a second, 16384 at least; whoever sends more is read more slowly",
+            "octets of requests in a second, heads and bodies, 16384 at least; whoever sends more is read more slowly",
             &mut self.octets_per_second,
             0..=1 << 50,
         );

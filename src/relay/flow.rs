@@ -15,7 +15,7 @@ use super::keys::{
     ConnectionKey, CustodyKey, FlowKey, Place, ReturnAddress, SessionKey, TransactionKey, WayKey,
 };
 use super::limits::{COPY_BELOW_OCTETS, INTERRUPTIBLE_OCTETS, PARTS_MAX};
-use super::pace::{Ahead, Pace};
+use super::pace::{Pace, RateKey};
 use super::planted::{Fault, planted};
 use super::slots::Slots;
 
@@ -305,8 +305,9 @@ pub(super) struct Flow {
     pub pace: Option<Pace>,
     /// Its source is another relay.
     pub from_relay: bool,
-    /// What it has sent ahead of its rate, and whether it has to wait for that.
-    pub ahead: Ahead,
+    /// What all flows of its source have sent here ahead of their rate, and whether this one has to
+    /// wait for that.
+    pub rate: Option<RateKey>,
     pub rests: bool,
     /// Its source is paused: nothing of the chunk that arrives is waited for.
     pub hurries: bool,
@@ -353,7 +354,7 @@ impl Flow {
             transactions: 0,
             pace: None,
             from_relay: false,
-            ahead: Ahead::default(),
+            rate: None,
             rests: false,
             hurries: false,
             unanswered: 0,

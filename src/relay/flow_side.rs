@@ -313,6 +313,7 @@ impl Relay {
         if flow.source_gone && flow.queue.is_empty() {
             let connection_key = flow.connection;
             let flow = self.flows.remove(key).expect("looked up above");
+            self.resting.leave(&flow);
             if let Some(connection) = self.connections.get_mut(connection_key) {
                 connection.egress.forget_flow(key, &flow, &self.flows);
                 // A closing connection may have waited for this alone: `transmit` looks.

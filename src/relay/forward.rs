@@ -587,6 +587,7 @@ impl Relay {
         let mut flow = Flow::new(key, opening.back, opening.source.place, session);
         flow.from_relay = opening.source.relay.is_some();
         flow.pace = Pace::of(&self.settings.limits, connection, flow.from_relay);
+        flow.rate = Some(self.resting.join(key, opening.source.place));
         flow.waits = waits;
         flow.way = Some(self.custodies.ways.open(opening.back, opening.passed));
         let flow = self.flows.insert(flow);

@@ -72,8 +72,10 @@ impl Relay {
                 );
             }
         }
+        let rated = self.flows.iter().filter(|(_, flow)| flow.rate.is_some());
+        self.resting.assert_counts(rated.count());
         for (key, flow) in self.flows.iter() {
-            let rests = self.resting.iter().any(|(_, resting)| *resting == key);
+            let rests = self.resting.rests(key);
             assert_eq!(flow.rests, rests, "{key:?} rests");
             assert!(
                 self.connections.contains(flow.connection),
@@ -176,7 +178,7 @@ impl Relay {
         assert_eq!(self.next_hops.len(), 0, "next hops");
         assert_eq!(self.served.len(), 0, "hosts that links lead to");
         assert_eq!(self.parked.len(), 0, "openings that wait for a link");
-        assert_eq!(self.on_probation, 0, "connections on probation");
+        assert_eq!(self.probation.len(), 0, "connections on probation");
         assert_eq!(self.outstanding, 0, "outstanding octets");
     }
 

@@ -140,9 +140,7 @@ impl Relay {
         let Some(mut connection) = self.leave_table(key) else {
             return;
         };
-        if !connection.proven && connection.dialled.is_none() {
-            self.on_probation -= 1;
-        }
+        self.probation.leave(key);
         // REPORTs that the kernel had nothing of may take another link (RPT-11).
         let unwritten = connection.egress.unwritten_reports();
         self.strays
@@ -234,6 +232,7 @@ impl Relay {
         if !wire_alive || flow.queue.is_empty() {
             let connection = flow.connection;
             let flow = self.flows.remove(key).expect("looked up above");
+            self.resting.leave(&flow);
             if let Some(connection) = self.connections.get_mut(connection) {
                 connection.egress.forget_flow(key, &flow, &self.flows);
             }
@@ -324,35 +323,21 @@ impl Relay {
         }
     }
 
-    /// More connections on probation than the operator allows: the oldest goes (CON-01).
+    /// More connections on probation than the operator allows: the oldest of the source prefix that
+    /// has most of them goes (CON-01, CON-05).
     pub(super) fn crowd(&mut self, now: Instant) {
-        let bound = self
-            .settings
-            .limits
-            .unauthenticated
-            .div_ceil(usize::from(self.workers));
-        while self.on_probation > bound {
-            let Some(oldest) = self.probation.pop_front() else {
+        let limits = &self.settings.limits;
+        let bound = limits.unauthenticated.div_ceil(usize::from(self.workers));
+        while self.probation.len() > bound {
+            let Some(first) = self.probation.first_to_go() else {
                 return;
             };
-            let waits = self
-                .connections
-                .get(oldest)
-                .is_some_and(|c| !c.proven && c.closing.is_none());
-            if waits {
-                self.abort(now, oldest, CloseReason::Crowded);
+            // It leaves whatever becomes of it: one that closes has its own time.
+            self.probation.leave(first);
+            let waits = self.connections.get(first);
+            if waits.is_some_and(|c| !c.proven && c.closing.is_none()) {
+                self.abort(now, first, CloseReason::Crowded);
             }
-        }
-        // Those that have passed leave the front of the queue, so that it stays short.
-        while let Some(front) = self.probation.front().copied() {
-            if self
-                .connections
-                .get(front)
-                .is_some_and(|connection| !connection.proven)
-            {
-                break;
-            }
-            self.probation.pop_front();
         }
     }
 }

@@ -46,6 +46,7 @@ mod pace;
 mod pausing;
 mod pieces;
 mod planted;
+mod probation;
 mod quotas;
 mod random;
 mod receive;
@@ -95,7 +96,9 @@ pub use settings::{Settings, Start, VerifiedNames};
 pub use ways::Share;
 
 // In what a shard hands to the machine, or gets from it: it needs no other room for them.
-pub use crate::auth::{Algorithm, Ha1, Hashes, NonceKeys, Settings as AuthSettings, Users};
+pub use crate::auth::{
+    Algorithm, Ha1, Hashes, NonceKeys, Settings as AuthSettings, Users, WallClock,
+};
 pub use crate::wire::Authority;
 
 use crate::auth::{Authenticator, NonceLedger};
@@ -118,7 +121,8 @@ use pace::Resting;
 #[cfg(not(feature = "planted-faults"))]
 use planted::Fault;
 use planted::planted;
-use quotas::{Homes, Shares};
+use probation::Probation;
+use quotas::{Homes, Prefix, Shares};
 use random::Random;
 use records::Ending;
 use route::Routes;
@@ -140,9 +144,8 @@ pub struct Relay {
     random: Random,
     metrics: ShardMetrics,
     connections: Slots<ConnectionKey, Connection>,
-    /// Connections on probation, the oldest first; those that have passed are skipped.
-    probation: VecDeque<ConnectionKey>,
-    on_probation: usize,
+    /// Connections on probation.
+    probation: Probation,
     sessions: Sessions,
     /// Sessions that have ended and are not yet recorded.
     ending: Ending,
@@ -210,8 +213,7 @@ impl Relay {
             random: Random::new(start.seed),
             metrics: ShardMetrics::default(),
             connections: Slots::default(),
-            probation: VecDeque::new(),
-            on_probation: 0,
+            probation: Probation::default(),
             sessions: Sessions::default(),
             ending: Ending::new(),
             routes: Routes::default(),
@@ -230,7 +232,7 @@ impl Relay {
             look_ups: 0,
             homes: Homes::default(),
             shares: Shares::default(),
-            resting: Resting::new(),
+            resting: Resting::default(),
             timers: Timers::new(start.now),
             commands: VecDeque::new(),
             outgoing: (0..start.workers.max(1)).map(|_| Vec::new()).collect(),
@@ -271,6 +273,12 @@ impl Relay {
         }
     }
 
+    /// What the clock on the wall says: to be told every second or so in which anything happens,
+    /// for it may be set while we run.
+    pub fn set_wall_clock(&mut self, wall: WallClock) {
+        self.auth.set_wall_clock(wall);
+    }
+
     /// Other keys of nonces from now on.
     pub fn set_nonce_keys(&mut self, keys: Arc<NonceKeys>) {
         self.auth.set_keys(keys);
@@ -285,8 +293,7 @@ impl Relay {
         let key = self.enter(connection);
         self.timers
             .set(now + self.settings.limits.probation, Timer::Probation(key));
-        self.probation.push_back(key);
-        self.on_probation += 1;
+        self.probation.enter(key, Prefix::of(accepted.remote));
         self.crowd(now);
         if !accepted.by_proxy {
             self.came_from(now, key);
@@ -300,6 +307,7 @@ impl Relay {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.remote = Some(remote);
             if connection.dialled.is_none() {
+                self.probation.moves(key, Prefix::of(remote));
                 self.came_from(self.now, key);
                 self.deliver_ups(self.now);
             }
@@ -686,7 +694,7 @@ impl Relay {
 
     /// Connections on probation (CON-01).
     pub fn on_probation(&self) -> usize {
-        self.on_probation
+        self.probation.len()
     }
 
     fn next_handoffs(&mut self) -> Option<Command> {

@@ -6,7 +6,7 @@
 //! rests: behind the first relay, and when more is queued than a source alone leaves there, for
 //! the source carries chats too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::wire::Template;
@@ -14,11 +14,12 @@ use crate::wire::Template;
 use super::Relay;
 use super::connection::Connection;
 use super::flow::Flow;
-use super::keys::{ConnectionKey, FlowKey};
+use super::keys::{ConnectionKey, FlowKey, Place};
 use super::limits::{
     FLUSH_OCTETS, INTERRUPTIBLE_OCTETS, LINK_BURST, LINK_BURST_OCTETS, Limits,
     REPEATED_HEADS_PER_SECOND,
 };
+use super::slots::{Slots, key};
 
 /// How a session sends to another relay: a film's backlog shall wait at its own source, not in
 /// the link before the chats (design: *Pausing*).
@@ -111,8 +112,72 @@ fn time_of(octets: u64, rate: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Flows that rest, and until when. One that has ended stays here until its time.
-pub(super) type Resting = BTreeSet<(Instant, FlowKey)>;
+key!(
+    /// What one source sends by one link to another relay.
+    RateKey
+);
+
+/// One source's rate by one link, however many paths it spells: each has a flow of its own.
+#[derive(Debug)]
+struct Rated {
+    link: ConnectionKey,
+    source: Place,
+    ahead: Ahead,
+    flows: usize,
+}
+
+/// Who is ahead of the rate.
+#[derive(Default)]
+pub(super) struct Resting {
+    /// Flows that rest, and until when. One that has ended stays here until its time.
+    due: BTreeSet<(Instant, FlowKey)>,
+    rates: Slots<RateKey, Rated>,
+    by_source: BTreeMap<(ConnectionKey, Place), RateKey>,
+}
+
+impl Resting {
+    /// One more flow of this source by this link.
+    pub fn join(&mut self, link: ConnectionKey, source: Place) -> RateKey {
+        let rates = &mut self.rates;
+        let key = *self.by_source.entry((link, source)).or_insert_with(|| {
+            rates.insert(Rated {
+                link,
+                source,
+                ahead: Ahead::default(),
+                flows: 0,
+            })
+        });
+        if let Some(rated) = self.rates.get_mut(key) {
+            rated.flows += 1;
+        }
+        key
+    }
+
+    /// A flow has ended.
+    pub fn leave(&mut self, flow: &Flow) {
+        let Some(key) = flow.rate else { return };
+        let Some(rated) = self.rates.get_mut(key) else {
+            return;
+        };
+        rated.flows -= 1;
+        if rated.flows == 0 {
+            let of = (rated.link, rated.source);
+            self.rates.remove(key);
+            self.by_source.remove(&of);
+        }
+    }
+
+    pub fn rests(&self, key: FlowKey) -> bool {
+        self.due.iter().any(|(_, resting)| *resting == key)
+    }
+
+    /// Panics unless there is one rate for each source of flows by a link.
+    pub fn assert_counts(&self, flows: usize) {
+        let counted: usize = self.rates.iter().map(|(_, rated)| rated.flows).sum();
+        assert_eq!(counted, flows, "flows that share rates");
+        assert_eq!(self.rates.len(), self.by_source.len());
+    }
+}
 
 impl Flow {
     /// So many octets were written by a link that others use.
@@ -125,13 +190,16 @@ impl Flow {
     ) {
         let Some(pace) = self.pace else { return };
         let rate = pace.octets_per_second;
+        let Some(rated) = self.rate.and_then(|key| resting.rates.get_mut(key)) else {
+            return;
+        };
         if self.queued >= pace.rests_below {
-            self.ahead = Ahead::default();
+            rated.ahead = Ahead::default();
         } else if rate > 0
-            && let Some(until) = self.ahead.write(now, octets, rate)
+            && let Some(until) = rated.ahead.write(now, octets, rate)
             && !std::mem::replace(&mut self.rests, true)
         {
-            resting.insert((until, key));
+            resting.due.insert((until, key));
         }
     }
 }
@@ -148,7 +216,7 @@ impl Flow {
     ) {
         if !std::mem::replace(&mut self.rests, true) {
             let pause = time_of(octets as u64, REPEATED_HEADS_PER_SECOND);
-            resting.insert((now + pause, key));
+            resting.due.insert((now + pause, key));
         }
     }
 }
@@ -176,15 +244,15 @@ impl Relay {
     }
 
     pub(super) fn next_rested(&self) -> Option<Instant> {
-        self.resting.first().map(|(until, _)| *until)
+        self.resting.due.first().map(|(until, _)| *until)
     }
 
     /// Whoever has rested goes on.
     pub(super) fn wake_rested(&mut self, now: Instant) {
-        while let Some((until, key)) = self.resting.first().copied()
+        while let Some((until, key)) = self.resting.due.first().copied()
             && until <= now
         {
-            self.resting.pop_first();
+            self.resting.due.pop_first();
             if let Some(flow) = self.flows.get_mut(key) {
                 flow.rests = false;
                 self.flow_goes_on(key);

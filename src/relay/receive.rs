@@ -132,10 +132,17 @@ impl Relay {
             Kind::Request(method) => {
                 self.learn_who_speaks(now, key, &head);
                 self.metrics.request(method_label(method), Direction::In);
-                match method {
+                let octets = head.octets();
+                let incoming = match method {
                     Method::Send => self.send_head(now, key, head),
                     _ => whole(head),
+                };
+                if self.has_spending(key) {
+                    // What goes into a route has counted as a message there.
+                    let counted = matches!(incoming, Incoming::Send { .. });
+                    self.spend_head(now, key, octets, !counted);
                 }
+                incoming
             }
             Kind::Response { code } => {
                 self.metrics.response(code, Direction::In);
@@ -150,6 +157,7 @@ impl Relay {
 
     fn body(&mut self, now: Instant, key: ConnectionKey, octets: Bytes) {
         let bound = self.settings.limits.non_send_body_octets;
+        self.spend_body_of_none(now, key, octets.len());
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -364,7 +372,7 @@ impl Relay {
             // D-44: whoever is known may keep the connection alive by line ends.
             connection.decoder.skip_crlf();
             if connection.dialled.is_none() {
-                self.on_probation -= 1;
+                self.probation.leave(key);
                 self.recount(key);
             }
         }

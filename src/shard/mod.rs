@@ -24,7 +24,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -39,7 +39,7 @@ use crate::net::tls::TlsContext;
 use crate::net::uring::Buffers;
 use crate::net::websocket::{Origins, WebSocketLimits};
 use crate::relay::{
-    self, AuthSettings, ConnectionKey, NonceKeys, Relay, ShardId, Users, VerifiedNames,
+    self, AuthSettings, ConnectionKey, NonceKeys, Relay, ShardId, Users, VerifiedNames, WallClock,
 };
 
 use mesh::{Mailbox, Outbox};
@@ -68,6 +68,9 @@ pub struct Settings {
     pub records: Option<Records>,
 }
 
+/// So often a shard in which anything happens looks at the clock on the wall.
+const WALL_EVERY: Duration = Duration::from_secs(1);
+
 /// State of one shard, shared by the tasks on its thread. No borrow lives over an await.
 struct Shard {
     id: ShardId,
@@ -91,6 +94,8 @@ struct Shard {
     /// The time of this batch; None: to be read again.
     now: Cell<Option<Instant>>,
     batch_began: Cell<Option<Instant>>,
+    /// When to look at the clock on the wall again.
+    wall_due: Cell<Instant>,
     /// Vectors for sends, used again.
     spare: RefCell<Vec<Vec<u8>>>,
     plain: RefCell<Vec<u8>>,
@@ -118,9 +123,23 @@ impl Shard {
             return now;
         }
         let now = Instant::now();
+        self.look_at_the_wall(now);
         self.now.set(Some(now));
         self.batch_began.set(Some(now));
         now
+    }
+
+    /// Tells the machine what the clock on the wall says, which may be set while we run.
+    fn look_at_the_wall(&self, now: Instant) {
+        if now < self.wall_due.get() {
+            return;
+        }
+        // Who is inside the machine now gets the time of the last look.
+        if let Ok(mut relay) = self.relay.try_borrow_mut() {
+            let unix_now = SystemTime::now().duration_since(UNIX_EPOCH);
+            relay.set_wall_clock(WallClock::new(now, unix_now.unwrap_or_default()));
+            self.wall_due.set(now + WALL_EVERY);
+        }
     }
 
     /// Asks for a `flush` after the tasks that are ready now.

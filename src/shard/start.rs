@@ -121,6 +121,7 @@ fn run(
         armed: Cell::new(None),
         now: Cell::new(None),
         batch_began: Cell::new(None),
+        wall_due: Cell::new(Instant::now()),
         spare: RefCell::new(Vec::new()),
         plain: RefCell::new(Vec::new()),
         watched: RefCell::default(),

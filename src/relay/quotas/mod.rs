@@ -38,9 +38,9 @@ pub struct Quota {
     pub connections: u32,
     /// AUTHs in a second: of a user or realm those whose digest is right, of a prefix all.
     pub auths_per_second: u32,
-    /// Messages begun in a second.
+    /// Messages begun in a second; every other request, and every SEND that is refused, is one.
     pub messages_per_second: u32,
-    /// Octets of message bodies in a second.
+    /// Octets of requests in a second, heads and bodies.
     pub octets_per_second: u64,
     /// Octets of one message; a larger one is refused with 413.
     pub message_octets: u64,

@@ -53,6 +53,41 @@ impl Relay {
         self.stop_arriving(now, route);
     }
 
+    /// The head of a request has come in: each counts, and as a message unless its route has
+    /// counted it.
+    pub(in crate::relay) fn spend_head(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        octets: usize,
+        is_message: bool,
+    ) {
+        let shares = self.spenders(key);
+        let each = || shares.into_iter().flatten();
+        self.spend(now, each(), Rate::Octets, octets as u64);
+        if is_message {
+            self.spend(now, each(), Rate::Messages, 1);
+        }
+    }
+
+    /// Octets of a body have come in that goes into no route: of another request, or of a chunk
+    /// that was refused and is read past.
+    pub(in crate::relay) fn spend_body_of_none(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        octets: usize,
+    ) {
+        let connection = self.connections.get(key);
+        let counts = connection.is_some_and(|connection| {
+            connection.spending.is_some() && !matches!(connection.incoming, Incoming::Send { .. })
+        });
+        if counts {
+            let shares = self.spenders(key).into_iter().flatten();
+            self.spend(now, shares, Rate::Octets, octets as u64);
+        }
+    }
+
     /// An AUTH counts for the prefix that it comes from.
     pub(in crate::relay) fn spend_auth(&mut self, now: Instant, key: ConnectionKey) {
         let spending = self.connections.get(key).and_then(Connection::spending);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use msrpload::codec::{Builder, Message};
+use msrpload::codec::{Builder, Message, build_send};
 
 use crate::setup::{
     Client, auth_uri, authenticate_at, client, credentials, host, last, reload, respond, settings,
@@ -358,4 +358,65 @@ fn a_film_that_waits_hears_of_a_reload() {
         settings.limits.link_unanswered_octets = 2 * WINDOW;
     });
     assert_eq!(bodies(&world.messages(link)), WINDOW);
+}
+
+/// FWD-15: the rate is one source's, however many receivers it spells: four films at once take as
+/// long as one of their length.
+#[test]
+fn films_of_one_source_to_many_receivers_share_one_rate() {
+    const STEP: Duration = Duration::from_millis(10);
+    const FILMS: usize = 4;
+    const CHUNK: usize = 65_536;
+    const CHUNKS: usize = 20;
+    let mut world = World::new(Options {
+        more_relays: vec![1],
+        ..Options::default()
+    });
+    world.checks = false;
+    for relay in 0..2 {
+        let mut settings = settings();
+        settings.hosts[0] = host(relay);
+        settings.links_per_next_hop = 1;
+        settings.limits.link_octets_per_second = MIB;
+        let (auth, users) = credentials(relay);
+        let shard = world.relays[relay].start;
+        world.shards[shard].reconfigure(world.now, Arc::new(settings), auth, users);
+    }
+    let a = client(&mut world, 0, "a");
+    let c = client(&mut world, 0, "c");
+    let d = client(&mut world, 1, "d");
+    let receivers: Vec<Client> = (0..FILMS)
+        .map(|number| client(&mut world, 1, &format!("b{number}")))
+        .collect();
+    // Chunk by chunk in turn, so that all are under way.
+    let (body, total) = ([b'x'; CHUNK], CHUNK * CHUNKS);
+    for chunk in 0..CHUNKS {
+        for (number, receiver) in receivers.iter().enumerate() {
+            let path = a.path_to(receiver);
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            let (start, end) = (chunk * CHUNK + 1, (chunk + 1) * CHUNK);
+            let flag = if chunk + 1 == CHUNKS { b'$' } else { b'+' };
+            let range = format!("{start}-{end}/{total}");
+            let (tid, id) = (format!("tid{number}x{chunk}"), format!("film{number}"));
+            let octets = build_send(&tid, &path, &[&a.uri], &id, &range, &body, flag);
+            world.write(a.peer, &octets);
+        }
+    }
+    let began = world.now;
+    let mut arrived = 0;
+    while arrived < FILMS * total {
+        assert!(world.now < began + Duration::from_secs(60), "they come");
+        let octets = whole(&c, &d, &format!("chat{arrived}"), "no", b"hi");
+        world.write(c.peer, &octets);
+        world.advance(STEP);
+        world.messages(d.peer);
+        for receiver in &receivers {
+            for piece in world.messages(receiver.peer) {
+                arrived += piece.body().len();
+                respond(&mut world, receiver.peer, &piece, 200);
+            }
+        }
+    }
+    let took = (world.now - began).as_millis();
+    assert!(took > 4000, "5 MiB at 1 MiB a second in {took} ms");
 }
