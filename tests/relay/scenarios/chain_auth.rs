@@ -97,7 +97,10 @@ fn aut_23_a_relay_that_refuses_everything_costs_its_own_chain_only() {
         assert_eq!(last(&mut world, a.peer).code(), Some(408));
         // The relay's connection, and others' chains through it, stay.
         asks(&mut world, &b, &[R2_URI], true);
-        assert_eq!(last(&mut world, link).method(), Some("AUTH"));
+        let asked = last(&mut world, link);
+        assert_eq!(asked.method(), Some("AUTH"));
+        respond(&mut world, link, &asked, 401);
+        world.run();
         assert!(world.sockets[a.peer].alive());
         world.messages(b.peer);
         // Some time later the user may try again.
