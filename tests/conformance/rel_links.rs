@@ -199,11 +199,11 @@ fn rpt_11_report_takes_another_link_of_the_relay() {
         link.kill();
         std::thread::sleep(Duration::from_millis(200));
         a.send(response(&got, "481 Gone"));
-        // The oldest link has it: one REPORT, with the whole way back.
-        let report = others[0].report_about(&draft.message_id, SOON);
+        // The link that was heard last has it (D-41): one REPORT, with the whole way back.
+        let report = others[1].report_about(&draft.message_id, SOON);
         assert_eq!(report.to_path.join(" "), from);
         assert_eq!(report.status().unwrap().1, 481);
-        others[1].silence(Duration::from_millis(20));
+        others[0].silence(Duration::from_millis(20));
     }
     r2.peer.nobody_connects(Duration::from_millis(20));
 }
