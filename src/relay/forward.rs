@@ -72,7 +72,9 @@ impl Relay {
             let void = route
                 .session
                 .is_some_and(|session| !self.sessions.is_live(now, session));
-            if route.relay == relay && !expired && !void && self.is_still_claimed(route) {
+            let looks_again = route.looks_again && route.is_between_messages();
+            let may_stay = !expired && !void && !looks_again && self.is_still_claimed(route);
+            if route.relay == relay && may_stay {
                 return Ok(known);
             }
             self.retire(known);

@@ -188,6 +188,8 @@ pub(super) struct Route {
     pub claimed: Option<Box<Host>>,
     /// What it was allowed may be allowed no longer: the next request finds its way anew.
     pub doubted: bool,
+    /// Its connection fell silent (D-41): once no message is under way the next request finds its way anew.
+    pub looks_again: bool,
     /// It is, and its link is the one of the chats.
     pub with_chats: bool,
     /// Its flow waits for chunks that fit into a frame of the transport.
@@ -236,6 +238,7 @@ impl Route {
             lane: Lane::Chats,
             claimed: None,
             doubted: false,
+            looks_again: false,
             with_chats: false,
             frames: false,
             arriving_octets: 0,
@@ -269,9 +272,15 @@ impl Route {
         !self.retired
             && self.lane == Lane::Chats
             && !self.doubted
+            && !self.looks_again
             && !self.stuck
             && self.pause.is_none()
             && self.refused.is_empty()
+    }
+
+    /// No message is under way: chunks of one keep their order only by one link (CHK-12).
+    pub fn is_between_messages(&self) -> bool {
+        self.begun.is_empty() && self.head_cost == 0
     }
 
     /// A chunk of this message has gone by it and was not its last.

@@ -142,7 +142,7 @@ impl Relay {
             Up::Taken { sequence, last } => self.taken(key, sequence, last),
             Up::Refused { sequence, refusal } => self.chunk_refused(now, key, sequence, &refusal),
             Up::Credit(octets) => self.credited(now, key, octets),
-            Up::LookAgain => self.retire(key),
+            Up::LookAgain => self.look_again_soon(key),
             Up::Closed(refusal) => self.flow_closed(now, key, &refusal),
         }
     }

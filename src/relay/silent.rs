@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Relay;
 use super::claims::Claimed;
 use super::handoff::{Handoff, Hop, Up};
-use super::keys::{ConnectionKey, Place};
+use super::keys::{ConnectionKey, Place, RouteKey};
 use super::session::Token;
 
 /// One of several connections tells no more often that something came.
@@ -53,6 +53,17 @@ impl Relay {
             if let Some(flow) = self.flows.get(flow) {
                 self.ups.push_back((flow.back, Up::LookAgain));
             }
+        }
+    }
+
+    /// The route's connection fell silent.
+    pub(super) fn look_again_soon(&mut self, key: RouteKey) {
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
+        route.looks_again = true;
+        if route.is_between_messages() {
+            self.retire(key);
         }
     }
 
