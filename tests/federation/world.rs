@@ -7,7 +7,7 @@ use msrpload::codec::Message;
 use crate::support::client::{Client, SOON};
 use crate::support::dns::{Names, Record};
 use crate::support::message::{Draft, response};
-use crate::support::relay::{Relay, Setup};
+use crate::support::relay::{Relay, Setup, htdigest};
 
 /// A relay and the domain that leads to it by SRV.
 pub struct Node {
@@ -29,7 +29,11 @@ impl Node {
 
     /// Nothing leads to it yet.
     pub fn unannounced(domain: &str, change: impl FnOnce(Setup) -> Setup) -> Self {
-        let setup = Setup::new().named(&own_name("relay"), domain);
+        // A realm of its own: a challenge for our realm is not forwarded from another relay (AUT-23).
+        let setup = Setup::new()
+            .named(&own_name("relay"), domain)
+            .set("auth.realm", domain)
+            .file("users.htdigest", &htdigest(&[domain]));
         Self {
             relay: change(setup).start(),
             domain: domain.to_owned(),
