@@ -129,11 +129,6 @@ fn mistakes_in_the_file_are_found() {
             &["msrpd.toml:8:13: listen[0].transport: `tlz`"],
         ),
         ("\"tls\"", "\"tcp\"", &["listen: no tls listener"]),
-        (
-            "\"tcp\"",
-            "\"wss\"",
-            &["msrpd.toml:11:1: listen[1].transport: WebSocket is not served"],
-        ),
         ("key = \"relay.key\"\n", "", &["tls.key: missing"]),
         (
             "[admin]",
