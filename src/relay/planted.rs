@@ -51,8 +51,6 @@ pub enum Fault {
     AnswerUnheeded,
     /// A REPORT that comes by a link goes no further.
     LinkReportDropped,
-    /// What a stranger claims serves hops that are not the last, and AUTHs.
-    ClaimOnTheWay,
 }
 
 #[cfg(feature = "planted-faults")]
@@ -80,13 +78,12 @@ impl Fault {
     ];
 
     /// Those that show between relays.
-    pub const OF_LINKS: [Self; 6] = [
+    pub const OF_LINKS: [Self; 5] = [
         Self::LinkLossUntold,
         Self::HopKept,
         Self::RelayTokenUnchecked,
         Self::AnswerUnheeded,
         Self::LinkReportDropped,
-        Self::ClaimOnTheWay,
     ];
 }
 

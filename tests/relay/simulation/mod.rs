@@ -572,7 +572,8 @@ fn quotas(bounds: u64, weather: Weather) -> Quotas {
         sessions: pick(shift, [0, 1000, 1000]),
         connections: pick(shift + 1, [1000, 0, 1000]),
         auths_per_second: pick(shift + 2, [0, 1000, 10_000]),
-        messages_per_second: pick(shift + 1, [5, 0, 50]),
+        // AUTHs count too, and must come within the probation.
+        messages_per_second: pick(shift + 1, [25, 0, 50]),
         octets_per_second: pick(shift + 3, [0, 65_536, 1_048_576]).into(),
         message_octets: match weather {
             Weather::Gentle => 0,
