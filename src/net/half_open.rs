@@ -2,7 +2,7 @@
 //!
 //! What lies unacknowledged is the kernel's to judge: TCP_USER_TIMEOUT. Keepalive asks the silent ones, and the same option
 //! says how long it asks: with it set, the kernel no longer counts unanswered probes, but ends a connection at the first one
-//! once that time has passed. A connection on which nothing is under way therefore has [`QUIET`], so that one lost probe
+//! once that time has passed. A connection on which nothing is under way therefore has `QUIET`, so that one lost probe
 //! ends nobody, and a shorter time while there is output.
 
 use std::io;
