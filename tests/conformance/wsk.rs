@@ -67,10 +67,11 @@ pub fn repeated() -> Vec<Trial> {
     .collect()
 }
 
-/// These see how a chunk flows octet by octet, or how few pieces it has: by WebSocket it comes and goes as a whole.
+/// Most see how a chunk flows octet by octet, or how few pieces it has: by WebSocket it comes and goes as a whole. The
+/// others have their reason beside them.
 const NOT_REPEATED: &[&str] = &[
     "chk_01_chunk_of_4_gib_passes_in_bounded_memory",
-    // Its bound on memory is tight, and holds for the buffers of a stream.
+    // Not met by WebSocket: resident memory grows by 7 MB where the row allows 4, for a reason that is not known yet.
     "chk_01_million_chunks_pass_in_the_same_memory",
     "chk_03_response_interrupts_a_flowing_chunk",
     "chk_04_interrupted_chunk_goes_on_where_it_stopped",
@@ -92,7 +93,7 @@ const NOT_REPEATED: &[&str] = &[
     // It counts a report for each chunk, and its chunks are cut in two here.
     "tmr_08_next_hop_that_takes_nothing_is_lost",
     "upt_14_what_began_before_expiry_may_finish",
-    // It measures when a write blocks, and this client keeps what the relay does not take.
+    // Not met by WebSocket: a 408 comes. This client keeps what the relay does not take, which may be the reason.
     "fwd_15_slow_next_hop_slows_the_sender",
     // Its end-lines are for the eyes of a looser scanner than the one that cuts messages into frames here.
     "syn_10_near_misses_of_odd_transact_ids_are_data",
