@@ -92,6 +92,8 @@ struct State {
     first: OnceLock<Instant>,
     /// What waits for its time to leave, in order.
     delayed: Mutex<VecDeque<Delayed>>,
+    /// When a relay of a known capacity can take the next piece.
+    free_at: Mutex<Option<Instant>>,
     /// How long messages were held, really.
     held: Mutex<Vec<Duration>>,
     /// Successful AUTHs, and success reports that went back.
@@ -245,6 +247,7 @@ impl State {
             refused: AtomicU64::new(0),
             first: OnceLock::new(),
             delayed: Mutex::default(),
+            free_at: Mutex::default(),
             held: Mutex::default(),
             auths: AtomicU64::new(0),
             reports: AtomicU64::new(0),
@@ -285,19 +288,22 @@ impl State {
     /// Forwards a piece, now or when it is due.
     fn send_on(&self, next: &Sender<Vec<u8>>, piece: Vec<u8>) {
         let now = Instant::now();
+        let mut delayed = self.delayed.lock().unwrap();
         let due = match self.fault {
             Fault::Delay(delay) => now + delay,
+            // One server: the next piece begins when the one before it is done, also when that one has already left.
             Fault::Capacity(per_second) => {
-                let last = self.delayed.lock().unwrap().back().map(|last| last.due);
-                let turn = Duration::from_secs(1) / per_second;
-                last.map_or(now, |last| (last + turn).max(now))
+                let mut free_at = self.free_at.lock().unwrap();
+                let due = free_at.map_or(now, |free_at| free_at.max(now));
+                *free_at = Some(due + Duration::from_secs(1) / per_second);
+                due
             }
             _ => {
                 let _ = next.send(piece);
                 return;
             }
         };
-        self.delayed.lock().unwrap().push_back(Delayed {
+        delayed.push_back(Delayed {
             due,
             came: now,
             next: next.clone(),
