@@ -51,6 +51,8 @@ pub enum Fault {
     AnswerUnheeded,
     /// A REPORT that comes by a link goes no further.
     LinkReportDropped,
+    /// What a stranger claims serves hops that are not the last, and AUTHs.
+    ClaimOnTheWay,
 }
 
 #[cfg(feature = "planted-faults")]
@@ -78,12 +80,13 @@ impl Fault {
     ];
 
     /// Those that show between relays.
-    pub const OF_LINKS: [Self; 5] = [
+    pub const OF_LINKS: [Self; 6] = [
         Self::LinkLossUntold,
         Self::HopKept,
         Self::RelayTokenUnchecked,
         Self::AnswerUnheeded,
         Self::LinkReportDropped,
+        Self::ClaimOnTheWay,
     ];
 }
 

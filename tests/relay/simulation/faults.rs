@@ -52,6 +52,11 @@ impl Simulation {
         let peer = client.peer;
         self.world.sockets[peer].sends_broken_uris = true;
         let to = self.actors[victim].client.clone();
+        let claim = self.claim();
+        let from: Vec<&str> = match &claim[..] {
+            [] => vec![&client.uri],
+            claim => claim.iter().map(String::as_str).collect(),
+        };
         let mut octets = Vec::new();
         for number in 0..1 + self.dice.roll(4) {
             let tid = format!("evil{number}");
@@ -70,7 +75,7 @@ impl Simulation {
                         .pick(&["SEND", "SEND", "SEND", "FOO", "REPORT", "AUTH"]),
                 )
                 .to_path(&path)
-                .from_path(&[&client.uri])
+                .from_path(&from)
                 .header("Message-ID", "evil")
                 .header("Byte-Range", "1-*/*")
                 .header("Failure-Report", self.dice.pick(&["yes", "no", "partial"]))
@@ -98,5 +103,41 @@ impl Simulation {
         let mut actor = Actor::new(client, true);
         (actor.produced, actor.hostile) = (octets.len() as u64, true);
         self.actors.push(actor);
+    }
+
+    /// Whom a stranger says to be, in three of four cases: a relay, by whatever URI of it, or a client, or the liar.
+    /// None of that leads to it (D-34).
+    fn claim(&mut self) -> Vec<String> {
+        let whose = self.dice.roll(self.actors.len());
+        let whose = &self.actors[whose].client;
+        let mut claim: Vec<String> = whose.use_path.iter().rev().cloned().collect();
+        if let Some(liar) = self.liar {
+            claim.push(self.actors[liar].client.uri.clone());
+        }
+        if !whose.use_path.is_empty() {
+            claim.push(whose.uri.clone());
+        }
+        match self.dice.roll(4) {
+            0 => return Vec::new(),
+            1 if !claim.is_empty() => {
+                let first = self.dice.roll(claim.len());
+                claim.rotate_left(first);
+            }
+            2 => claim.truncate(1),
+            _ => claim.reverse(),
+        }
+        claim
+    }
+
+    /// Whoever is a stranger gets answers, REPORTs about what it sent, and nothing that is for others.
+    pub(super) fn captures(&self, actor: usize, message: &Message) {
+        // Its octets may be spoilt, and with them the Message-ID.
+        let own = !message
+            .message_id()
+            .is_some_and(|id| self.by_id.contains_key(id));
+        assert!(
+            message.code().is_some() || (message.method() == Some("REPORT") && own),
+            "D-34: stranger {actor} gets what is for others: {message:?}"
+        );
     }
 }

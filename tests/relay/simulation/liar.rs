@@ -56,6 +56,7 @@ impl Simulation {
         let octets = match self.dice.roll(8) {
             0 => return,
             1 => Builder::response_to(message, 200, None).encode(),
+            2 if message.method() == Some("AUTH") => self.false_challenge(message),
             2 => self.false_answer(message),
             3 => [200, 413, 481]
                 .map(|code| Builder::response_to(message, code, None).encode())
@@ -127,11 +128,41 @@ impl Simulation {
         let method = self.dice.pick(&["SEND", "SEND", "NICKNAME", "AUTH"]);
         Builder::request(&format!("liars{}", self.dice.roll(1000)), method)
             .to_path(&to)
-            .from_path(&[URI, BEHIND])
+            .from_path(&self.false_from())
             .header("Message-ID", "evil")
             .header("Byte-Range", "1-2/2")
             .header("Content-Type", "text/plain")
             .body(b"no")
+            .encode()
+    }
+
+    /// As itself, as another relay, or as a client of that.
+    fn false_from(&mut self) -> Vec<&str> {
+        let other = self.dice.roll(self.actors.len());
+        let other = &self.actors[other].client;
+        let mut from: Vec<&str> = other.use_path.iter().rev().map(String::as_str).collect();
+        from.push(&other.uri);
+        match self.dice.roll(3) {
+            0 => from,
+            1 => [&[URI], &from[..]].concat(),
+            _ => vec![URI, BEHIND],
+        }
+    }
+
+    /// For whatever realm: what asks for our users' passwords goes no further (AUT-23).
+    fn false_challenge(&mut self, message: &Message) -> Vec<u8> {
+        let relay = self.dice.roll(self.world.relays.len());
+        let realm = if self.dice.chance(50) {
+            setup::host(relay)
+        } else {
+            "evil".to_owned()
+        };
+        let challenge = format!("Digest realm=\"{realm}\", nonce=\"n\", qop=\"auth\"");
+        let to: Vec<&str> = message.from_path.iter().map(String::as_str).collect();
+        Builder::response(&message.tid, 401, None)
+            .to_path(&to)
+            .from_path(&[URI])
+            .header("WWW-Authenticate", &challenge)
             .encode()
     }
 

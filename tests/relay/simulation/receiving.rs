@@ -13,6 +13,10 @@ impl Simulation {
                 self.lie(&message);
                 continue;
             }
+            if self.actors[actor].hostile {
+                self.captures(actor, &message);
+                continue;
+            }
             match (message.code(), message.method()) {
                 (Some(code), _) => self.response(actor, &message, code),
                 (None, Some("SEND")) => self.piece(actor, &message),
