@@ -911,7 +911,8 @@ impl World {
             self.dial_fails(0);
             self.run();
         }
-        self.advance(Duration::from_secs(1));
+        // Debts are paid back at the rates of the quotas, and who borrows waits for that.
+        self.advance(Duration::from_secs(10));
         if self.relays.len() > 1 {
             // A session that a relay holds outlives its connections (UPT-09).
             self.advance(Duration::from_secs(86_400));
