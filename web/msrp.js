@@ -18,7 +18,8 @@
  *   host of `url`.
  * @property {number} [expires] Seconds to ask for. Default: what the relay grants.
  * @property {boolean} [reconnect] Connect again after a loss, with increasing pauses. Default true.
- * @property {number} [messageOctetsMax] A larger incoming message is refused with 413. Default 100 MiB.
+ * @property {number} [messageOctetsMax] What one session holds of messages that are incomplete or were not taken yet; more
+ *   is refused with 413. Default 100 MiB.
  * @property {number} [chunkOctets] Octets of a file in one chunk. Default 32768.
  * @property {number} [timeout] Milliseconds to wait for a response. Default 30000.
  * @property {new (url: string, protocols: string[]) => WebSocket} [WebSocket] For tests and for other runtimes.
@@ -63,6 +64,11 @@ const WINDOW = 16;
 const BUFFERED_MAX = 256 * 1024;
 /** Milliseconds after the last chunk within which a success report is expected. */
 const REPORT_WAIT = 30_000;
+/** The same for a message that only says that we are here. */
+const ANNOUNCE_WAIT = 5_000;
+/** Incomplete messages of one session, and sessions: what others can begin here. */
+const INCOMING_MAX = 100;
+const SESSIONS_MAX = 1000;
 /** The first pause before a reconnect and the longest, in milliseconds. */
 const PAUSE = 500;
 const PAUSE_MAX = 30_000;
@@ -112,8 +118,8 @@ export class MsrpMessage {
 
 /**
  * A connection to a relay, and the URI that it gave us. Events: `connected`, `disconnected` (detail: reason),
- * `path` (the path has changed: tell the other side), `session` (detail: a session that the other side began),
- * `error` (detail: why a reconnect was given up, such as a wrong password).
+ * `path` (detail: the path, which has changed: tell the other side, with `session.announce()` or otherwise), `session`
+ * (detail: a session that the other side began), `error` (detail: why a reconnect was given up, such as a wrong password).
  */
 export class MsrpClient extends EventTarget {
   /** @type {MsrpClientOptions} */ #options;
@@ -127,11 +133,14 @@ export class MsrpClient extends EventTarget {
   /** @type {any} */ #reconnectTimer;
   #closed = false;
   #attempts = 0;
+  /** The path is another one, and nobody was told. */
+  #moved = false;
 
   /** @param {MsrpClientOptions} options */
   constructor(options) {
     super();
     this.#options = options;
+    this.#expires = options.expires;
     const url = new URL(options.url);
     this.#domain = options.domain ?? url.hostname;
     this.#port = url.port || (url.protocol === "wss:" ? "443" : "80");
@@ -139,6 +148,7 @@ export class MsrpClient extends EventTarget {
     this.uri = `msrps://${token(10).toLowerCase()}.invalid:2855/${token(16)};ws`;
   }
 
+  /** @type {number | undefined} */ #expires;
   /** @type {string} */ #domain;
   /** @type {string} */ #port;
 
@@ -159,7 +169,10 @@ export class MsrpClient extends EventTarget {
 
   /** Connects and authenticates. Rejects with an `MsrpError` (401: user or password) or an `Error`. */
   async connect() {
+    if (this.connected) return;
     this.#closed = false;
+    clearTimeout(this.#reconnectTimer);
+    this.#socket?.close(1000);
     await this.#open();
   }
 
@@ -169,6 +182,7 @@ export class MsrpClient extends EventTarget {
     clearTimeout(this.#reconnectTimer);
     this.#socket?.close(1000);
     this.#lost("closed");
+    this.#socket = undefined;
     for (const session of this.#sessions.values()) session.close();
   }
 
@@ -211,6 +225,7 @@ export class MsrpClient extends EventTarget {
       if (this.#socket === socket) this.#received(event.data);
     };
     try {
+      if (this.#closed) throw new Error("closed");
       await this.#authenticate();
     } catch (error) {
       socket.close(1000);
@@ -218,6 +233,8 @@ export class MsrpClient extends EventTarget {
     }
     this.#attempts = 0;
     this.dispatchEvent(new CustomEvent("connected"));
+    if (this.#moved) this.dispatchEvent(new CustomEvent("path", { detail: this.path }));
+    this.#moved = false;
   }
 
   /** @param {string} why */
@@ -254,7 +271,10 @@ export class MsrpClient extends EventTarget {
     }, pause * (0.5 + Math.random()));
   }
 
-  /** AUTH to the relay, or to the URI that it gave us to prolong that (RFC 4976 §5.1). */
+  /**
+   * AUTH to the relay, or to the URI that it gave us to prolong that (RFC 4976 §5.1).
+   * @returns {Promise<void>}
+   */
   async #authenticate() {
     const prolonged = this.#usePath.at(-1);
     const to = prolonged ?? `msrps://${this.#options.user}@${this.#domain}:${this.#port};ws`;
@@ -267,6 +287,11 @@ export class MsrpClient extends EventTarget {
       this.#challenge = { ...best, count: 0 };
       response = await this.#auth(to);
     }
+    const bound = Number(header(response, "Min-Expires") ?? header(response, "Max-Expires") ?? 0);
+    if (response.code === 423 && bound > 0 && this.#expires !== bound) {
+      this.#expires = bound;
+      return this.#authenticate();
+    }
     if (response.code !== 200) {
       throw new MsrpError(response.code ?? 400, response.comment || "AUTH failed");
     }
@@ -274,7 +299,7 @@ export class MsrpClient extends EventTarget {
     if (path.length === 0) throw new MsrpError(400, "the answer to AUTH has no Use-Path");
     const next = parameters(header(response, "Authentication-Info") ?? "").nextnonce;
     if (next && this.#challenge) this.#challenge = { ...this.#challenge, nonce: next, count: 0 };
-    const changed = path.join(" ") !== this.#usePath.join(" ");
+    this.#moved ||= path.join(" ") !== this.#usePath.join(" ");
     this.#usePath = path;
     const seconds = Number(header(response, "Expires") ?? 0);
     if (seconds > 0) {
@@ -282,12 +307,13 @@ export class MsrpClient extends EventTarget {
       // A timer of the browser holds no more than 2^31 ms.
       this.#refreshTimer = setTimeout(() => this.#refresh(), Math.min(seconds * 800, 2 ** 31 - 1));
     }
-    if (changed) this.dispatchEvent(new CustomEvent("path", { detail: this.path }));
   }
 
   async #refresh() {
     try {
       await this.#authenticate();
+      if (this.#moved) this.dispatchEvent(new CustomEvent("path", { detail: this.path }));
+      this.#moved = false;
     } catch {
       // A new connection asks for a new URI.
       this.#socket?.close(3000, "refresh failed");
@@ -308,7 +334,7 @@ export class MsrpClient extends EventTarget {
       this.#challenge.count += 1;
       headers.push({ name: "Authorization", value: await authorization(this.#challenge, user, password, to) });
     }
-    if (this.#options.expires) headers.push({ name: "Expires", value: String(this.#options.expires) });
+    if (this.#expires) headers.push({ name: "Expires", value: String(this.#expires) });
     return this.request({ id: token(12), method: "AUTH", headers, flag: "$" });
   }
 
@@ -361,23 +387,40 @@ export class MsrpClient extends EventTarget {
       return;
     }
     if (!last) return;
+    // What our own relays have put in front is not theirs to be told.
+    const back = from.length > this.#usePath.length ? from.slice(this.#usePath.length) : from;
     let session = this.#sessions.get(last);
     if (!session) {
       if (frame.method === "REPORT") {
         for (const one of this.#sessions.values()) one.reported(frame);
         return;
       }
-      const begins = from.slice(this.#usePath.length);
-      session = this.session({ remotePath: begins.length > 0 ? begins : from });
+      if (this.#sessions.size >= SESSIONS_MAX) {
+        this.#answer(frame, 403, "Too many sessions");
+        return;
+      }
+      session = this.session({ remotePath: back });
       this.dispatchEvent(new CustomEvent("session", { detail: session }));
     }
     if (frame.method === "REPORT") {
       session.reported(frame);
       return;
     }
+    // After a new AUTH the other side has another path; its own URI is what it was.
+    session.remotePath = back;
     const { code, comment } = session.receive(frame, this.#options.messageOctetsMax ?? 100 * 1024 * 1024);
-    const asked = (header(frame, "Failure-Report") ?? "yes").toLowerCase();
-    if (asked === "yes" || (asked === "partial" && code !== 200)) this.#respond(frame, code, comment);
+    this.#answer(frame, code, comment);
+  }
+
+  /**
+   * The response to a SEND, if one is wanted (RFC 4975 §7.1.2).
+   * @param {Frame} request
+   * @param {number} code
+   * @param {string} comment
+   */
+  #answer(request, code, comment) {
+    const asked = (header(request, "Failure-Report") ?? "yes").toLowerCase();
+    if (asked === "yes" || (asked === "partial" && code !== 200)) this.#respond(request, code, comment);
   }
 
   /**
@@ -421,6 +464,8 @@ export class MsrpSession {
   /** @type {MsrpMessage[]} */ #ready = [];
   /** @type {((result: IteratorResult<MsrpMessage, undefined>) => void)[]} */ #takers = [];
   #closed = false;
+  /** Octets of messages that are incomplete or were not taken yet. */
+  #held = 0;
 
   /**
    * @param {MsrpClient} client
@@ -432,10 +477,13 @@ export class MsrpSession {
     this.#forget = forget;
     /** The other side's path. */
     this.remotePath = remotePath;
-    /** Progress of files that come in: octets so far, of how many (`undefined`: not known). */
-    this.onincoming = /** @type {((id: string, octets: number, total: number | undefined) => void) | undefined} */ (
-      undefined
-    );
+    /** Progress of what comes in: octets so far, of how many (`undefined`: not known), and the name of a file. */
+    this.onincoming =
+      /** @type {((id: string, octets: number, total: number | undefined, name: string | undefined) => void) | undefined} */ (
+        undefined
+      );
+    /** A message of which octets had come will not be completed. */
+    this.onabandoned = /** @type {((id: string) => void) | undefined} */ (undefined);
   }
 
   /**
@@ -466,6 +514,26 @@ export class MsrpSession {
     });
   }
 
+  /**
+   * Sends a message without a body: this session is there, and this is our path (RFC 4975 §5.4). Resolves and rejects as
+   * `send` does, and waits 5 s for a confirmation.
+   * @returns {Promise<Receipt>}
+   */
+  async announce() {
+    if (this.#closed) throw new MsrpError(481, "the session is closed");
+    const id = token(16);
+    const outgoing = new Outgoing();
+    this.#outgoing.set(id, outgoing);
+    try {
+      const response = await this.#client.request(this.#chunk(id, { type: "" }, 1, undefined, 0, "$"));
+      refused(response);
+      const delivered = await outgoing.deliveredWithin(0, ANNOUNCE_WAIT);
+      return { id, status: delivered ? "delivered" : "sent" };
+    } finally {
+      this.#outgoing.delete(id);
+    }
+  }
+
   /** Nothing more is sent or received. */
   close() {
     this.#closed = true;
@@ -480,7 +548,7 @@ export class MsrpSession {
       next: () =>
         new Promise((resolve) => {
           const message = this.#ready.shift();
-          if (message) resolve({ done: false, value: message });
+          if (message) this.#give(message, resolve);
           else if (this.#closed) resolve({ done: true, value: undefined });
           else this.#takers.push(resolve);
         }),
@@ -521,35 +589,35 @@ export class MsrpSession {
   async #sendChunks(id, blob, options, outgoing) {
     const total = blob.size;
     const step = this.#client.chunkOctets;
+    const { signal } = options;
     /** @type {Set<Promise<void>>} */
     const unanswered = new Set();
+    /** @type {Promise<void>} Ends every wait. */
+    const aborted = new Promise((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }));
     let taken = 0;
     let position = 0;
     do {
       outgoing.check();
-      if (options.signal?.aborted) {
-        this.#client.write(this.#chunk(id, options, position + 1, undefined, total, "#"));
-        throw options.signal.reason ?? new DOMException("The message was abandoned.", "AbortError");
+      if (signal?.aborted) {
+        // Whoever has a part of it is told that no more will come (RFC 4975 §7.1).
+        if (position > 0) this.#client.write(this.#chunk(id, options, position + 1, undefined, total, "#"));
+        throw signal.reason;
       }
       const end = Math.min(position + step, total);
       const body = new Uint8Array(await blob.slice(position, end).arrayBuffer());
       const frame = this.#chunk(id, options, position + 1, body, total, end === total ? "$" : "+");
       const answer = this.#client.request(frame).then(
         (response) => {
-          if (response.code === undefined || response.code >= 300) {
-            outgoing.fail(new MsrpError(response.code ?? 400, response.comment || "refused"));
-            return;
-          }
+          refused(response);
           taken += body.length;
           options.onprogress?.(taken, total);
         },
-        (error) => outgoing.fail(error),
       );
-      const counted = answer.finally(() => unanswered.delete(counted));
+      const counted = answer.catch((error) => outgoing.fail(error)).finally(() => unanswered.delete(counted));
       unanswered.add(counted);
       position = end;
-      while (unanswered.size >= WINDOW) await Promise.race(unanswered);
-      while (this.#client.bufferedAmount > BUFFERED_MAX) await pause(10);
+      while (unanswered.size >= WINDOW && !signal?.aborted) await Promise.race([aborted, ...unanswered]);
+      while (this.#client.bufferedAmount > BUFFERED_MAX && !signal?.aborted) await Promise.race([aborted, pause(10)]);
     } while (position < total);
     await Promise.all(unanswered);
     outgoing.check();
@@ -570,12 +638,12 @@ export class MsrpSession {
       { name: "To-Path", value: this.#client.toPath(this.remotePath) },
       { name: "From-Path", value: this.#client.uri },
       { name: "Message-ID", value: id },
-      { name: "Byte-Range", value: `${start}-${body ? end : "*"}/${total}` },
+      { name: "Byte-Range", value: `${start}-${body || flag === "$" ? end : "*"}/${total}` },
     ];
     if (options.report !== false) headers.push({ name: "Success-Report", value: "yes" });
     if (body) {
       if (options.name) {
-        const name = options.name.replace(/[\r\n"\\\u0000-\u001f]/g, "_");
+        const name = options.name.replace(/["\\\u0000-\u001f\u007f]/g, "_");
         headers.push({ name: "Content-Disposition", value: `attachment; filename="${name}"` });
       }
       headers.push({ name: "Content-Type", value: options.type.replace(/[\r\n]/g, " ") });
@@ -604,91 +672,144 @@ export class MsrpSession {
   receive(frame, octetsMax) {
     const id = header(frame, "Message-ID");
     const range = parseRange(header(frame, "Byte-Range") ?? "1-*/*");
-    if (!id || !range) return { code: 400, comment: "Bad request" };
+    if (!id || !range || range.start < 1) return { code: 400, comment: "Bad request" };
+    const known = this.#incoming.get(id);
     if (frame.flag === "#") {
-      this.#incoming.delete(id);
+      this.#forgetIncoming(id);
+      if (known) this.onabandoned?.(id);
       return { code: 200, comment: "OK" };
     }
-    // A message without a body says that the session is there (RFC 4975 §5.4).
-    if (!frame.body) return { code: 200, comment: "OK" };
-    const incoming = this.#incoming.get(id) ?? new Incoming();
-    if ((range.total ?? 0) > octetsMax || incoming.octets + frame.body.length > octetsMax) {
-      this.#incoming.delete(id);
+    if (!frame.body) {
+      // A message that only says that the other side is there (RFC 4975 §5.4).
+      if (frame.flag === "$" && !known) this.#confirm(frame, id, 0);
+      return { code: 200, comment: "OK" };
+    }
+    const incoming = known ?? new Incoming();
+    const announced = Math.max(range.total ?? 0, range.start - 1 + frame.body.length) - incoming.octets;
+    if (this.#held + announced > octetsMax || (!known && this.#incoming.size >= INCOMING_MAX)) {
+      this.#forgetIncoming(id);
       return { code: 413, comment: "Too large" };
     }
     this.#incoming.set(id, incoming);
-    incoming.add(range.start, frame.body);
-    if (frame.flag === "$") incoming.total = range.start - 1 + frame.body.length;
-    this.onincoming?.(id, incoming.octets, incoming.total ?? range.total);
+    this.#held += incoming.add(range.start, frame);
+    if (incoming.octets > (incoming.total ?? Infinity)) {
+      this.#forgetIncoming(id);
+      return { code: 400, comment: "Octets behind the end" };
+    }
+    this.onincoming?.(id, incoming.octets, incoming.total ?? range.total, incoming.name);
     if (incoming.isComplete) {
       this.#incoming.delete(id);
-      this.#complete(frame, id, incoming);
+      const message = new MsrpMessage(id, incoming.type, incoming.parts(), incoming.name);
+      if (incoming.wantsReport) this.#confirm(frame, id, incoming.octets);
+      const take = this.#takers.shift();
+      if (take) this.#give(message, take);
+      else this.#ready.push(message);
     }
     return { code: 200, comment: "OK" };
   }
 
   /**
+   * The success report, if one is wanted (RFC 4975 §7.1.2).
    * @param {Frame} frame
    * @param {string} id
-   * @param {Incoming} incoming
+   * @param {number} octets
    */
-  #complete(frame, id, incoming) {
-    if ((header(frame, "Success-Report") ?? "no").toLowerCase() === "yes") {
-      this.#client.write({
-        id: token(12),
-        method: "REPORT",
-        headers: [
-          { name: "To-Path", value: header(frame, "From-Path") ?? "" },
-          { name: "From-Path", value: this.#client.uri },
-          { name: "Message-ID", value: id },
-          { name: "Byte-Range", value: `1-${incoming.octets}/${incoming.octets}` },
-          { name: "Status", value: "000 200 OK" },
-        ],
-        flag: "$",
-      });
-    }
-    const name = /filename="([^"]*)"/i.exec(header(frame, "Content-Disposition") ?? "")?.[1];
-    const message = new MsrpMessage(id, header(frame, "Content-Type") ?? "", incoming.parts(), name);
-    const take = this.#takers.shift();
-    if (take) take({ done: false, value: message });
-    else this.#ready.push(message);
+  #confirm(frame, id, octets) {
+    if (octets === 0 && !wantsReport(frame)) return;
+    this.#client.write({
+      id: token(12),
+      method: "REPORT",
+      headers: [
+        { name: "To-Path", value: header(frame, "From-Path") ?? "" },
+        { name: "From-Path", value: this.#client.uri },
+        { name: "Message-ID", value: id },
+        { name: "Byte-Range", value: `1-${octets}/${octets}` },
+        { name: "Status", value: "000 200 OK" },
+      ],
+      flag: "$",
+    });
+  }
+
+  /**
+   * @param {MsrpMessage} message
+   * @param {(result: IteratorResult<MsrpMessage, undefined>) => void} take
+   */
+  #give(message, take) {
+    this.#held -= message.blob.size;
+    take({ done: false, value: message });
+  }
+
+  /** @param {string} id */
+  #forgetIncoming(id) {
+    this.#held -= this.#incoming.get(id)?.octets ?? 0;
+    this.#incoming.delete(id);
   }
 
   connectionLost() {
-    this.#incoming.clear();
+    for (const id of [...this.#incoming.keys()]) {
+      this.#forgetIncoming(id);
+      this.onabandoned?.(id);
+    }
     for (const outgoing of this.#outgoing.values()) outgoing.fail(new MsrpError(408, "connection lost"));
   }
 }
 
+/** Throws what the response refuses with. @param {Frame} response */
+function refused({ code = 400, comment }) {
+  if (code >= 300) throw new MsrpError(code, comment || "refused");
+}
+
 /** A message that arrives: octets by their place (RFC 4975 §7.3.1), in whatever order. */
 class Incoming {
-  /** @type {{ start: number, octets: Uint8Array }[]} */ #pieces = [];
+  /** @type {{ start: number, octets: Uint8Array }[]} In order, and apart. */ #pieces = [];
   octets = 0;
   /** @type {number | undefined} Known once its last chunk has come. */
   total;
+  type = "";
+  /** @type {string | undefined} */
+  name;
+  wantsReport = false;
 
   /**
-   * @param {number} start
-   * @param {Uint8Array} octets
+   * Takes a chunk; how many of its octets are new. What was there before stays.
+   * @param {number} start Its place.
+   * @param {Frame} frame
    */
-  add(start, octets) {
+  add(start, frame) {
+    const body = frame.body ?? new Uint8Array();
+    const end = start + body.length;
+    if (frame.flag === "$") this.total = end - 1;
+    this.type ||= header(frame, "Content-Type") ?? "";
+    this.name ??= fileName(header(frame, "Content-Disposition") ?? "");
+    this.wantsReport ||= wantsReport(frame);
+    const before = this.octets;
     let from = start;
-    // What was there before stays; of an overlap only the new octets count.
-    for (const piece of this.#pieces) {
-      const end = piece.start + piece.octets.length;
-      if (piece.start <= from && from < end) {
-        octets = octets.subarray(Math.min(end - from, octets.length));
-        from = end;
-      } else if (from < piece.start && piece.start < from + octets.length) {
-        octets = octets.subarray(0, piece.start - from);
+    let at = this.#firstAfter(start);
+    while (from < end) {
+      const next = this.#pieces[at];
+      const to = Math.min(end, next?.start ?? end);
+      if (from < to) {
+        this.#pieces.splice(at, 0, { start: from, octets: body.subarray(from - start, to - start) });
+        this.octets += to - from;
+        at += 1;
       }
+      if (!next) break;
+      from = Math.max(from, next.start + next.octets.length);
+      at += 1;
     }
-    if (octets.length === 0) return;
-    this.octets += octets.length;
-    const after = this.#pieces.findIndex((piece) => piece.start > from);
-    const piece = { start: from, octets };
-    if (after < 0) this.#pieces.push(piece);
-    else this.#pieces.splice(after, 0, piece);
+    return this.octets - before;
+  }
+
+  /** The first piece that ends behind this place; mostly chunks come in order. @param {number} place */
+  #firstAfter(place) {
+    const endOf = (/** @type {number} */ index) => this.#pieces[index].start + this.#pieces[index].octets.length;
+    let [low, high] = [0, this.#pieces.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (endOf(middle) <= place) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   get isComplete() {
@@ -772,6 +893,24 @@ function parseRange(text) {
   if (!parts) return undefined;
   const number = (/** @type {string} */ part) => (part === "*" ? undefined : Number(part));
   return { start: Number(parts[1]), end: number(parts[2]), total: number(parts[3]) };
+}
+
+/** Whether a success report is wanted. @param {Frame} frame */
+function wantsReport(frame) {
+  return (header(frame, "Success-Report") ?? "no").toLowerCase() === "yes";
+}
+
+/** The file name in a Content-Disposition, in both its spellings (RFC 6266 §4.3). @param {string} disposition */
+function fileName(disposition) {
+  const encoded = /filename\*=utf-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1];
+  if (encoded) {
+    try {
+      return decodeURIComponent(encoded);
+    } catch {
+      // The other spelling, then.
+    }
+  }
+  return parameters(disposition).filename;
 }
 
 /**
@@ -893,7 +1032,7 @@ function challenges(response) {
 function parameters(text) {
   /** @type {Record<string, string>} */
   const found = {};
-  for (const [, name, quoted, bare] of text.matchAll(/([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))/g)) {
+  for (const [, name, quoted, bare] of text.matchAll(/([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,;"]+))/g)) {
     found[name.toLowerCase()] = quoted === undefined ? bare : quoted.replace(/\\(.)/g, "$1");
   }
   return found;

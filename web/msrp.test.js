@@ -1,15 +1,23 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { test } from "node:test";
 
-import { MsrpClient, MsrpError, authorization, decode, encode, md5 } from "./msrp.js";
-
-const sum = (/** @type {string} */ name, /** @type {string} */ text) => createHash(name).update(text).digest("hex");
-const pause = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
+import { Relay, connected, pause, sum } from "./fake-relay.js";
+import { MsrpError, authorization, decode, encode, md5 } from "./msrp.js";
 
 test("MD5 gives the sums of RFC 1321 and those of another implementation", () => {
-  assert.equal(md5(""), "d41d8cd98f00b204e9800998ecf8427e");
-  assert.equal(md5("message digest"), "f96b697d7cb7938d525a2f31aaf161d0");
+  // RFC 1321, appendix A.5.
+  const letters = "abcdefghijklmnopqrstuvwxyz";
+  for (const [text, digest] of [
+    ["", "d41d8cd98f00b204e9800998ecf8427e"],
+    ["a", "0cc175b9c0f1b6a831c399e269772661"],
+    ["abc", "900150983cd24fb0d6963f7d28e17f72"],
+    ["message digest", "f96b697d7cb7938d525a2f31aaf161d0"],
+    [letters, "c3fcd3d76192e4007dfb496cca67e13b"],
+    [letters.toUpperCase() + letters + "0123456789", "d174ab98d277d9f5a5611c2c9f419d9f"],
+    ["1234567890".repeat(8), "57edf4a22be3c955ac49da2e2107b67a"],
+  ]) {
+    assert.equal(md5(text), digest);
+  }
   for (let length = 0; length < 200; length++) {
     const text = "é".repeat(length % 7) + "x".repeat(length);
     assert.equal(md5(text), sum("md5", text));
@@ -48,107 +56,6 @@ test("a frame is read as it was written, with a body, an empty one and none", ()
     assert.equal(decode(new TextEncoder().encode(broken)), undefined);
   }
 });
-
-/** A relay in memory: it checks the digest, forwards by the last URI, answers hop by hop. */
-class Relay {
-  /** @type {Set<Socket>} */ sockets = new Set();
-  /** @type {(frame: any) => { code: number } | undefined} */ judge = () => undefined;
-  auths = 0;
-  tokens = 0;
-
-  get Socket() {
-    const relay = this;
-    return class extends Socket {
-      constructor() {
-        super(relay);
-      }
-    };
-  }
-}
-
-class Socket {
-  readyState = 0;
-  bufferedAmount = 0;
-  uri = "";
-  token = "";
-  /** @type {any} */ onopen;
-  /** @type {any} */ onclose;
-  /** @type {any} */ onmessage;
-
-  /** @param {Relay} relay */
-  constructor(relay) {
-    this.relay = relay;
-    relay.sockets.add(this);
-    queueMicrotask(() => {
-      this.readyState = 1;
-      this.onopen({});
-    });
-  }
-
-  close() {
-    this.relay.sockets.delete(this);
-    this.readyState = 3;
-    queueMicrotask(() => this.onclose?.({ code: 1006, reason: "" }));
-  }
-
-  /** @param {import("./msrp.js").Frame} frame */
-  deliver(frame) {
-    queueMicrotask(() => this.onmessage?.({ data: encode(frame).buffer }));
-  }
-
-  /** @param {Uint8Array} octets */
-  send(octets) {
-    const frame = decode(octets);
-    assert.ok(frame, "exactly one frame in a message");
-    if (frame.code !== undefined) return;
-    const value = (/** @type {string} */ name) => frame.headers.find((one) => one.name === name)?.value ?? "";
-    const back = [
-      { name: "To-Path", value: value("From-Path") },
-      { name: "From-Path", value: value("To-Path").split(" ")[0] },
-    ];
-    if (frame.method === "AUTH") {
-      this.relay.auths += 1;
-      this.uri = value("From-Path");
-      if (!value("Authorization")) {
-        const challenge = 'Digest realm="r", nonce="n", opaque="o", qop="auth"';
-        const more = [{ name: "WWW-Authenticate", value: challenge }];
-        this.deliver({ id: frame.id, code: 401, comment: "Unauthorized", headers: [...back, ...more], flag: "$" });
-        return;
-      }
-      const right = sum("md5", "u:r:secret");
-      const nc = /nc=(\w+)/.exec(value("Authorization"))?.[1];
-      const cnonce = /cnonce="(\w+)"/.exec(value("Authorization"))?.[1];
-      const response = sum("md5", `${right}:n:${nc}:${cnonce}:auth:${sum("md5", `AUTH:${value("To-Path")}`)}`);
-      const proved = value("Authorization").includes(response);
-      this.token ||= `msrps://relay:2855/t${++this.relay.tokens};tcp`;
-      const more = proved ? [{ name: "Use-Path", value: this.token }, { name: "Expires", value: "3600" }] : [];
-      this.deliver({ id: frame.id, code: proved ? 200 : 401, headers: [...back, ...more], flag: "$" });
-      return;
-    }
-    const verdict = this.relay.judge(frame);
-    if (frame.method === "SEND") {
-      this.deliver({ id: frame.id, code: verdict?.code ?? 200, headers: back, flag: "$" });
-    }
-    if (verdict) return;
-    const last = value("To-Path").split(" ").at(-1);
-    const to = [...this.relay.sockets].find((socket) => socket.uri === last);
-    const headers = frame.headers.map((one) => {
-      if (one.name === "To-Path") return { ...one, value: last ?? "" };
-      if (one.name !== "From-Path") return one;
-      return { ...one, value: `${to?.token} ${this.token} ${this.uri}` };
-    });
-    to?.deliver({ ...frame, headers });
-  }
-}
-
-/** @param {Relay} relay @param {object} [more] */
-async function connected(relay, more = {}) {
-  /** @type {any} */
-  const Socket = relay.Socket;
-  const client = new MsrpClient({ url: "ws://relay:2880/", user: "u", password: "secret", WebSocket: Socket, ...more });
-  await client.connect();
-  return client;
-}
 
 test("two clients exchange texts, and each is told that its own was delivered", async () => {
   const relay = new Relay();
