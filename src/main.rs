@@ -26,9 +26,6 @@ enum Command {
         /// The operator's file; msrpd.sample.toml explains every key.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// End in order when the process that started this one ends.
-        #[arg(long, hide = true)]
-        with_parent: bool,
     },
     /// Look for everything that would end start-up, without starting.
     #[command(after_help = CHECK)]
@@ -55,6 +52,9 @@ enum Command {
         /// Run two relays that know each other: relay-a.localhost:2855 and relay-b.localhost:2856.
         #[arg(long)]
         two: bool,
+        /// Run this one of the two, and end in order when the process that started it ends.
+        #[arg(long, value_name = "NAME", hide = true, conflicts_with = "two")]
+        one_of_two: Option<String>,
     },
     /// Add a user to an htdigest file, or change the password of one.
     #[command(after_help = PASSWD)]
@@ -124,6 +124,8 @@ const DEV: &str = "\
 The folder then holds ca.pem, relay.pem, relay.key, users.htdigest, msrpd.toml, and dev.toml with
 the users' passwords, which `msrpload --dev` reads.
 
+http://127.0.0.1:9855/ is a chat page for these users: open it in two tabs.
+
 With --two it holds relay-a.pem, .key and .toml and those of relay-b as well; `msrpload --dev --via`
 sends through both.
 
@@ -169,13 +171,15 @@ Examples:
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run {
-            config,
-            with_parent,
-        } => server::run(&config, with_parent),
+        Command::Run { config } => server::run(&config),
         Command::Check { config, running } => server::check(&config, running),
         Command::Config { config } => server::show(&config),
-        Command::Dev { dir, two } => server::dev(&dir, two),
+        Command::Dev {
+            dir,
+            one_of_two: Some(name),
+            ..
+        } => server::dev_one_of_two(&dir, &name),
+        Command::Dev { dir, two, .. } => server::dev(&dir, two),
         Command::Passwd {
             file,
             realm,

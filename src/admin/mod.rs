@@ -1,4 +1,5 @@
-//! Metrics and probes over HTTP, on the control thread: `/metrics`, `/histograms`, `/healthz`, `/readyz`.
+//! Metrics and probes over HTTP, on the control thread: `/metrics`, `/histograms`, `/healthz`, `/readyz`; for `msrpd dev` also
+//! the chat page.
 //!
 //! It asks for copies of the shards' numbers by a channel and turns them into text; it never sees a connection or a
 //! message. Connections, the time they may idle and the size of what they may send are bounded, since nothing keeps
@@ -6,6 +7,7 @@
 
 mod bounded;
 mod host;
+mod page;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -25,6 +27,7 @@ use crate::metrics::{
 
 use bounded::BoundedListener;
 pub use host::Hosts;
+pub use page::Page;
 
 /// A question for every shard's numbers.
 pub struct Scrape {
@@ -64,19 +67,25 @@ impl State {
     }
 }
 
-/// Serves until the process ends, who asks for one of `hosts`. `listener` must not block.
-pub async fn serve(listener: std::net::TcpListener, hosts: Hosts, state: State) {
+/// Serves until the process ends, who asks for one of `hosts`; a `page` beside the numbers, if there is one. `listener` must
+/// not block.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    hosts: Hosts,
+    state: State,
+    page: Option<Page>,
+) {
     let listener = match BoundedListener::new(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "metrics and probes are not served"),
     };
-    if let Err(error) = axum::serve(listener, router(hosts, state)).await {
+    if let Err(error) = axum::serve(listener, router(hosts, state, page)).await {
         tracing::error!(%error, "metrics and probes are no longer served");
     }
 }
 
-fn router(hosts: Hosts, state: State) -> Router {
-    Router::new()
+fn router(hosts: Hosts, state: State, page: Option<Page>) -> Router {
+    page.map_or_else(Router::new, Page::router)
         .route("/metrics", get(metrics))
         .route("/histograms", get(histograms))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -46,6 +46,7 @@ fn pages_answer_and_nothing_else_does() {
             listener,
             hosts,
             State::new(scrapes, ready, facts, records),
+            None,
         ));
         tokio::spawn(async move {
             while let Some(Scrape { reply }) = requests.recv().await {

@@ -11,6 +11,7 @@ use crate::net::names::Names;
 use crate::net::postgres::Users;
 
 use super::boot::{self, Booted};
+use super::dev::PageUsers;
 use super::scrape::Scraper;
 use super::systemd::Systemd;
 use super::{CUT_SHORT, OK, WRONG, drain, records, reload, watched};
@@ -23,8 +24,8 @@ const SERVING: &str = "Serving";
 const SERVING_AS_BEFORE: &str =
     "Serving with the settings before the last reload, which found errors in the file";
 
-/// Serves until a signal ends it; returns the process's exit code.
-pub fn serve(booted: Booted) -> u8 {
+/// Serves until a signal ends it, a chat page for these users too; returns the process's exit code.
+pub fn serve(booted: Booted, page: Option<PageUsers>) -> u8 {
     let Booted {
         path,
         config,
@@ -60,10 +61,12 @@ pub fn serve(booted: Booted) -> u8 {
             let counts = record_counts.clone();
             let totals = move || records::totals(&counts);
             let names = config.admin.hosts.iter().map(ToString::to_string);
+            let page = page.and_then(|users| users.page(&config, &bound, admin_address));
             tokio::task::spawn(admin::serve(
                 listener,
                 admin::Hosts::new(admin_address, names),
                 admin::State::new(scrapes, ready, known, totals),
+                page,
             ));
         }
         let mut reloader = reload::Reloader {

@@ -1,10 +1,11 @@
 //! `msrpd dev`: everything that a relay needs to be tried out, made in a folder and run.
 //!
 //! An authority, a certificate for `relay.localhost` (RFC 6761: always this machine) and `localhost`, two users, a
-//! configuration, and `dev.toml`, by which `msrpload --dev` finds them. What is there already is kept; certificates that no
-//! longer hold are made anew. With `--two` there are two relays, `relay-a.localhost` and `relay-b.localhost`, with the same
+//! configuration, and `dev.toml`, by which `msrpload --dev` finds them; and the chat page of `web/` at the admin address. What is
+//! there already is kept; certificates that no longer hold are made anew. With `--two` there are two relays, `relay-a.localhost` and `relay-b.localhost`, with the same
 //! users; only `dev.toml` says which of the two ways was run last.
 
+mod page;
 mod texts;
 mod two;
 
@@ -17,12 +18,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustix::process::Signal;
 
 use crate::auth::{Algorithm, Ha1, Users};
 use crate::net::tls::TlsContext;
 
 use super::WRONG;
 use super::passwd::replace;
+pub use page::PageUsers;
 
 /// The relay's name, and one that every resolver knows.
 const HOSTS: [&str; 2] = ["relay.localhost", "localhost"];
@@ -52,9 +55,20 @@ pub fn dev(folder: &Path, two: bool) -> ExitCode {
     }
     introduce(folder, kind);
     match kind {
-        Kind::One => super::run(&folder.join("msrpd.toml"), false),
+        Kind::One => super::serve(&folder.join("msrpd.toml"), Some(PageUsers::of(folder))),
         Kind::Two => two::run(folder),
     }
+}
+
+/// One of the two, until a signal or the end of the process that started it.
+pub fn dev_one_of_two(folder: &Path, name: &str) -> ExitCode {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+    if let Err(problem) = furnish(folder, Kind::Two) {
+        eprintln!("error: {problem}");
+        return ExitCode::from(WRONG);
+    }
+    let config = folder.join(format!("{name}.toml"));
+    super::serve(&config, Some(PageUsers::of(folder)))
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), String> {
@@ -75,33 +89,36 @@ fn introduce(folder: &Path, kind: Kind) {
     if kind == Kind::Two {
         next.push_str(" --via");
     }
-    let dev = fs::read_to_string(folder.join("dev.toml")).unwrap_or_default();
-    let dev: toml::Table = dev.parse().unwrap_or_default();
+    let dev = read_dev(folder).unwrap_or_default();
     let word = |table: &toml::Table, key: &str| {
         let word = table.get(key).and_then(toml::Value::as_str);
         word.unwrap_or("?").to_owned()
     };
-    let users = dev.get("users").and_then(toml::Value::as_array);
+    let users = users_of(&dev).unwrap_or_default().into_iter();
     let users: Vec<String> = users
-        .into_iter()
-        .flatten()
-        .filter_map(toml::Value::as_table)
-        .map(|user| {
-            format!(
-                "{} (password {})",
-                word(user, "name"),
-                word(user, "password")
-            )
-        })
+        .map(|(name, password)| format!("{name} (password {password})"))
         .collect();
     let via = dev.get("via").and_then(toml::Value::as_table);
-    for relay in [Some(&dev), via].into_iter().flatten() {
+    let files: &[&str] = match kind {
+        Kind::One => &["msrpd.toml"],
+        Kind::Two => &["relay-a.toml", "relay-b.toml"],
+    };
+    for (relay, file) in [Some(&dev), via].into_iter().flatten().zip(files) {
         println!(
             "relay     {}, named {}, reached from this machine only",
             word(relay, "address"),
             word(relay, "host")
         );
         println!("metrics   http://{}/metrics", word(relay, "admin"));
+        match page::is_served(&folder.join(file)) {
+            true => println!(
+                "chat      http://{}/ in a browser, in two tabs",
+                word(relay, "admin")
+            ),
+            false => println!(
+                "chat      not served: {file} has no listener for it; remove that file to have it made anew"
+            ),
+        }
     }
     println!("users     {}", users.join(", "));
     println!("files     {}", folder.display());
@@ -121,25 +138,19 @@ fn furnish(folder: &Path, kind: Kind) -> Result<(), String> {
         }
     }
     users(folder, kind)?;
-    let configs: &[(&str, &[&str], u16, u16)] = match kind {
-        Kind::One => &[("relay", &HOSTS, 2855, 9855)],
-        Kind::Two => &[
-            ("relay-a", &[HOST_A], 2855, 9855),
-            ("relay-b", &[HOST_B], 2856, 9856),
-        ],
+    // The ports of the second relay come after those of the first.
+    let configs: &[(&str, &[&str], u16)] = match kind {
+        Kind::One => &[("relay", &HOSTS, 0)],
+        Kind::Two => &[("relay-a", &[HOST_A], 0), ("relay-b", &[HOST_B], 1)],
     };
-    for (name, hosts, port, admin) in configs {
+    for (name, hosts, after) in configs {
         let file = if kind == Kind::One {
             "msrpd.toml"
         } else {
             &format!("{name}.toml")
         };
         if !folder.join(file).exists() {
-            write(
-                folder,
-                file,
-                &texts::config(name, hosts, kind, *port, *admin),
-            )?;
+            write(folder, file, &texts::config(name, hosts, kind, *after))?;
         }
     }
     Ok(())
@@ -176,20 +187,30 @@ enum Listed {
 
 /// None where there is no dev.toml that can be read.
 fn listed_users(folder: &Path, kind: Kind) -> Option<Listed> {
-    let dev = fs::read_to_string(folder.join("dev.toml")).ok()?;
-    let dev: toml::Table = dev.parse().ok()?;
+    let dev = read_dev(folder)?;
     if dev.contains_key("via") == (kind == Kind::Two) {
         return Some(Listed::AsItIs);
     }
-    let users = dev.get("users")?.as_array()?.iter().map(|user| {
-        Some(texts::user(
-            user.get("name")?.as_str()?,
-            user.get("password")?.as_str()?,
-        ))
-    });
+    let users = users_of(&dev)?.into_iter();
+    Some(Listed::OfTheOtherKind(
+        users
+            .map(|(name, password)| texts::user(&name, &password))
+            .collect(),
+    ))
+}
+
+fn read_dev(folder: &Path) -> Option<toml::Table> {
+    let dev = fs::read_to_string(folder.join("dev.toml")).ok()?;
+    dev.parse().ok()
+}
+
+/// Names and passwords.
+fn users_of(dev: &toml::Table) -> Option<Vec<(String, String)>> {
+    let word = |user: &toml::Value, key| Some(user.get(key)?.as_str()?.to_owned());
+    let users = dev.get("users")?.as_array()?.iter();
     users
-        .collect::<Option<String>>()
-        .map(Listed::OfTheOtherKind)
+        .map(|user| Some((word(user, "name")?, word(user, "password")?)))
+        .collect()
 }
 
 fn certificates_hold(folder: &Path) -> bool {
@@ -296,6 +317,7 @@ mod tests {
         for address in ["127.0.0.1:2855", "127.0.0.1:9855"] {
             assert!(read("msrpd.toml").contains(address) && read("dev.toml").contains(address));
         }
+        assert!(read("msrpd.toml").contains("\"127.0.0.1:2880\"\ntransport = \"ws\""));
     }
 
     #[test]
@@ -317,9 +339,40 @@ mod tests {
         assert_eq!(dev["via"]["host"].as_str(), Some(HOST_B));
         assert!(read("relay-b.toml").contains(dev["via"]["address"].as_str().expect("text")));
         assert!(read("relay-b.toml").contains(dev["via"]["admin"].as_str().expect("text")));
+        assert!(read("relay-b.toml").contains("\"127.0.0.1:2881\"\ntransport = \"ws\""));
         // And back again: the same users with the same passwords.
         furnish(folder.path(), Kind::One).expect("furnished");
         assert_eq!(read("dev.toml"), one);
+    }
+
+    /// The page tells passwords: it is for this machine, and for a browser that has where to connect to.
+    #[test]
+    fn there_is_a_page_only_where_it_can_be_used_and_stays_on_this_machine() {
+        let folder = tempfile::tempdir().expect("a folder");
+        furnish(folder.path(), Kind::One).expect("furnished");
+        let config = crate::config::load(&folder.path().join("msrpd.toml")).config;
+        let at = |text: &str| text.parse().expect("an address");
+        let users = PageUsers::of(folder.path());
+        let page = |web: &str, admin: &str| {
+            let bound = [at("127.0.0.1:2855"), at(web)];
+            users.page(&config, &bound, Some(at(admin))).is_some()
+        };
+        assert!(page("127.0.0.1:2880", "127.0.0.1:9855"));
+        assert!(page("127.0.0.1:2880", "[::1]:9855"));
+        assert!(!page("127.0.0.1:2880", "192.0.2.1:9855"));
+        assert!(!page("127.0.0.1:2880", "0.0.0.0:9855"));
+        let text = fs::read_to_string(folder.path().join("msrpd.toml")).expect("a file");
+        let without = text.replace(
+            "\"127.0.0.1:2880\"\ntransport = \"ws\"",
+            "\"127.0.0.1:2880\"",
+        );
+        assert_ne!(text, without);
+        write(folder.path(), "msrpd.toml", &without).expect("written");
+        let config = crate::config::load(&folder.path().join("msrpd.toml")).config;
+        let bound = [at("127.0.0.1:2855"), at("127.0.0.1:2880")];
+        let page = users.page(&config, &bound, Some(at("127.0.0.1:9855")));
+        assert!(page.is_none(), "no listener for browsers");
+        assert!(!page::is_served(&folder.path().join("msrpd.toml")));
     }
 
     #[test]

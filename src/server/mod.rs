@@ -25,11 +25,9 @@ mod watched;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::process::Signal;
-
 use crate::config::{self, Problems};
 
-pub use dev::dev;
+pub use dev::{dev, dev_one_of_two};
 pub use explain::explain;
 pub use mint::mint;
 pub use passwd::passwd;
@@ -41,13 +39,14 @@ const WRONG: u8 = 1;
 /// A second signal came before the drain was over: what was held is gone.
 const CUT_SHORT: u8 = 3;
 
-/// `msrpd run`: serves until a signal ends it, or, `with_parent`, the end of the process that started it.
-pub fn run(path: &Path, with_parent: bool) -> ExitCode {
-    if with_parent {
-        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
-    }
+/// `msrpd run`: serves until a signal ends it.
+pub fn run(path: &Path) -> ExitCode {
+    serve(path, None)
+}
+
+fn serve(path: &Path, page: Option<dev::PageUsers>) -> ExitCode {
     match boot::boot(path) {
-        Ok(booted) => ExitCode::from(control::serve(booted)),
+        Ok(booted) => ExitCode::from(control::serve(booted, page)),
         Err(problems) => {
             eprintln!("{problems}");
             eprintln!("{}", verdict(&problems));

@@ -9,6 +9,7 @@ mod documents;
 mod examples;
 mod explaining;
 mod integrating;
+mod page;
 mod place;
 mod running;
 mod systemd;

@@ -2,8 +2,9 @@
 
 use super::Kind;
 
-/// The configuration of one relay.
-pub(super) fn config(name: &str, hosts: &[&str], kind: Kind, port: u16, admin: u16) -> String {
+/// The configuration of one relay, whose ports come so much `after` the usual ones.
+pub(super) fn config(name: &str, hosts: &[&str], kind: Kind, after: u16) -> String {
+    let [port, web, admin] = [2855, 2880, 9855].map(|first| first + after);
     // They are of one realm, and clients may AUTH at the one through the other.
     let peers = match kind {
         Kind::One => "",
@@ -22,6 +23,11 @@ drain_timeout = "5s"
 [[listen]]
 address = "127.0.0.1:{port}"
 transport = "tls"
+
+# Browsers: http://127.0.0.1:{admin}/ is a chat by this listener.
+[[listen]]
+address = "127.0.0.1:{web}"
+transport = "ws"
 
 [tls]
 certificate = "{name}.pem"

@@ -50,8 +50,8 @@ pub(super) fn run(folder: &Path) -> ExitCode {
 
 fn start(folder: &Path, name: &str) -> io::Result<Child> {
     let relay = Command::new(std::env::current_exe()?)
-        .args(["run", "--with-parent", "--config"])
-        .arg(folder.join(format!("{name}.toml")))
+        .args(["dev", "--one-of-two", name, "--dir"])
+        .arg(folder)
         .process_group(0)
         .spawn()?;
     let pid = format!("{}\n", relay.id());
