@@ -18,6 +18,7 @@ pub struct Limits {
     pub auth_failures_per_user: u32,
     pub auth_failures_window: Duration,
     pub auth_failures_remembered: usize,
+    pub notices_remembered: usize,
     pub probation_failures: u32,
     pub sessions_per_connection: usize,
     pub routes_per_connection: usize,
@@ -75,6 +76,7 @@ impl Default for Limits {
             auth_failures_per_user: 300,
             auth_failures_window: Duration::from_secs(600),
             auth_failures_remembered: 65_536,
+            notices_remembered: 1024,
             probation_failures: 3,
             sessions_per_connection: 131_072,
             routes_per_connection: 16_384,
@@ -189,6 +191,12 @@ impl Limits {
             "counts of failed AUTHs that one shard keeps",
             &mut self.auth_failures_remembered,
             1024..=16 * mebi,
+        );
+        v.bounded(
+            "notices_remembered",
+            "sources, for each kind of mistake, that one shard remembers to have told in the log, once a minute each; beyond it others go untold; as many ended sessions, to tell why one is refused",
+            &mut self.notices_remembered,
+            16..=mebi,
         );
         v.bounded(
             "probation_failures",

@@ -78,6 +78,7 @@ impl Config {
             auth_failures_per_user: limits.auth_failures_per_user,
             auth_failures_window: limits.auth_failures_window,
             auth_failures_remembered: limits.auth_failures_remembered,
+            notices_remembered: limits.notices_remembered,
             probation_failures: limits.probation_failures,
             queued_octets_per_session: limits.queued_octets_per_session,
             queued_octets_shared: limits.queued_octets_shared,

@@ -12,8 +12,10 @@ use super::connection::Connection;
 use super::guesses::REMEMBERED;
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, PendingAuthKey, Place, SessionKey, ShardId};
+use super::notices::{Challenges, Unproved, Why};
 use super::quotas::Admission;
 use super::refresh::{Held, prolong_of};
+use super::send_request::misspelt;
 use super::session::{Holder, Session, Token};
 use super::settings::Naming;
 
@@ -75,16 +77,19 @@ impl Relay {
                 (false, _) => AuthTarget::Foreign,
                 (true, 1) => AuthTarget::Here(None),
                 // The token-less form would make us an AUTH proxy for strangers (D-02, FNS-08).
-                (true, _) => AuthTarget::Refused(Refusal::NO_SESSION),
+                (true, _) => AuthTarget::Refused(Refusal::NO_SESSION.because(Why::Path)),
             };
         }
         match self.settings.naming(&first) {
             Naming::Foreign => AuthTarget::Foreign,
-            Naming::Misspelt => AuthTarget::Refused(Refusal::NO_SESSION),
+            Naming::Misspelt => AuthTarget::Refused(misspelt(&first)),
             Naming::Ours => match uris.get(1).map(|uri| Uri::parse(uri)) {
                 None => match self.held(now, key, head, &first) {
                     Some(held) => AuthTarget::Here(Some(held)),
-                    None => AuthTarget::Refused(Refusal::NO_SESSION),
+                    None => {
+                        let why = self.why_not_held(now, head);
+                        AuthTarget::Refused(Refusal::NO_SESSION.because(why))
+                    }
                 },
                 Some(Ok(next))
                     if self.settings.naming(&next) != Naming::Ours
@@ -93,7 +98,7 @@ impl Relay {
                 {
                     AuthTarget::Onward
                 }
-                Some(_) => AuthTarget::Refused(Refusal::NO_SESSION),
+                Some(_) => AuthTarget::Refused(Refusal::NO_SESSION.because(Why::Path)),
             },
         }
     }
@@ -112,6 +117,7 @@ impl Relay {
         let is_relay = connection.speaks_for_many();
         if connection.is_plain() {
             // AUT-01: no challenge ever leaves by a plain connection.
+            self.notice_plain_auth(now, key, &head);
             self.refuse_request(now, key, &head, &Refusal::FORBIDDEN);
             self.close(now, key, CloseReason::PlainAuth);
             return;
@@ -128,7 +134,8 @@ impl Relay {
             return;
         }
         if !self.auth_answer_fits(&head) {
-            self.refuse_request(now, key, &head, &Refusal::MALFORMED);
+            let refusal = Refusal::MALFORMED.because(Why::TooLong);
+            self.refuse_request(now, key, &head, &refusal);
             return;
         }
         if !is_relay {
@@ -160,6 +167,7 @@ impl Relay {
         let host = addressed_host(uri);
         let Some(authorization) = head.authorization() else {
             self.challenge(now, key, &head, false);
+            self.notice_challenge(now, key, &head, Unproved::Nothing);
             return;
         };
         if self.is_stopped(now, key, &head) {
@@ -185,13 +193,20 @@ impl Relay {
             }
             Judgement::Missing | Judgement::Wrong => {
                 self.challenge(now, key, &head, false);
+                self.notice_credentials(now, key, &head);
                 self.metrics
                     .refusal(crate::metrics::RefusalReason::Credentials);
                 self.guessed(now, key, &head);
                 self.request_failed(now, key);
             }
-            Judgement::Stale => self.challenge(now, key, &head, true),
-            Judgement::Malformed => self.refuse_request(now, key, &head, &Refusal::MALFORMED),
+            Judgement::Stale => {
+                self.challenge(now, key, &head, true);
+                self.notice_challenge(now, key, &head, Unproved::OldNonce);
+            }
+            Judgement::Malformed => {
+                let refusal = Refusal::MALFORMED.because(Why::Authorization);
+                self.refuse_request(now, key, &head, &refusal);
+            }
             // The password was right: no failed attempt, and no failed request (AUT-17).
             Judgement::Forbidden => {
                 self.metrics
@@ -295,6 +310,7 @@ impl Relay {
             self.grant(now, key, head, refresh, proof);
         } else {
             self.challenge(now, key, head, true);
+            self.notice_challenge(now, key, head, Unproved::OldNonce);
         }
         self.metrics
             .auth_duration
@@ -388,6 +404,9 @@ impl Relay {
         ];
         self.answer_other(key, head, 200, &headers);
         self.guessed_right(key, &proof.user, &proof.realm);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.challenges = Challenges::default();
+        }
         self.request_succeeded(key);
     }
 

@@ -10,6 +10,7 @@ use super::handoff::Handoff;
 use super::keys::{ConnectionKey, ShardId};
 use super::limits::COMMENT_OCTETS_MAX;
 use super::looking_up::LookUpKey;
+use super::notices::{Notice, Why};
 use super::records::SessionRecord;
 
 /// The slow path out of the machine. After any call, [`super::Relay::poll_command`] until `None`.
@@ -51,6 +52,8 @@ pub enum Command {
         connection: ConnectionKey,
         kind: metrics::OddResponse,
     },
+    /// Tell the operator what the other side got wrong.
+    Notice(Box<Notice>),
     /// A session has ended, and all that counts for it is counted.
     SessionEnded(Box<SessionRecord>),
 }
@@ -178,6 +181,8 @@ pub struct Refusal {
     /// Only what a next hop said; our own codes have fixed comments.
     pub comment: Option<Box<[u8]>>,
     pub(super) reason: metrics::RefusalReason,
+    /// What the log may say about it, and the answer may not (UPT-12).
+    pub(super) why: Option<Why>,
 }
 
 impl Refusal {
@@ -186,8 +191,18 @@ impl Refusal {
             code,
             comment: None,
             reason,
+            why: None,
         }
     }
+
+    /// The same, with what the log may say about it.
+    pub(super) fn because(self, why: Why) -> Self {
+        Self {
+            why: Some(why),
+            ..self
+        }
+    }
+
     /// Malformed, but framed (ERR-01).
     pub const MALFORMED: Self = Self::own(400, metrics::RefusalReason::Malformed);
     /// Token unknown, expired or bound to somebody else: one answer for all (UPT-12).
@@ -221,6 +236,7 @@ impl Refusal {
                 .filter(|comment| comment.len() <= COMMENT_OCTETS_MAX)
                 .map(Into::into),
             reason: metrics::RefusalReason::Downstream,
+            why: None,
         }
     }
 

@@ -19,6 +19,7 @@ use super::handoff::Hop;
 use super::keys::RouteKey;
 use super::limits::{ALIVE, Limits};
 use super::links::Reached;
+use super::notices::Challenges;
 use super::quotas::Spending;
 use super::route::{Lane, Route};
 use super::session::SessionSet;
@@ -183,6 +184,10 @@ pub(super) struct Connection {
     pub failed_requests: u32,
     /// Failed AUTHs of late: the hash of whom each was for, and when.
     pub failed_auths: Vec<(u64, Instant)>,
+    /// AUTHs since the last success that got 401.
+    pub challenges: Challenges,
+    /// Octets of MSRP that came, ever.
+    pub received: u64,
     /// Credentials for further relays that those refused.
     pub failed_chains: Option<Box<FailedChains>>,
     /// AUTHs whose user is being looked up.
@@ -258,6 +263,8 @@ impl Connection {
             proven: false,
             failed_requests: 0,
             failed_auths: Vec::new(),
+            challenges: Challenges::default(),
+            received: 0,
             failed_chains: None,
             look_ups: 0,
             used: now,

@@ -19,6 +19,7 @@ use super::film_links::FilmWay;
 use super::flow::Flow;
 use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
 use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
+use super::notices::Why;
 use super::pace::Pace;
 use super::planted::{Fault, planted};
 use super::route::{Lane, Route, Target};
@@ -236,13 +237,14 @@ impl Relay {
             .session_id()
             .and_then(|id| Token::parse(id, self.workers))
         else {
-            return Step::Refused(Refusal::NO_SESSION);
+            return Step::Refused(Refusal::NO_SESSION.because(Why::Unknown));
         };
         if token.shard != self.shard {
             return Step::To(token.shard);
         }
         let Some(key) = self.sessions.live(now, token, &own) else {
-            return Step::Refused(Refusal::NO_SESSION);
+            let why = self.sessions.why_not(now, token).unwrap_or(Why::Port);
+            return Step::Refused(Refusal::NO_SESSION.because(why));
         };
         let session = self.sessions.get(key).expect("just found");
         opening.payer = Some(Payer {
@@ -255,7 +257,7 @@ impl Relay {
         let same = |first: Uri<'_>| first.session_id() == own.session_id();
         if opening.hop > 0 && Uri::parse(uris[0]).is_ok_and(same) {
             // The same token twice (URI-12), in whatever spelling.
-            return Step::Refused(Refusal::NO_SESSION);
+            return Step::Refused(Refusal::NO_SESSION.because(Why::Path));
         }
         if session.leads_to(&next) {
             self.pass(key, Along::Received, opening.back, &mut opening.passed);
@@ -274,7 +276,7 @@ impl Relay {
             }
         };
         if opening.hop > 0 || !(from_holder || planted(Fault::DirectionUnchecked)) {
-            return Step::Refused(Refusal::NO_SESSION);
+            return Step::Refused(Refusal::NO_SESSION.because(Why::Elsewhere));
         }
         let expires = session.expires;
         self.pass(key, Along::Sent, opening.back, &mut opening.passed);

@@ -66,7 +66,7 @@ impl Drained {
 }
 
 /// A table that forgets what was put into it first.
-struct Recent<K, V> {
+pub(super) struct Recent<K, V> {
     entries: HashMap<K, V>,
     order: VecDeque<K>,
 }
@@ -81,7 +81,11 @@ impl<K: Copy + Eq + Hash, V> Default for Recent<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V> Recent<K, V> {
-    fn get_or_insert(&mut self, key: K, bound: usize, new: V) -> &mut V {
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key)
+    }
+
+    pub fn get_or_insert(&mut self, key: K, bound: usize, new: V) -> &mut V {
         if !self.entries.contains_key(&key) {
             while self.order.len() >= bound.max(1)
                 && let Some(first) = self.order.pop_front()

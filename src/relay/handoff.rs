@@ -17,6 +17,7 @@ use super::guesses::Guess;
 use super::keys::{
     ConnectionKey, FlowKey, PendingAuthKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId,
 };
+use super::notices::Notice;
 use super::quotas::QuotaHandoff;
 use super::refresh::Question;
 use super::route::Down;
@@ -108,6 +109,8 @@ pub enum Handoff {
     Guess(Guess),
     /// From there: what has this hash is not judged until then.
     StopGuesses { key: u64, until: Instant },
+    /// A mistake for the log, to the shard that sees to it that its source is told of once a minute.
+    Notice(Box<Notice>),
     /// Does this relay hold that session, and may it have more time (UPT-13)?
     Ask(Box<Question>),
     /// Between a subject's home and whoever counts or spends for it.

@@ -14,6 +14,7 @@ use super::keys::ConnectionKey;
 use super::limits::{
     ANSWER_ROOM_OCTETS, LINK_ROOM_LINES, LINK_ROOM_OCTETS, LINK_ROOM_URIS, Limits,
 };
+use super::notices::Why;
 
 /// What rewriting adds to a head besides a blank behind each colon: a transact-id of ours for the shortest, in the start
 /// line and in the end-line, and the longest Byte-Range.
@@ -86,7 +87,7 @@ impl Relay {
             && (few_uris(from_path.text().len() / URI_OCTETS_MIN + 1) || few_uris(from_path.len()))
             && (head.octets() + lines + GROWTH_OCTETS <= octets_max
                 || Template::forwarded(head, hops).octets_max() <= octets_max);
-        (!fits).then_some(Refusal::MALFORMED)
+        (!fits).then(|| Refusal::MALFORMED.because(Why::TooLong))
     }
 
     /// Whether a response that is passed on, or a REPORT of ours, is not too long for whoever it goes to.

@@ -30,6 +30,9 @@ pub struct Limits {
     pub auth_failures_window: Duration,
     /// Counts of failed AUTHs that one shard keeps; past it the oldest is forgotten.
     pub auth_failures_remembered: usize,
+    /// Mistakes of sources that one shard remembers to have told, so that each is told once a minute; and sessions that
+    /// have ended, so that it can tell why one is refused. Beyond it further sources go untold.
+    pub notices_remembered: usize,
     /// Failed requests before a connection on probation is closed (D-37).
     pub probation_failures: u32,
     /// What one session may hold in user space; beyond it its source is not read.
@@ -139,6 +142,7 @@ impl Default for Limits {
             auth_failures_per_user: 300,
             auth_failures_window: Duration::from_secs(600),
             auth_failures_remembered: 65_536,
+            notices_remembered: 1024,
             probation_failures: 3,
             queued_octets_per_session: 65_536,
             queued_octets_shared: 1_048_576,

@@ -41,6 +41,7 @@ mod looking_up;
 mod loss;
 mod memory;
 mod next_hops;
+mod notices;
 mod other_request;
 mod pace;
 mod pausing;
@@ -62,6 +63,7 @@ mod session;
 mod settings;
 mod shedding;
 mod short_walk;
+mod shown;
 mod silent;
 mod slots;
 mod timeouts;
@@ -86,6 +88,7 @@ pub use keys::{ConnectionKey, Place, ShardId};
 pub use limits::Limits;
 pub use links::Reached;
 pub use looking_up::{LookUpKey, LookedUp};
+pub use notices::{Notice, NoticeKind, Why};
 #[cfg(feature = "planted-faults")]
 pub use planted::{Fault, plant};
 pub use quotas::{Quota, QuotaHandoff, Quotas};
@@ -191,6 +194,8 @@ pub struct Relay {
     strays: Vec<(ConnectionKey, Bytes, u16)>,
     /// Where responses are written, one at a time.
     scratch: Vec<u8>,
+    /// Of whose mistakes the operator was told.
+    notices: notices::Notices,
     /// When to look again for a connection that can be spared.
     shed_again: Option<Instant>,
     /// Closing connections that may have got their last answer; none between calls.
@@ -242,6 +247,7 @@ impl Relay {
             gone_links: GoneLinks::default(),
             strays: Vec::new(),
             scratch: Vec::new(),
+            notices: notices::Notices::default(),
             shed_again: None,
             settling: VecDeque::new(),
             delivering: false,
@@ -404,6 +410,7 @@ impl Relay {
     /// still sent, then it is closed.
     pub fn framing_failed(&mut self, now: Instant, key: ConnectionKey, what: &str) {
         self.now = now;
+        self.notice_transport(now, key, what);
         self.close(now, key, CloseReason::Framing(what.to_owned()));
         self.deliver_ups(now);
         self.relieve(now);
@@ -630,6 +637,7 @@ impl Relay {
             }
             Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),
             Handoff::Guess(guess) => self.count_guess(now, guess),
+            Handoff::Notice(notice) => self.noticed(now, notice),
             Handoff::StopGuesses { key, until } => self.stop_guesses(key, until),
             Handoff::Ask(question) => self.asked(now, *question),
             Handoff::Quota(message) => self.quota(now, message),

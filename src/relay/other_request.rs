@@ -136,6 +136,7 @@ impl Relay {
 
     fn not_ours_other(&mut self, now: Instant, key: ConnectionKey, head: &Head) {
         if self.relay_name(key, head).is_some() {
+            self.notice_not_ours(now, key, head);
             self.refuse_request(now, key, head, &Refusal::NO_SESSION);
         } else {
             self.not_ours(now, key, head);
@@ -170,7 +171,6 @@ impl Relay {
                 .is_some_and(|flow| self.is_beyond_answers(flow))
         {
             self.ups.push_back((back, Up::Credit(request.cost())));
-            self.metrics.refusal(Refusal::MEMORY.reason);
             return self.undeliverable(now, request, &Refusal::MEMORY);
         }
         let cost = request.cost();
@@ -236,6 +236,7 @@ impl Relay {
     /// A request that cannot go on: an AUTH is answered, whatever was refused for its token
     /// too, the rest is silence (D-33, FNS-03).
     pub(super) fn undeliverable(&mut self, now: Instant, request: Request, refusal: &Refusal) {
+        self.metrics.refusal(refusal.reason);
         let told = match request.kind {
             RequestKind::Report => false,
             RequestKind::Auth(_) => true,

@@ -13,6 +13,7 @@ use super::command::{CloseReason, Refusal, comment_of};
 use super::connection::{Connection, Incoming, NamedItself, Speaks};
 use super::keys::ConnectionKey;
 use super::limits::COPY_BELOW_OCTETS;
+use super::notices::Why;
 use super::route::Down;
 
 impl Relay {
@@ -32,6 +33,7 @@ impl Relay {
         }
         connection.used = now;
         connection.heard_at = Some(now);
+        connection.received += octets.len() as u64;
         let listens = connection.listens;
         let news = !std::mem::replace(&mut connection.heard, true) && connection.dialled.is_some();
         connection.decoder.push(octets);
@@ -84,6 +86,8 @@ impl Relay {
                     break;
                 }
                 Err(error) => {
+                    let lost = connection.decoder.lost();
+                    self.notice_framing(now, key, error, lost);
                     self.close(now, key, CloseReason::Framing(error.to_string()));
                     return;
                 }
@@ -200,7 +204,8 @@ impl Relay {
         if matches!(head.kind(), Kind::Request(method) if method != Method::Report)
             && head.paths_readable()
         {
-            self.refuse_request(now, key, head, &Refusal::MALFORMED);
+            let refusal = Refusal::MALFORMED.because(Why::Body);
+            self.refuse_request(now, key, head, &refusal);
         }
         match self.connections.get_mut(key) {
             // Others share the link.
@@ -230,7 +235,8 @@ impl Relay {
                 // Only SEND is chunked: anything else that does not end `$` is discarded (SYN-18).
                 if flag != Flag::Complete {
                     if head.method().is_some() {
-                        self.refuse_request(now, key, &head, &Refusal::MALFORMED);
+                        let refusal = Refusal::MALFORMED.because(Why::Chunked);
+                        self.refuse_request(now, key, &head, &refusal);
                     }
                     return;
                 }
@@ -332,6 +338,7 @@ impl Relay {
         refusal: &Refusal,
     ) {
         self.metrics.refusal(refusal.reason);
+        self.notice_refusal(now, key, head, refusal);
         if head.paths_readable() && head.failure_report() != FailureReport::No {
             self.answer_send(key, head, refusal.code, refusal.comment());
         }
@@ -347,6 +354,7 @@ impl Relay {
         refusal: &Refusal,
     ) {
         self.metrics.refusal(refusal.reason);
+        self.notice_refusal(now, key, head, refusal);
         let silent = matches!(head.kind(), Kind::Request(Method::Report)) || !head.paths_readable();
         if !silent {
             self.answer_other(key, head, refusal.code, &[]);

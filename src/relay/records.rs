@@ -13,6 +13,7 @@ use super::Relay;
 use super::command::Command;
 use super::handoff::Handoff;
 use super::keys::{ReturnAddress, RouteKey, SessionKey};
+use super::notices::Why;
 use super::planted::{Fault, planted};
 use super::route::Down;
 use super::session::{Holder, Session};
@@ -93,6 +94,13 @@ impl Relay {
     ) -> Option<Holder> {
         let mut session = self.sessions.remove(key)?;
         self.forget_session(&session.holder, session.memory());
+        let why = match cause {
+            EndCause::Expired => Why::Expired,
+            EndCause::Closed(_) => Why::Closed,
+            EndCause::Drained | EndCause::Revoked => Why::Ended,
+        };
+        let bound = self.settings.limits.notices_remembered;
+        self.sessions.remember_end(session.token, why, bound);
         self.session_left(now, &mut session);
         self.metrics.sessions = self.sessions.len() as u64;
         let holder = session.holder.clone();

@@ -13,6 +13,7 @@ use super::auth_request::{AuthStep, PendingAuth};
 use super::command::{Refusal, comment_of};
 use super::handoff::Handoff;
 use super::keys::{ConnectionKey, PendingAuthKey, SessionKey, ShardId};
+use super::notices::Why;
 use super::session::{Holder, Token};
 
 /// A session that the sender of a request names as its own.
@@ -64,6 +65,18 @@ impl Relay {
             Holder::Relay(name) => relay.as_ref() == Some(name),
         };
         held.then_some(Held::Here(session))
+    }
+
+    /// Why the sender does not [hold](Self::held) what the one URI of this request's To-Path names.
+    pub(super) fn why_not_held(&self, now: Instant, head: &Head) -> Why {
+        let uri = Uri::parse(head.to_path().first().unwrap_or_default());
+        let session_id = uri.as_ref().ok().and_then(|uri| uri.session_id());
+        match session_id.and_then(|id| Token::parse(id, self.workers)) {
+            None => Why::Unknown,
+            // A client's sessions are where its connection is.
+            Some(token) if token.shard != self.shard => Why::Elsewhere,
+            Some(token) => self.sessions.why_not(now, token).unwrap_or(Why::Elsewhere),
+        }
     }
 
     /// The session named by the one URI of this request's To-Path (FWD-14).
@@ -142,7 +155,8 @@ impl Relay {
         let session = self.sessions.get(key).ok_or(Refusal::NO_SESSION)?;
         let same = *session.user == *user && *session.realm == *realm;
         if !same || session.expires <= now {
-            return Err(Refusal::NO_SESSION);
+            let why = if same { Why::Expired } else { Why::User };
+            return Err(Refusal::NO_SESSION.because(why));
         }
         self.sessions.set_end(key, until);
         Ok(key)
@@ -175,13 +189,15 @@ impl Relay {
             (AuthStep::Hold(held), Some(_)) => self.judge_auth(now, key, head, Some(held)),
             (AuthStep::Keepalive, Some(_)) => self.keepalive_answered(key, &head),
             (AuthStep::Keepalive, None) => {
-                self.refuse_send(now, key, &head, &Refusal::NO_SESSION);
+                let refusal = Refusal::NO_SESSION.because(Why::Elsewhere);
+                self.refuse_send(now, key, &head, &refusal);
             }
             (AuthStep::Prolong { proof, expires }, Some(use_path)) => {
                 self.granted(now, key, &head, &use_path, expires, &proof);
             }
             (AuthStep::Hold(_) | AuthStep::Prolong { .. }, None) => {
-                self.refuse_request(now, key, &head, &Refusal::NO_SESSION);
+                let refusal = Refusal::NO_SESSION.because(Why::Elsewhere);
+                self.refuse_request(now, key, &head, &refusal);
             }
             // Those wait for somebody else.
             (AuthStep::LookUp { .. } | AuthStep::Claim { .. } | AuthStep::Admit { .. }, _) => {}
@@ -201,7 +217,10 @@ impl Relay {
                 };
                 self.ask_keeper(keeper, pending, None);
             }
-            None => self.refuse_send(now, key, &head, &Refusal::NO_SESSION),
+            None => {
+                let why = self.why_not_held(now, &head);
+                self.refuse_send(now, key, &head, &Refusal::NO_SESSION.because(why));
+            }
         }
     }
 

@@ -195,6 +195,7 @@ impl Relay {
         let pending = std::mem::take(&mut route.pending);
         for down in pending {
             if let Down::Request(request) = down {
+                self.notice_undeliverable(now, source, &request, refusal);
                 self.undeliverable(now, *request, refusal);
                 if self.connections.contains(source) {
                     self.request_refused(now, source, refusal);

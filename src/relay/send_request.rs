@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::wire::{FailureReport, Flag, Head, Kind as HeadKind, Method, Template, Uri};
+use crate::wire::{FailureReport, Flag, Head, Kind as HeadKind, Method, Scheme, Template, Uri};
 
 use super::Relay;
 use super::command::{CloseReason, Refusal, comment_of};
@@ -11,6 +11,7 @@ use super::connection::{Connection, Incoming};
 use super::handoff::Purpose;
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FILM_OCTETS;
+use super::notices::Why;
 use super::planted::{Fault, planted};
 use super::route::{Answer, Down, Lane, Unanswered};
 use super::settings::Naming;
@@ -109,7 +110,7 @@ impl Relay {
         };
         match self.naming_of(key, head, &first) {
             Naming::Foreign => return Addressed::Foreign,
-            Naming::Misspelt => return Addressed::Refused(Refusal::NO_SESSION),
+            Naming::Misspelt => return Addressed::Refused(misspelt(&first)),
             Naming::Ours => {}
         }
         let Some(second) = uris.next() else {
@@ -120,16 +121,16 @@ impl Relay {
         };
         if self.settings.naming(&second) == Naming::Ours {
             return match uris.next() {
-                Some(third) if !has_port(third) => Addressed::Refused(Refusal::MALFORMED),
+                Some(third) if !has_port(third) => refused(Refusal::MALFORMED, Why::NoPort),
                 Some(_) if !self.settings.comes_back(uris) => Addressed::Onward { hops: 2 },
-                Some(_) | None => Addressed::Refused(Refusal::NO_SESSION),
+                Some(_) | None => refused(Refusal::NO_SESSION, Why::Path),
             };
         }
         if second.port().is_none() {
-            return Addressed::Refused(Refusal::MALFORMED);
+            return refused(Refusal::MALFORMED, Why::NoPort);
         }
         if self.settings.comes_back(uris) {
-            return Addressed::Refused(Refusal::NO_SESSION);
+            return refused(Refusal::NO_SESSION, Why::Path);
         }
         Addressed::Onward { hops: 1 }
     }
@@ -148,6 +149,7 @@ impl Relay {
     /// A request for somebody else: the connection ends, but for a verified relay's, where one
     /// bad message must not hurt all its users (ERR-03, D-12).
     pub(super) fn not_ours(&mut self, now: Instant, key: ConnectionKey, head: &Head) {
+        self.notice_not_ours(now, key, head);
         if self.relay_name(key, head).is_some() {
             self.refuse_send(now, key, head, &Refusal::NO_SESSION);
         } else {
@@ -161,7 +163,11 @@ impl Relay {
         if !head.has_blank_line() && self.held_by_sender(now, key, &head).is_some() {
             return Incoming::Keepalive(head);
         }
-        self.refuse_send(now, key, &head, &Refusal::NO_SESSION);
+        let why = match head.has_blank_line() {
+            true => Why::Path,
+            false => self.why_not_held(now, &head),
+        };
+        self.refuse_send(now, key, &head, &Refusal::NO_SESSION.because(why));
         Incoming::PastIt
     }
 
@@ -275,6 +281,18 @@ impl Relay {
         }
         self.judge_pause(now, key_of_route);
     }
+}
+
+fn refused(refusal: Refusal, why: Why) -> Addressed {
+    Addressed::Refused(refusal.because(why))
+}
+
+/// Our name and port, and not the rest.
+pub(super) fn misspelt(uri: &Uri<'_>) -> Refusal {
+    Refusal::NO_SESSION.because(match uri.scheme() {
+        Scheme::Msrps => Why::Transport,
+        Scheme::Msrp => Why::Scheme,
+    })
 }
 
 fn has_port(uri: &[u8]) -> bool {

@@ -17,7 +17,9 @@ use crate::metrics::{Along, Traffic};
 use crate::wire::{Scheme, Uri};
 
 use super::claims::Claims;
+use super::guesses::Recent;
 use super::keys::{ConnectionKey, ReturnAddress, SessionKey, ShardId};
+use super::notices::Why;
 use super::quotas::Counted;
 use super::slots::Slots;
 use super::transaction::{RandomKeyMap, give_back};
@@ -125,6 +127,8 @@ pub(super) struct Sessions {
     by_token: RandomKeyMap<SessionKey>,
     /// When each ends: one entry, however often it is given more time.
     ends: BTreeSet<(Instant, SessionKey)>,
+    /// The last ones that ended, by their tokens, and why.
+    ended: Recent<u128, Why>,
 }
 
 impl Sessions {
@@ -164,6 +168,19 @@ impl Sessions {
     /// The session of a token that was found good before, if it is still there.
     pub fn of_token(&self, token: Token) -> Option<SessionKey> {
         self.by_token.get(&token.bits).copied()
+    }
+
+    /// Why no URI with this token, or not this one, is [live](Self::live); none if its session is.
+    pub fn why_not(&self, now: Instant, token: Token) -> Option<Why> {
+        match self.by_token.get(&token.bits) {
+            Some(key) => (!self.is_live(now, *key)).then_some(Why::Expired),
+            None => Some(self.ended.get(&token.bits).copied().unwrap_or(Why::Unknown)),
+        }
+    }
+
+    /// Why the session of this token has ended; `bound` of them are kept.
+    pub fn remember_end(&mut self, token: Token, why: Why, bound: usize) {
+        self.ended.get_or_insert(token.bits, bound, why);
     }
 
     pub fn is_live(&self, now: Instant, key: SessionKey) -> bool {

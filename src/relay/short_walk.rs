@@ -63,8 +63,11 @@ impl Relay {
             .get_mut(key)
             .map(|connection| connection.decoder.lend());
         if let Some(Some(mut octets)) = lent {
-            octets.advance(self.walk_along(now, key, &octets));
+            let taken = self.walk_along(now, key, &octets);
+            octets.advance(taken);
             if let Some(connection) = self.connections.get_mut(key) {
+                // It counted when it came, too.
+                connection.received -= taken as u64;
                 connection.decoder.give_back(octets);
             }
         }
@@ -123,6 +126,7 @@ impl Relay {
         if done > 0 {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.unfinished_since = None;
+                connection.received += done as u64;
             }
             self.announce(key);
             self.judge_control(key);

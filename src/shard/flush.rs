@@ -10,7 +10,7 @@ use crate::relay::{CloseReason, Command, ConnectionKey, Loss};
 
 use super::mesh::ShardMessage;
 use super::socket::Socket;
-use super::{Shard, dialling, half_open, inbox, looking_up, reader, web};
+use super::{Shard, dialling, half_open, inbox, looking_up, notices, reader, web};
 
 /// Vectors kept for sends, and how large one may be to be kept.
 const SPARE_MAX: usize = 256;
@@ -70,6 +70,7 @@ pub(super) fn follow(shard: &Rc<Shard>) {
                     );
                 }
             }
+            Command::Notice(notice) => notices::write(&notice),
             Command::SessionEnded(record) => {
                 if let Some(records) = &shard.settings.borrow().records {
                     records.send(record);

@@ -14,6 +14,7 @@ mod inbox;
 mod judging;
 mod looking_up;
 mod mesh;
+mod notices;
 mod reader;
 mod records;
 mod socket;

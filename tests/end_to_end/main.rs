@@ -14,6 +14,7 @@ mod figures;
 mod ipv6;
 mod isolation;
 mod log;
+mod mistakes;
 mod pair;
 mod quotas;
 mod records;

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use msrpd::metrics::{Ledger, OddResponse, Traffic};
 use msrpd::relay::{
-    Accepted, CloseReason, Command, ConnectionKey, Handoff, LookUpKey, LookedUp, Loss, Quotas,
-    Reached, Relay, SessionRecord, Settings, ShardId, Start, Transport, VerifiedNames, Verify,
+    Accepted, CloseReason, Command, ConnectionKey, Handoff, LookUpKey, LookedUp, Loss, Notice,
+    Quotas, Reached, Relay, SessionRecord, Settings, ShardId, Start, Transport, VerifiedNames,
+    Verify,
 };
 use msrpload::codec::{CodecError, Message, Parser};
 
@@ -176,6 +177,8 @@ pub struct World {
     pub connects_relays: bool,
     /// Told to the log.
     pub odd_responses: Vec<OddResponse>,
+    /// Told to the log, too.
+    pub notices: Vec<Notice>,
     /// Users asked for.
     pub looking_up: Vec<LookingUp>,
     /// To relays of this world.
@@ -248,6 +251,7 @@ impl World {
             read_max: usize::MAX,
             connects_relays: true,
             odd_responses: Vec::new(),
+            notices: Vec::new(),
             looking_up: Vec::new(),
             failed_dials: 0,
             has_quotas: options.settings.quotas != Quotas::default(),
@@ -575,6 +579,7 @@ impl World {
                 on_behalf_of,
             }),
             Command::OddResponse { kind, .. } => self.odd_responses.push(kind),
+            Command::Notice(notice) => self.notices.push(*notice),
             Command::SessionEnded(record) => {
                 let relay = self.relay_of(shard);
                 self.records.push((relay, *record));
