@@ -242,7 +242,7 @@ impl Limits {
         );
         v.bounded(
             "remembered_octets_total",
-            "all that other sides make the relay remember: paths, sessions, requests that wait for answers, and what is queued; beyond it whoever holds more than 16 KiB gets 413, for an AUTH 403",
+            "all that other sides make the relay remember: paths, sessions, requests that wait, claims, and what is queued; from three quarters of it on whoever holds more than a fair share (16 KiB at least) gets 413, for an AUTH 403 or 408; the last eighth is for users and relays",
             &mut self.remembered_octets_total,
             64 * mebi..=1024 * 1024 * mebi,
         );

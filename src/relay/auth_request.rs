@@ -232,11 +232,12 @@ impl Relay {
             let fresh = self
                 .nonces
                 .claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
+            self.recount_tables();
             self.judged(now, key, &head, refresh, &proof, fresh, began);
             return;
         }
         let proof = Box::new(proof);
-        let pending = self.pending_auths.insert(PendingAuth {
+        let pending = self.keep_waiting(PendingAuth {
             connection: key,
             head,
             began,
@@ -245,6 +246,9 @@ impl Relay {
                 refresh,
             },
         });
+        let Some(pending) = pending else {
+            return;
+        };
         self.hand(
             keeper,
             Handoff::Claim {
@@ -256,7 +260,7 @@ impl Relay {
     }
 
     pub(super) fn claimed(&mut self, now: Instant, pending: PendingAuthKey, fresh: bool) {
-        let Some(pending) = self.pending_auths.remove(pending) else {
+        let Some(pending) = self.take_waiting(pending) else {
             return;
         };
         let PendingAuth {
@@ -449,9 +453,7 @@ impl Relay {
             ways: Default::default(),
         };
         let octets = session.memory();
-        // A relay has no share, and its sessions outlive its connections.
-        let full = relay.is_some() && self.is_memory_full();
-        if full || !self.has_memory(key, octets) {
+        if !self.has_memory_for_session(key, &session) {
             return Err(Refusal::NO_MORE_SESSIONS);
         }
         self.remember_session(&session.holder, octets);
@@ -480,6 +482,8 @@ impl Relay {
         };
         connection.sessions.insert(session);
         let hops = std::mem::take(&mut connection.hops);
+        self.settle_party(key);
+        self.recount_own(key);
         self.recount(key);
         let place = Place {
             shard: self.shard,

@@ -8,7 +8,10 @@ use super::keys::ConnectionKey;
 impl Relay {
     /// A new connection.
     pub(super) fn enter(&mut self, connection: Connection) -> ConnectionKey {
+        self.holders.enter(connection.party, 0);
         let key = self.connections.insert(connection);
+        self.settle_party(key);
+        self.recount_own(key);
         self.recount(key);
         key
     }
@@ -16,6 +19,9 @@ impl Relay {
     /// It is gone.
     pub(super) fn leave_table(&mut self, key: ConnectionKey) -> Option<Connection> {
         let connection = self.connections.remove(key)?;
+        self.remembered -= connection.own;
+        // What is left of it counts for nobody until it ends, too.
+        self.holders.leave(connection.party, connection.remembered);
         if connection.dialled.is_some() {
             self.dial_over(key);
         }

@@ -103,6 +103,7 @@ impl Relay {
         failed.last = Some(now);
         let failures = failed.count(target);
         *failures = failures.saturating_add(1);
+        self.recount_own(key);
     }
 
     /// Whether an answer from elsewhere asks for credentials that are for us. A client would give

@@ -14,9 +14,11 @@ use crate::wire::{Authority, Head, Host, Uri};
 
 use super::Relay;
 use super::handoff::{Handoff, Hop};
+use super::holders::Rank;
 use super::keyed_hash::HashKey;
 use super::keys::{ConnectionKey, Place, SessionKey};
 use super::limits::CLAIM_OCTETS_MAX;
+use super::memory::CLAIMED_OCTETS;
 use super::session::Token;
 use super::silent::Pulse;
 
@@ -84,6 +86,11 @@ impl ClaimedUri {
         })
     }
 
+    /// Of its parts.
+    pub(super) fn text_octets(&self) -> usize {
+        self.authority.to_string().len() + self.session_id.len()
+    }
+
     fn hash(&self, key: &HashKey) -> u64 {
         key.hash(&[self.authority.to_string().as_bytes(), &self.session_id])
     }
@@ -135,10 +142,17 @@ impl Relay {
         if !connection.sessions.is_empty()
             || connection.closing.is_some()
             || connection.claims.len() >= bound
-            || !connection.claims.insert(Claimed { token, hash })
+            || connection.claims.contains(&Claimed { token, hash })
         {
             return;
         }
+        if !self.has_memory(key, CLAIMED_OCTETS + uri.memory()) {
+            return self.metrics.refusal(RefusalReason::Memory);
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.claims.insert(Claimed { token, hash });
+        }
+        self.recount_own(key);
         let place = Place {
             shard: self.shard,
             connection: key,
@@ -161,6 +175,8 @@ impl Relay {
         let bound = self.settings.limits.claims_per_session;
         let may = self.may_be_claimed(&uri.authority.host);
         let hash = uri.hash(&self.hash_key);
+        let octets = uri.memory();
+        let has_room = self.has_room_for(Rank::User, octets, octets);
         let session = self.sessions.of_token(token);
         let claims = session
             .and_then(|key| self.sessions.get_mut(key))
@@ -169,7 +185,7 @@ impl Relay {
         let Some(claims) = claims else {
             return self.claim_refused(place, token, hash);
         };
-        let full = claims.len() >= bound;
+        let full = claims.len() >= bound || !has_room;
         match claims.get_mut(&uri) {
             Some(first) if first.place == place => {}
             Some(first) if first.silent => {
@@ -182,6 +198,7 @@ impl Relay {
             }
             None if !full => {
                 claims.insert(uri, Claim::of(place));
+                self.remember_claim(octets);
             }
             None => self.claim_refused(place, token, hash),
         }
@@ -241,6 +258,7 @@ impl Relay {
             return;
         };
         let claims = std::mem::take(&mut connection.claims);
+        self.recount_own(key);
         let place = Place {
             shard: self.shard,
             connection: key,
@@ -266,14 +284,19 @@ impl Relay {
             return;
         };
         let mut over = Vec::new();
+        let mut gone = 0;
         session.claims.retain(|uri, claim| {
             claim.next = claim.next.filter(|next| *next != place);
             let stays = claim.place != place;
+            if !stays {
+                gone += uri.memory();
+            }
             if let Some(next) = claim.next.filter(|_| !stays) {
                 over.push((next, uri.hash(&self.hash_key)));
             }
             stays
         });
+        self.forget_claims(gone);
         for (next, hash) in over {
             self.tell_claimant(next, token, Some(hash));
         }
@@ -281,6 +304,7 @@ impl Relay {
 
     /// The session has ended: who claimed something under its token may forget that.
     pub(super) fn claims_end(&mut self, token: Token, claims: Claims) {
+        self.forget_claims(claims.keys().map(ClaimedUri::memory).sum());
         let mut told: Vec<Place> = claims
             .into_values()
             .flat_map(|claim| [Some(claim.place), claim.next])
@@ -317,5 +341,6 @@ impl Relay {
             }
             None => connection.claims.retain(|claim| claim.token != token),
         }
+        self.recount_own(key);
     }
 }

@@ -223,6 +223,8 @@ impl Refusal {
     pub const MEMORY: Self = Self::own(413, metrics::RefusalReason::Memory);
     /// The same of an AUTH.
     pub const NO_MORE_SESSIONS: Self = Self::own(403, metrics::RefusalReason::Memory);
+    /// The same of a request that would have to wait for somebody's word.
+    pub const NO_ROOM_TO_WAIT: Self = Self::own(408, metrics::RefusalReason::Memory);
     /// Content that the operator does not let through (SEC-12).
     pub const CONTENT: Self = Self::own(415, metrics::RefusalReason::Content);
     /// Blocked or meant for the relay itself (FNS-05, FNS-06).

@@ -16,6 +16,7 @@ use super::claims::Claimed;
 use super::command::{CloseReason, Verify};
 use super::egress::Egress;
 use super::handoff::Hop;
+use super::holders::Party;
 use super::keys::RouteKey;
 use super::limits::{ALIVE, Limits};
 use super::links::Reached;
@@ -197,8 +198,12 @@ pub(super) struct Connection {
     pub unfinished_since: Option<Instant>,
     /// Cost of all that it sent and the kernel has not taken.
     pub outstanding: usize,
-    /// What it makes us remember, in octets.
+    /// To whom that is charged which it makes us remember.
+    pub party: Party,
+    /// That, in octets.
     pub remembered: usize,
+    /// The part of it that the connection keeps itself.
+    pub own: usize,
     /// Its one timer of each kind: one is set and has not fired, or will at that time.
     pub stall_timer: bool,
     pub progress_timer: Option<Instant>,
@@ -270,7 +275,9 @@ impl Connection {
             used: now,
             unfinished_since: None,
             outstanding: 0,
+            party: Party::UNKNOWN,
             remembered: 0,
+            own: 0,
             stall_timer: false,
             progress_timer: None,
             counted: None,

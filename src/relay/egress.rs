@@ -17,6 +17,7 @@ use super::custody::{Covered, Custodies};
 use super::flow::{Flow, Flows, Turn};
 use super::keys::{ConnectionKey, FlowKey, ReturnAddress, TransactionKey};
 use super::limits::{FLUSH_OCTETS, FLUSH_SHARED_OCTETS, INTERRUPTIBLE_OCTETS, QUANTUM_OCTETS};
+use super::memory::further_chunks;
 use super::pace::Resting;
 use super::pieces::{cover, write_body, write_some, write_whole};
 use super::planted::{Fault, planted};
@@ -409,6 +410,7 @@ impl Egress {
         let covered = cover(chunk, whole, pen.books.custodies);
         let received = chunk.received.filter(|_| whole);
         let position = chunk.position;
+        let further = further_chunks(&covered);
         let carried = match piece.transaction {
             None => Carried::Released { covered, received },
             Some(key) => match pen.books.transactions.get_mut(key) {
@@ -420,6 +422,9 @@ impl Egress {
                     *progress = Progress::Written;
                     send.end = position;
                     send.covered = covered;
+                    if further > 0 {
+                        pen.books.transactions.grew(key, further);
+                    }
                     Carried::Piece {
                         transaction: key,
                         received,

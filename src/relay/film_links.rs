@@ -53,7 +53,7 @@ impl Relay {
         let begun = |route: Option<&RouteKey>| {
             route
                 .and_then(|route| self.routes.get(*route))
-                .is_some_and(|route| route.has_begun(id))
+                .is_some_and(|route| route.has_begun(&self.hash_key, id))
         };
         if large {
             !begun(connection.routes.get(path))
@@ -70,11 +70,9 @@ impl Relay {
             .and_then(|connection| connection.film_route(head.to_path().text()));
         let Some(known) = known else { return };
         let id = head.message_id().unwrap_or_default();
-        if self
-            .routes
-            .get(known)
-            .is_some_and(|route| route.with_chats && route.is_idle() && !route.has_begun(id))
-        {
+        if self.routes.get(known).is_some_and(|route| {
+            route.with_chats && route.is_idle() && !route.has_begun(&self.hash_key, id)
+        }) {
             self.retire(known);
         }
     }
@@ -170,6 +168,7 @@ impl Relay {
     /// At the home: a connection can be reached by this.
     pub(super) fn register(&mut self, now: Instant, hop: Hop, place: Place) {
         self.next_hops.register(hop.clone(), place);
+        self.recount_tables();
         self.tell_several(&hop);
         if let Hop::Films(authority) = hop {
             self.release(now, &authority, Some(place));
@@ -179,6 +178,7 @@ impl Relay {
     /// At the home: it no longer can. `failed`: it came to nothing.
     pub(super) fn unregister(&mut self, now: Instant, hop: Hop, place: Place, failed: bool) {
         self.next_hops.unregister(&hop, place);
+        self.recount_tables();
         let Hop::Films(authority) = &hop else { return };
         if failed {
             let [jitter] = self.random.octets();
@@ -189,6 +189,7 @@ impl Relay {
                 // It was the first: the next hop itself is not there.
                 self.next_hops.not_reached(now, chats, jitter, bound);
             }
+            self.recount_tables();
         }
         if self.known(&hop).is_none() {
             self.release(now, authority, None);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::metrics::Along;
+use crate::metrics::{Along, RefusalReason};
 use crate::wire::{Authority, Head, Path, Scheme, Uri};
 
 use super::Relay;
@@ -19,6 +19,7 @@ use super::film_links::FilmWay;
 use super::flow::Flow;
 use super::handoff::{Handoff, Hop, Opening, Purpose, Source, Stage, Up};
 use super::keys::{ConnectionKey, FlowKey, Place, ReturnAddress, RouteKey, SessionKey, ShardId};
+use super::memory::hop_entry;
 use super::notices::Why;
 use super::pace::Pace;
 use super::planted::{Fault, planted};
@@ -83,11 +84,13 @@ impl Relay {
         let to_path = Bytes::copy_from_slice(head.to_path().text());
         let mut route = Route::new(now, key, to_path.clone());
         self.make_room_for_route(now, key, &route)?;
-        self.remember(key, route.memory());
+        let plain = route.memory();
+        self.remember(key, plain);
         route.relay = relay.clone();
         route.lane = lane;
         route.gives = self.standing(key, head, relay.is_some()).map(Box::new);
         let route = self.routes.insert(route);
+        self.route_changed(route, plain);
         let connection = self.connections.get_mut(key).expect("looked up above");
         let routes = connection.routes_for(lane);
         routes.insert(to_path.clone(), route);
@@ -164,7 +167,13 @@ impl Relay {
         if connection.hops.len() >= bound || connection.hops.contains(&hop) {
             return;
         }
-        connection.hops.push(hop.clone());
+        if !self.has_memory(key, hop_entry(&hop)) {
+            return self.metrics.refusal(RefusalReason::Memory);
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.hops.push(hop.clone());
+        }
+        self.recount_own(key);
         self.count_served(key);
         self.tell_home(now, hop, key);
     }
@@ -555,6 +564,7 @@ impl Relay {
             connection: key,
         };
         self.next_hops.dialled(hop.clone(), place);
+        self.recount_tables();
         self.tell_several(&hop);
         Ok(key)
     }

@@ -118,6 +118,11 @@ pub(super) struct Guesses {
 }
 
 impl Guesses {
+    /// Counts and stops that are kept.
+    pub fn len(&self) -> usize {
+        self.counts.entries.len() + self.stopped.entries.len()
+    }
+
     fn stops(&self, now: Instant, key: u64) -> bool {
         let until = self.stopped.entries.get(&key);
         until.is_some_and(|until| now < *until)
@@ -151,6 +156,7 @@ impl Relay {
     /// Too many AUTHs have failed: this one is answered without a look at its credentials.
     pub(super) fn is_stopped(&mut self, now: Instant, key: ConnectionKey, head: &Head) -> bool {
         self.guesses.stopped.forget_while(|until| *until <= now);
+        self.recount_tables();
         if self.guesses.stopped.entries.is_empty() {
             return false;
         }
@@ -227,6 +233,7 @@ impl Relay {
                     .map(|until| (both, until))
             }
         };
+        self.recount_tables();
         if let Some((key, until)) = stop {
             self.stop_guesses(key, until);
             let own = self.shard;
@@ -242,6 +249,7 @@ impl Relay {
         let bound = self.settings.limits.auth_failures_remembered;
         let stopped = &mut self.guesses.stopped;
         *stopped.get_or_insert(key, bound, until) = until;
+        self.recount_tables();
     }
 }
 

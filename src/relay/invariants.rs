@@ -169,7 +169,12 @@ impl Relay {
         assert_eq!(self.custodies.ways.len(), 0, "ways");
         assert_eq!(self.routes.len(), 0, "routes");
         assert_eq!(self.flows.len(), 0, "flows");
-        assert_eq!(self.remembered(), 0, "octets remembered");
+        assert_eq!(
+            self.remembered(),
+            self.remembered_in_tables(),
+            "octets remembered"
+        );
+        assert_eq!(self.holders.len(), 0, "parties that hold something");
         assert_eq!(self.custodies.len(), 0, "custodies");
         assert_eq!(self.transactions.len(), 0, "transactions");
         assert_eq!(self.pending_auths.len(), 0, "pending AUTHs");

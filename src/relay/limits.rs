@@ -46,8 +46,9 @@ pub struct Limits {
     /// spell one session in many ways. A verified relay carries many; the total bounds it.
     pub queued_octets_per_connection: usize,
     /// All that remote sides make all shards remember, an equal share for each: routes, sessions,
-    /// requests that wait for answers, and what is queued. Beyond it whoever holds more than a little
-    /// gets 413, or 403 to an AUTH.
+    /// requests that wait for answers or to be judged, claims, next hops, and what is queued. From three
+    /// quarters of it on whoever holds more than a fair share gets 413, or 403 to an AUTH; the last
+    /// quarter is for those who hold less, the last eighth for users and relays among them.
     pub remembered_octets_total: usize,
     /// The same of one connection that is no relay's, without what is queued: four thousand paths in
     /// use, or as many chunks that its other side leaves unanswered three times over.

@@ -32,6 +32,15 @@ pub(super) struct GoneLinks {
     names: HashMap<ConnectionKey, Arc<VerifiedNames>>,
     /// The first to go first.
     order: VecDeque<(ConnectionKey, Instant)>,
+    octets: usize,
+}
+
+fn gone_entry(names: &VerifiedNames) -> usize {
+    let names = names.names.iter().map(|name| name.len());
+    names
+        .map(|octets| octets + size_of::<String>())
+        .sum::<usize>()
+        + size_of::<VerifiedNames>()
 }
 
 /// Longer than a chunk waits in a queue that stalls and then for its answer.
@@ -49,10 +58,17 @@ impl GoneLinks {
             && (self.order.len() >= bound || gone + GONE_MEMORY <= now)
         {
             self.order.pop_front();
-            self.names.remove(&first);
+            let names = self.names.remove(&first);
+            self.octets -= names.map_or(0, |names| gone_entry(&names));
         }
         self.order.push_back((key, now));
+        self.octets += gone_entry(&names);
         self.names.insert(key, names);
+    }
+
+    /// What they hold.
+    pub fn octets(&self) -> usize {
+        self.octets
     }
 
     pub fn get(&self, key: ConnectionKey) -> Option<&VerifiedNames> {
@@ -100,6 +116,7 @@ impl Relay {
             for hop in &connection.hops {
                 self.next_hops.reached(hop);
             }
+            self.recount_tables();
         }
     }
 
@@ -128,6 +145,7 @@ impl Relay {
             let [jitter] = self.random.octets();
             self.next_hops.not_reached(now, hop, jitter, bound);
         }
+        self.recount_tables();
     }
 
     /// A verified relay's connection has gone; REPORTs may still be due to it.
@@ -137,6 +155,7 @@ impl Relay {
         {
             let bound = self.settings.limits.gone_links;
             self.gone_links.insert(now, key, names.clone(), bound);
+            self.recount_tables();
         }
     }
 
@@ -238,6 +257,7 @@ impl Relay {
             .is_some_and(|names| is_still_good(&self.settings, connection, names));
         connection.verified = verified.filter(|_| stays);
         connection.named = None;
+        self.recount_own(key);
         self.recount(key);
         if !stays {
             self.close(now, key, CloseReason::Unverified);
@@ -271,6 +291,7 @@ impl Relay {
             .into_iter()
             .partition(|hop| !hop.is_by_certificate() || names.vouch_for(&hop.authority().host));
         connection.hops = kept;
+        self.recount_own(key);
         for hop in given_up {
             self.unreachable_by(now, hop, place, false);
         }

@@ -37,7 +37,7 @@ impl Relay {
         realm: Arc<str>,
     ) {
         let limits = &self.settings.limits;
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some(connection) = self.connections.get(key) else {
             return;
         };
         let many = connection.look_ups >= limits.look_ups_per_connection;
@@ -46,14 +46,19 @@ impl Relay {
             self.not_judged(key, &head);
             return;
         }
-        connection.look_ups += 1;
-        self.look_ups += 1;
-        let asker = self.pending_auths.insert(PendingAuth {
+        let asker = self.keep_waiting(PendingAuth {
             connection: key,
             head,
             began: now,
             step: AuthStep::LookUp { refresh },
         });
+        let Some(asker) = asker else {
+            return;
+        };
+        self.look_ups += 1;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.look_ups += 1;
+        }
         self.commands.push_back(Command::LookUp {
             asker: LookUpKey(asker),
             user,
@@ -75,7 +80,7 @@ impl Relay {
             head,
             began,
             step: AuthStep::LookUp { refresh },
-        }) = self.pending_auths.remove(asker)
+        }) = self.take_waiting(asker)
         else {
             return;
         };
@@ -115,7 +120,7 @@ impl Relay {
             if !waits.is_some_and(|waits| matches!(waits.step, AuthStep::LookUp { .. })) {
                 continue;
             }
-            let Some(waits) = self.pending_auths.remove(key) else {
+            let Some(waits) = self.take_waiting(key) else {
                 continue;
             };
             self.look_ups -= 1;

@@ -174,6 +174,7 @@ impl Relay {
             self.unreachable_by(now, hop, place, failed);
         }
         self.give_up_claims(key);
+        self.recount_own(key);
         self.count_served(key);
         self.recount(key);
         for session in sessions {

@@ -32,6 +32,7 @@ mod forward;
 mod guesses;
 mod handoff;
 mod head_bounds;
+mod holders;
 mod invariants;
 mod keyed_hash;
 mod keys;
@@ -115,6 +116,7 @@ use egress::{Books, Carried, Pen};
 use film_links::Parked;
 use flow::Flows;
 use guesses::Guesses;
+use holders::{Holders, Steps};
 use keyed_hash::HashKey;
 use keys::{PendingAuthKey, ReturnAddress, RouteKey};
 use limits::{FLUSH_OCTETS, HANDOFFS_AT_ONCE, HANDOFFS_EXPECTED};
@@ -157,6 +159,12 @@ pub struct Relay {
     outstanding: usize,
     /// What is remembered on behalf of remote sides, besides what is outstanding and transactions.
     remembered: usize,
+    /// The part of it that is in tables with a bound of their own.
+    tables: usize,
+    /// By whom.
+    holders: Holders,
+    /// From where on memory is short.
+    memory_steps: Steps,
     /// Routes whose connections have gone; some end with each turn.
     orphans: Vec<RouteKey>,
     flows: Flows,
@@ -207,7 +215,9 @@ pub struct Relay {
 
 impl Relay {
     pub fn new(start: Start) -> Self {
-        let nonces = NonceLedger::new(start.settings.limits.nonces);
+        let limits = &start.settings.limits;
+        let nonces = NonceLedger::new(limits.nonces);
+        let memory_steps = Steps::of(limits.remembered_octets_total, start.workers);
         Self {
             now: start.now,
             settings: start.settings,
@@ -224,6 +234,9 @@ impl Relay {
             routes: Routes::default(),
             outstanding: 0,
             remembered: 0,
+            tables: 0,
+            holders: Holders::default(),
+            memory_steps,
             orphans: Vec::new(),
             flows: Flows::default(),
             custodies: Custodies::default(),
@@ -264,6 +277,8 @@ impl Relay {
         users: Arc<Users>,
     ) {
         let before = std::mem::replace(&mut self.settings, settings);
+        let total = self.settings.limits.remembered_octets_total;
+        self.memory_steps = Steps::of(total, self.workers);
         if !before.trusts_like(&self.settings) {
             self.doubt_routes();
         }
@@ -312,7 +327,9 @@ impl Relay {
     pub fn remote_is(&mut self, key: ConnectionKey, remote: SocketAddr) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.remote = Some(remote);
-            if connection.dialled.is_none() {
+            let accepted = connection.dialled.is_none();
+            self.settle_party(key);
+            if accepted {
                 self.probation.moves(key, Prefix::of(remote));
                 self.came_from(self.now, key);
                 self.deliver_ups(self.now);
@@ -363,6 +380,8 @@ impl Relay {
         if connection.verified.is_some() {
             self.trust_heads(key);
         }
+        self.settle_party(key);
+        self.recount_own(key);
         self.recount(key);
         self.pace_flows(key);
         self.timers
@@ -633,6 +652,7 @@ impl Relay {
                 let fresh = self
                     .nonces
                     .claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
+                self.recount_tables();
                 self.hand(from, Handoff::Claimed { pending, fresh });
             }
             Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),

@@ -12,6 +12,7 @@ use crate::wire::{Authority, Host, Scheme};
 use super::handoff::Hop;
 use super::keyed_hash::HashKey;
 use super::keys::{Place, ShardId};
+use super::memory::{hop_entry, host_entry};
 use super::silent::Pulse;
 
 /// What this shard knows as home.
@@ -21,6 +22,8 @@ pub(super) struct NextHops {
     known: HashMap<Hop, Vec<Known>>,
     back_offs: BTreeMap<Hop, BackOff>,
     met: Met,
+    /// What the two tables above hold, see [`octets`](Self::octets).
+    octets: usize,
 }
 
 /// Hosts that were reached, the one that was for the last time longest ago first.
@@ -29,18 +32,26 @@ struct Met {
     hosts: HashMap<Host, u64>,
     order: VecDeque<(Host, u64)>,
     count: u64,
+    /// What they hold.
+    octets: usize,
 }
 
 impl Met {
     fn insert(&mut self, host: &Host) {
         self.count += 1;
-        self.hosts.insert(host.clone(), self.count);
+        let octets = host_entry(host);
+        if self.hosts.insert(host.clone(), self.count).is_none() {
+            self.octets += octets;
+        }
         self.order.push_back((host.clone(), self.count));
+        self.octets += octets;
         while self.hosts.len() > MET_MAX || self.order.len() > 2 * MET_MAX {
             let Some((host, count)) = self.order.pop_front() else {
                 return;
             };
+            self.octets -= host_entry(&host);
             if self.hosts.get(&host) == Some(&count) {
+                self.octets -= host_entry(&host);
                 self.hosts.remove(&host);
             }
         }
@@ -83,9 +94,20 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// The longest: a relay that is back is found again within half a minute.
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
+/// Entries that a table keeps room for.
+const KEPT: usize = 256;
+
+impl BackOff {
+    /// Another failure doubles its pause.
+    fn is_fresh(&self, now: Instant) -> bool {
+        now < self.until + BACK_OFF_MAX
+    }
+}
+
 impl NextHops {
     /// Somebody is being dialled: no success yet.
     pub fn dialled(&mut self, hop: Hop, place: Place) {
+        self.make_known(&hop);
         self.known
             .entry(hop)
             .or_default()
@@ -97,6 +119,7 @@ impl NextHops {
         if matches!(hop, Hop::Relay(_) | Hop::LastHop(_)) {
             self.reached(&hop);
         }
+        self.make_known(&hop);
         let known = self.known.entry(hop).or_default();
         known.retain(|known| known.place != place);
         known.insert(0, Known::of(place));
@@ -109,7 +132,55 @@ impl NextHops {
         known.retain(|known| known.place != place);
         if known.is_empty() {
             self.known.remove(hop);
+            self.octets -= hop_entry(hop);
         }
+    }
+
+    fn make_known(&mut self, hop: &Hop) {
+        if !self.known.contains_key(hop) {
+            self.octets += hop_entry(hop);
+        }
+    }
+
+    /// What all of it holds: of each entry its name and a fixed cost.
+    pub fn octets(&self) -> usize {
+        self.octets + self.met.octets
+    }
+
+    /// Panics unless a count of all comes to the same.
+    pub fn assert_octets(&self) {
+        let hops = self.known.keys().chain(self.back_offs.keys());
+        assert_eq!(
+            hops.map(hop_entry).sum::<usize>(),
+            self.octets,
+            "of next hops"
+        );
+        let met = self.met.order.iter().map(|(host, _)| host);
+        let met = met.chain(self.met.hosts.keys()).map(host_entry);
+        assert_eq!(
+            met.sum::<usize>(),
+            self.met.octets,
+            "of hosts that were reached"
+        );
+    }
+
+    /// Forgets failed dials that nobody asks for any more, and gives back room.
+    pub fn give_back(&mut self, now: Instant) {
+        self.forget_old(now);
+        self.known.shrink_to(KEPT);
+        self.met.hosts.shrink_to(KEPT);
+        self.met.order.shrink_to(KEPT);
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let octets = &mut self.octets;
+        self.back_offs.retain(|hop, back_off| {
+            let stays = back_off.is_fresh(now);
+            if !stays {
+                *octets -= hop_entry(hop);
+            }
+            stays
+        });
     }
 
     /// One of its connections was heard, or fell silent (D-41).
@@ -192,18 +263,18 @@ impl NextHops {
     /// A dial failed. `jitter` of 256 keeps shards and relays from knocking in step. At most
     /// `bound` are remembered; the one that ends first is forgotten first.
     pub fn not_reached(&mut self, now: Instant, hop: Hop, jitter: u8, bound: usize) {
-        let fresh = |back_off: &BackOff| now < back_off.until + BACK_OFF_MAX;
-        let pause = match self.back_offs.get(&hop).filter(|known| fresh(known)) {
+        let known = self.back_offs.get(&hop);
+        let pause = match known.filter(|known| known.is_fresh(now)) {
             Some(known) => known.next,
             None => BACK_OFF,
         };
         if self.back_offs.len() >= bound {
-            self.back_offs.retain(|_, back_off| fresh(back_off));
+            self.forget_old(now);
         }
         if self.back_offs.len() >= bound && !self.back_offs.contains_key(&hop) {
             let first = self.back_offs.iter().min_by_key(|(_, known)| known.until);
             if let Some(first) = first.map(|(hop, _)| hop.clone()) {
-                self.back_offs.remove(&first);
+                self.forget_back_off(&first);
             }
         }
         let jitter = pause / 4 * u32::from(jitter) / 256;
@@ -211,12 +282,21 @@ impl NextHops {
             until: now + pause + jitter,
             next: (pause * 2).min(BACK_OFF_MAX),
         };
-        self.back_offs.insert(hop, back_off);
+        let octets = hop_entry(&hop);
+        if self.back_offs.insert(hop, back_off).is_none() {
+            self.octets += octets;
+        }
+    }
+
+    fn forget_back_off(&mut self, hop: &Hop) {
+        if self.back_offs.remove(hop).is_some() {
+            self.octets -= hop_entry(hop);
+        }
     }
 
     /// It can be reached after all.
     pub fn reached(&mut self, hop: &Hop) {
-        self.back_offs.remove(hop);
+        self.forget_back_off(hop);
         self.met.insert(&hop.authority().host);
     }
 

@@ -176,9 +176,19 @@ impl Relay {
     }
 
     pub(super) fn stop_message(&mut self, now: Instant, key: RouteKey, head: &Head) {
-        if let (Some(route), Some(id)) = (self.routes.get_mut(key), head.message_id()) {
-            route.remember_refused(now, id);
+        if let Some(id) = head.message_id() {
+            self.remember_refused(now, key, id);
         }
+    }
+
+    /// Later chunks of this message are refused at once (D-35).
+    pub(super) fn remember_refused(&mut self, now: Instant, key: RouteKey, message_id: &[u8]) {
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
+        let before = route.memory();
+        route.remember_refused(now, &self.hash_key, message_id);
+        self.route_changed(key, before);
     }
 
     /// Responses and REPORTs that a connection does not take are made by its own requests:

@@ -16,6 +16,9 @@ use super::limits::COPY_BELOW_OCTETS;
 use super::notices::Why;
 use super::route::Down;
 
+/// A longer URI is read again each time, and not kept.
+const NAMED_OCTETS_MAX: usize = 1024;
+
 impl Relay {
     /// Octets of a stream, or of a message of the transport, which `ends` behind them.
     pub(super) fn receive_octets(
@@ -415,6 +418,9 @@ impl Relay {
             return known.relay.clone();
         }
         let name = self.relay_name(key, head);
+        if first.len() > NAMED_OCTETS_MAX {
+            return name;
+        }
         let connection = self.connections.get_mut(key)?;
         connection.named = Some(Box::new(NamedItself {
             first: first.into(),
@@ -445,6 +451,7 @@ impl Relay {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.speaks = speaks;
         }
+        self.settle_party(key);
         match speaks {
             Speaks::AsRelay => self.forget_spending(now, key),
             _ if before == Speaks::AsRelay && self.settings.quotas.any() => {

@@ -94,6 +94,9 @@ impl Relay {
     ) -> Option<Holder> {
         let mut session = self.sessions.remove(key)?;
         self.forget_session(&session.holder, session.memory());
+        // Its record needs neither.
+        session.use_path = Box::default();
+        session.leads_to = Box::default();
         let why = match cause {
             EndCause::Expired => Why::Expired,
             EndCause::Closed(_) => Why::Closed,
@@ -107,6 +110,7 @@ impl Relay {
         let claims = std::mem::take(&mut session.claims);
         self.claims_end(session.token, claims);
         let ways: Vec<ReturnAddress> = session.ways.iter().copied().collect();
+        self.remember_session(&holder, session.memory());
         self.ending.insert(key, (session, now, cause));
         for back in ways {
             if back.shard == self.shard {
@@ -205,6 +209,7 @@ impl Relay {
         let Some((session, ended, cause)) = self.ending.remove(&key) else {
             return;
         };
+        self.forget_session(&session.holder, session.memory());
         let [sent, received] = session.traffic;
         let record = SessionRecord {
             began: session.began,

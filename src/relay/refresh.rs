@@ -101,7 +101,9 @@ impl Relay {
             return;
         };
         let uri = pending.head.to_path().first().unwrap_or_default().into();
-        let pending = self.pending_auths.insert(pending);
+        let Some(pending) = self.keep_waiting(pending) else {
+            return;
+        };
         let question = Question {
             from: self.shard,
             pending,
@@ -169,7 +171,7 @@ impl Relay {
         pending: PendingAuthKey,
         use_path: Option<Box<[u8]>>,
     ) {
-        let Some(pending) = self.pending_auths.remove(pending) else {
+        let Some(pending) = self.take_waiting(pending) else {
             return;
         };
         let PendingAuth {

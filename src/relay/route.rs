@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::wire::{ByteRange, FailureReport, Flag, Head, Host, KeptAnswer, Template};
 
 use super::claims::Standing;
+use super::keyed_hash::HashKey;
 use super::keys::{ConnectionKey, FlowKey, Place, RouteKey, SessionKey, ShardId};
 use super::limits::{
     BEGUN_MESSAGES, PAUSE_WINDOW, PAUSES_REMEMBERED, REFUSED_MEMORY, REFUSED_MESSAGES,
@@ -163,7 +164,7 @@ impl Unanswered {
 /// A Message-ID that was refused with 413 (D-35).
 #[derive(Debug)]
 struct RefusedMessage {
-    message_id: Box<[u8]>,
+    message_id: u64,
     until: Instant,
 }
 
@@ -197,12 +198,15 @@ pub(super) struct Route {
     /// Octets that came of the chunk that is arriving, and whether its flow was told not to wait for the rest.
     pub arriving_octets: usize,
     pub hurried: bool,
-    /// Messages of which a chunk has gone by it and more is to come, the latest last.
-    begun: VecDeque<Box<[u8]>>,
+    /// Messages of which a chunk has gone by it and more is to come, the latest last: by keyed hashes, for a Message-ID may
+    /// be as long as a head.
+    begun: VecDeque<u64>,
     /// Another route has taken its To-Path: it goes once it is idle.
     pub retired: bool,
     /// What came while the route was opening.
     pub pending: VecDeque<Down>,
+    /// Octets of the heads that wait with it for their answers.
+    pub kept_heads: usize,
     /// Chunks with their end-line in and no verdict yet; with their end-line not yet in, the
     /// connection holds the head.
     pub unanswered: VecDeque<Unanswered>,
@@ -246,6 +250,7 @@ impl Route {
             begun: VecDeque::new(),
             retired: false,
             pending: VecDeque::new(),
+            kept_heads: 0,
             unanswered: VecDeque::new(),
             next_sequence: 0,
             outstanding: 0,
@@ -284,19 +289,26 @@ impl Route {
     }
 
     /// A chunk of this message has gone by it and was not its last.
-    pub fn has_begun(&self, message_id: &[u8]) -> bool {
-        self.begun.iter().any(|begun| **begun == *message_id)
+    pub fn has_begun(&self, key: &HashKey, message_id: &[u8]) -> bool {
+        if self.begun.is_empty() {
+            return false;
+        }
+        self.begun.contains(&key.hash(&[message_id]))
     }
 
     /// A chunk of this message has gone by it.
-    pub fn note_chunk(&mut self, message_id: &[u8], flag: Flag) {
-        let known = self.begun.iter().position(|begun| **begun == *message_id);
+    pub fn note_chunk(&mut self, key: &HashKey, message_id: &[u8], flag: Flag) {
+        if self.begun.is_empty() && flag != Flag::More {
+            return;
+        }
+        let message_id = key.hash(&[message_id]);
+        let known = self.begun.iter().position(|begun| *begun == message_id);
         match (known, flag) {
             (None, Flag::More) => {
                 if self.begun.len() >= BEGUN_MESSAGES {
                     self.begun.pop_front();
                 }
-                self.begun.push_back(message_id.into());
+                self.begun.push_back(message_id);
             }
             (Some(known), Flag::Complete | Flag::Abort) => {
                 self.begun.remove(known);
@@ -351,22 +363,31 @@ impl Route {
         }
     }
 
-    pub fn remember_refused(&mut self, now: Instant, message_id: &[u8]) {
+    /// Whether it remembers messages that were refused.
+    pub fn has_refused(&self) -> bool {
+        self.refused.capacity() > 0
+    }
+
+    pub fn remember_refused(&mut self, now: Instant, key: &HashKey, message_id: &[u8]) {
         self.forget_refused(now);
         if self.refused.len() >= REFUSED_MESSAGES {
             self.refused.pop_front();
         }
         self.refused.push_back(RefusedMessage {
-            message_id: message_id.into(),
+            message_id: key.hash(&[message_id]),
             until: now + REFUSED_MEMORY,
         });
     }
 
-    pub fn is_refused(&mut self, now: Instant, message_id: &[u8]) -> bool {
+    pub fn is_refused(&mut self, now: Instant, key: &HashKey, message_id: &[u8]) -> bool {
         self.forget_refused(now);
+        if self.refused.is_empty() {
+            return false;
+        }
+        let message_id = key.hash(&[message_id]);
         self.refused
             .iter()
-            .any(|refused| *refused.message_id == *message_id)
+            .any(|refused| refused.message_id == message_id)
     }
 
     fn forget_refused(&mut self, now: Instant) {

@@ -159,9 +159,12 @@ impl Relay {
         route.target = Target::Flow { shard, flow };
         // A session that it passes may have ended meanwhile.
         route.expires = route.expires.or(expires);
+        let before = route.memory();
         let pending = std::mem::take(&mut route.pending);
         let source = route.source;
         let gives = route.gives.take();
+        route.kept_heads = 0;
+        self.route_changed(key, before);
         self.request_succeeded(source);
         if let Some(standing) = gives {
             self.stands(now, source, *standing);
@@ -247,9 +250,9 @@ impl Relay {
             unreachable!("matched above");
         };
         if refusal.code == 413
-            && let (Some(route), Some(id)) = (self.routes.get_mut(key), head.message_id())
+            && let Some(id) = head.message_id()
         {
-            route.remember_refused(now, id);
+            self.remember_refused(now, key, id);
         }
         self.refuse_send(now, source, &head, refusal);
         true
@@ -318,7 +321,7 @@ impl Relay {
         let unanswered = route.unanswered.remove(position).expect("found above");
         let source = route.source;
         if refusal.code == 413 {
-            route.remember_refused(now, unanswered.message_id());
+            self.remember_refused(now, key, unanswered.message_id());
         }
         self.refuse_unanswered(now, source, &unanswered, refusal);
         self.drop_if_retired(key);

@@ -13,7 +13,7 @@ use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FILM_OCTETS;
 use super::notices::Why;
 use super::planted::{Fault, planted};
-use super::route::{Answer, Down, Lane, Unanswered};
+use super::route::{Answer, Down, Lane, Target, Unanswered};
 use super::settings::Naming;
 
 /// What the paths of a request say to us.
@@ -184,11 +184,14 @@ impl Relay {
             return Incoming::PastIt;
         };
         let message_id = head.message_id().unwrap_or_default();
-        if route.is_refused(now, message_id) {
+        if route.is_refused(now, &self.hash_key, message_id) {
             self.refuse_send(now, key, &head, &Refusal::STOP);
             return Incoming::PastIt;
         }
-        if !self.has_memory_for_chunk(key) {
+        let waits = (self.routes.get(key_of_route))
+            .is_some_and(|route| route.target == Target::Opening)
+            && head.failure_report() != FailureReport::No;
+        if !self.has_memory_for_chunk(key) || (waits && !self.has_memory(key, head.memory())) {
             self.refuse_send(now, key, &head, &Refusal::MEMORY);
             return Incoming::PastIt;
         }
@@ -254,14 +257,24 @@ impl Relay {
         if let Some(route) = self.routes.get_mut(key_of_route) {
             route.used = now;
             let film = route.film;
-            route.note_chunk(head.message_id().unwrap_or_default(), flag);
+            let id = head.message_id().unwrap_or_default();
+            route.note_chunk(&self.hash_key, id, flag);
             let failure_report = head.failure_report();
             if failure_report != FailureReport::No {
+                let waits = route.target == Target::Opening;
+                let head = if waits { head.into_own_memory() } else { head };
+                let before = route.memory();
+                if waits {
+                    route.kept_heads += head.memory();
+                }
                 route.unanswered.push_back(Unanswered {
                     sequence,
                     failure_report,
                     answer: Answer::Of(head),
                 });
+                if waits {
+                    self.route_changed(key_of_route, before);
+                }
             }
             if !film && let Some(connection) = self.connections.get_mut(key) {
                 connection.chat_moved(now, key_of_route);

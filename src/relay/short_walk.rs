@@ -211,7 +211,7 @@ impl Relay {
         let id = again.message_id(octets);
         let sequence = route.next(now);
         route.film = false;
-        route.note_chunk(id, again.flag);
+        route.note_chunk(&self.hash_key, id, again.flag);
         connection.last_route = Some(route_key);
         connection.chat_moved(now, route_key);
         let cost = match shard == self.shard {
@@ -255,7 +255,7 @@ impl Relay {
             && connection.spending.is_none()
             && connection.film_routes() == 0
             && self.is_still_claimed(route)
-            && !self.is_memory_full()
+            && !self.is_memory_short()
             && connection.outstanding + cost < limits.queued_octets_per_connection
             && route.is_plain()
             && route.queued() + cost < limits.queued_octets_per_session

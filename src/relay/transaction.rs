@@ -252,6 +252,14 @@ impl Transactions {
         self.by_key.keys()
     }
 
+    /// More chunks than one wait for its answer.
+    pub fn grew(&mut self, key: TransactionKey, octets: usize) {
+        if let Some(transaction) = self.by_key.get(key) {
+            self.octets_of[transaction.connection.slot()] += octets;
+            self.octets += octets;
+        }
+    }
+
     pub fn remove(&mut self, key: TransactionKey) -> Option<Transaction> {
         self.unlist(key);
         let transaction = self.by_key.remove(key)?;

@@ -159,7 +159,8 @@ const SPARE_WHEN_TIDY_OCTETS: usize = 131_072;
 async fn tidy_memory(shard: Rc<Shard>) {
     loop {
         tokio::time::sleep(TIDY).await;
-        shard.relay.borrow_mut().give_back_memory();
+        let now = Instant::now();
+        shard.relay.borrow_mut().give_back_memory(now);
         shard.spare.borrow_mut().truncate(SPARE_WHEN_TIDY);
         shard.plain.borrow_mut().shrink_to(SPARE_WHEN_TIDY_OCTETS);
         uring::give_back_memory();

@@ -203,6 +203,19 @@ impl Head {
         self.0.raw.len()
     }
 
+    /// The same head, which keeps none of the memory alive that the octets came in: for one that waits.
+    #[must_use]
+    pub fn into_own_memory(mut self) -> Self {
+        self.0.raw = Bytes::copy_from_slice(&self.0.raw);
+        self.0.lines.shrink_to_fit();
+        self
+    }
+
+    /// Octets that a head in [its own memory](Self::into_own_memory) takes.
+    pub fn memory(&self) -> usize {
+        size_of::<Fields>() + self.0.raw.len() + self.0.lines.len() * size_of::<HeaderLine>()
+    }
+
     /// Header lines, the paths among them.
     pub fn header_lines(&self) -> usize {
         self.0.lines.len()

@@ -74,6 +74,8 @@ pub struct Authority {
 
 /// No name in the DNS is longer (RFC 1035 §2.3.4), and hosts are remembered.
 pub const HOST_OCTETS_MAX: usize = 253;
+/// There is `tcp`, and `ws` besides; this leaves room for others, and none to fill memory with.
+const TRANSPORT_OCTETS_MAX: usize = 32;
 
 impl<'a> Uri<'a> {
     /// Reads a URI that takes up the whole text.
@@ -114,7 +116,10 @@ impl<'a> Uri<'a> {
         };
         let transport_len = memchr::memchr(b';', parameters).unwrap_or(parameters.len());
         let (transport, further) = parameters.split_at(transport_len);
-        if transport.is_empty() || !transport.iter().all(u8::is_ascii_alphanumeric) {
+        if transport.is_empty()
+            || transport.len() > TRANSPORT_OCTETS_MAX
+            || !transport.iter().all(u8::is_ascii_alphanumeric)
+        {
             return Err(UriError::Transport);
         }
         if let [b';', further @ ..] = further

@@ -190,7 +190,9 @@ impl Relay {
     /// Asks the first home; the connection's next requests wait for the answers.
     pub(in crate::relay) fn ask_homes(&mut self, now: Instant, pending: PendingAuth) {
         let key = pending.connection;
-        let pending = self.pending_auths.insert(pending);
+        let Some(pending) = self.keep_waiting(pending) else {
+            return;
+        };
         self.ask_next_home(now, pending);
         let is_client = self
             .connections
@@ -246,7 +248,7 @@ impl Relay {
         pending: PendingAuthKey,
         refused: Option<QuotaLabel>,
     ) {
-        let Some(pending) = self.pending_auths.remove(pending) else {
+        let Some(pending) = self.take_waiting(pending) else {
             return;
         };
         let PendingAuth {

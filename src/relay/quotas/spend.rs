@@ -32,7 +32,7 @@ impl Relay {
         let new = self
             .routes
             .get(route)
-            .is_some_and(|route| !route.has_begun(id));
+            .is_some_and(|route| !route.has_begun(&self.hash_key, id));
         self.spend_chunk(now, key, route, new);
         if let Err(kind) = self.fits(key, route, &head) {
             self.metrics.quota_exceeded(kind, QuotaLabel::MessageOctets);

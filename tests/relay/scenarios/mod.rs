@@ -19,6 +19,7 @@ mod large_heads;
 mod links;
 mod looking_up;
 mod memory;
+mod memory_shares;
 mod notices;
 mod odd_responses;
 mod pacing;
