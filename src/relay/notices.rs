@@ -39,7 +39,7 @@ pub struct Notice {
     pub more: u64,
 }
 
-/// Kinds of mistakes; a source has one notice in [`EVERY`] for each.
+/// Kinds of mistakes; a source has one notice a minute for each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum NoticeKind {
     /// AUTH to a name that is not ours.
