@@ -176,7 +176,8 @@ impl Relay {
         let may = self.may_be_claimed(&uri.authority.host);
         let hash = uri.hash(&self.hash_key);
         let octets = uri.memory();
-        let has_room = self.has_room_for(Rank::User, octets, octets);
+        // Whoever claims has proved nothing: the parts of the total that are kept for users are not for claims.
+        let has_room = self.has_room_for(Rank::Stranger, octets, octets);
         let session = self.sessions.of_token(token);
         let claims = session
             .and_then(|key| self.sessions.get_mut(key))

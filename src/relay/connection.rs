@@ -198,11 +198,11 @@ pub(super) struct Connection {
     pub unfinished_since: Option<Instant>,
     /// Cost of all that it sent and the kernel has not taken.
     pub outstanding: usize,
-    /// To whom that is charged which it makes us remember.
+    /// The user, relay or source prefix that is charged for what this connection makes us remember.
     pub party: Party,
-    /// That, in octets.
+    /// Octets that this connection makes us remember.
     pub remembered: usize,
-    /// The part of it that the connection keeps itself.
+    /// The part of `remembered` that this struct holds: names, next hops, claims.
     pub own: usize,
     /// Its one timer of each kind: one is set and has not fired, or will at that time.
     pub stall_timer: bool,

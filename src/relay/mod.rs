@@ -161,9 +161,9 @@ pub struct Relay {
     remembered: usize,
     /// The part of it that is in tables with a bound of their own.
     tables: usize,
-    /// By whom.
+    /// How much of it is charged to each user, relay and source prefix.
     holders: Holders,
-    /// From where on memory is short.
+    /// How full the total must be for strangers, users and relays to be refused.
     memory_steps: Steps,
     /// Routes whose connections have gone; some end with each turn.
     orphans: Vec<RouteKey>,

@@ -63,11 +63,8 @@ impl Relay {
             .get_mut(key)
             .map(|connection| connection.decoder.lend());
         if let Some(Some(mut octets)) = lent {
-            let taken = self.walk_along(now, key, &octets);
-            octets.advance(taken);
+            octets.advance(self.walk_along(now, key, &octets));
             if let Some(connection) = self.connections.get_mut(key) {
-                // It counted when it came, too.
-                connection.received -= taken as u64;
                 connection.decoder.give_back(octets);
             }
         }
@@ -91,7 +88,11 @@ impl Relay {
         if connection.listens {
             self.heard_again(now, key);
         }
-        self.walk_along(now, key, octets)
+        let taken = self.walk_along(now, key, octets);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.received += taken as u64;
+        }
+        taken
     }
 
     /// The same with one message of a transport that frames, which must hold exactly one of MSRP. Says whether it is
@@ -126,7 +127,6 @@ impl Relay {
         if done > 0 {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.unfinished_since = None;
-                connection.received += done as u64;
             }
             self.announce(key);
             self.judge_control(key);

@@ -19,7 +19,7 @@ fn world() -> World {
     World::unchecked(options)
 }
 
-fn refused(world: &World) -> u64 {
+pub(super) fn refused(world: &World) -> u64 {
     let shards = world.shards.iter();
     shards
         .map(|shard| shard.metrics().refused(RefusalReason::Memory))
@@ -27,7 +27,7 @@ fn refused(world: &World) -> u64 {
 }
 
 /// One octet under the token of `a`, by a path of its own.
-fn by_own_path(a: &Client, from: &str, number: usize, wish: &str) -> Vec<u8> {
+pub(super) fn by_own_path(a: &Client, from: &str, number: usize, wish: &str) -> Vec<u8> {
     let (authority, _) = a.uri.rsplit_once('/').expect("a session-id");
     let last = format!("{authority}/r{number};tcp");
     Builder::request(&format!("tid{number}"), "SEND")
@@ -41,7 +41,7 @@ fn by_own_path(a: &Client, from: &str, number: usize, wish: &str) -> Vec<u8> {
         .encode()
 }
 
-fn codes(messages: &[Message], code: u16) -> usize {
+pub(super) fn codes(messages: &[Message], code: u16) -> usize {
     messages.iter().filter(|m| m.code() == Some(code)).count()
 }
 

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use msrpd::auth::Settings as AuthSettings;
-use msrpd::metrics::RefusalReason;
 use msrpd::relay::{LookedUp, Transport};
-use msrpload::codec::{Builder, Message};
+use msrpload::codec::Builder;
 
 use crate::relays::{FAR, R2, R2_URI, chained_auth, dial_in, end_sessions};
 use crate::setup::{
-    AUTH_URI, Client, HOST, USERS, answer, answer_as, auth, client, client_uri, credentials,
-    foreign, last, settings, whole,
+    AUTH_URI, HOST, USERS, answer, answer_as, auth, client, client_uri, credentials, foreign, last,
+    settings, whole,
 };
 use crate::world::{Options, Peer, World};
+
+use super::memory::{by_own_path, codes, refused};
 
 const TOTAL: usize = 4 << 20;
 
@@ -23,32 +24,6 @@ fn small() -> World {
     let mut options = Options::default();
     options.settings.limits.remembered_octets_total = TOTAL;
     World::unchecked(options)
-}
-
-fn refused(world: &World) -> u64 {
-    let shards = world.shards.iter();
-    shards
-        .map(|shard| shard.metrics().refused(RefusalReason::Memory))
-        .sum()
-}
-
-/// One octet under the token of `a`, by a path of its own.
-fn by_own_path(a: &Client, from: &str, number: usize) -> Vec<u8> {
-    let (authority, _) = a.uri.rsplit_once('/').expect("a session-id");
-    let last = format!("{authority}/r{number};tcp");
-    Builder::request(&format!("tid{number}"), "SEND")
-        .to_path(&[&a.token, &last])
-        .from_path(&[from])
-        .header("Message-ID", &format!("m{number}"))
-        .header("Byte-Range", "1-1/1")
-        .header("Failure-Report", "yes")
-        .header("Content-Type", "text/plain")
-        .body(b"x")
-        .encode()
-}
-
-fn codes(messages: &[Message], code: u16) -> usize {
-    messages.iter().filter(|m| m.code() == Some(code)).count()
 }
 
 /// The whole digest exchange as a user, with this From-Path.
@@ -107,7 +82,10 @@ fn sec_06_an_account_that_fills_memory_shuts_nobody_else_out() {
     // The relay's users: many paths, each of which counts for the relay.
     let before = refused(&world);
     for number in 0..100 {
-        world.write(link, &by_own_path(&a, &format!("{R2_URI} {FAR}"), number));
+        world.write(
+            link,
+            &by_own_path(&a, &format!("{R2_URI} {FAR}"), number, "yes"),
+        );
     }
     world.run();
     assert_eq!(codes(&world.messages(link), 200), 100, "chunks by the link");
@@ -137,7 +115,7 @@ fn sec_06_strangers_leave_the_last_part_to_users_and_relays() {
     for number in 0..2000_u32 {
         world.from = std::net::Ipv4Addr::from(0x0a00_0000 + number).into();
         let m = foreign(&mut world, 0, "m");
-        world.write(m.peer, &by_own_path(&a, &m.uri, number as usize));
+        world.write(m.peer, &by_own_path(&a, &m.uri, number as usize, "yes"));
         world.run();
         stopped += codes(&world.messages(m.peer), 413);
     }
@@ -150,7 +128,7 @@ fn sec_06_strangers_leave_the_last_part_to_users_and_relays() {
     world.run();
     assert_eq!(last(&mut world, b.peer).code(), Some(200));
     let link = dial_in(&mut world, 0);
-    world.write(link, &by_own_path(&c, &format!("{R2_URI} {FAR}"), 1));
+    world.write(link, &by_own_path(&c, &format!("{R2_URI} {FAR}"), 1, "yes"));
     world.run();
     assert_eq!(last(&mut world, link).code(), Some(200));
     world.end();
@@ -169,7 +147,7 @@ fn sec_07_a_certificate_alone_lifts_no_share() {
         world.sockets[a.peer].reading = false;
         let link = world.connect_verified(0, &[R2]);
         for number in 0..1000 {
-            world.write(link, &by_own_path(&a, from, number));
+            world.write(link, &by_own_path(&a, from, number, "yes"));
         }
         world.run();
         assert_eq!(refused(&world) == 0, lifted, "{from}");
