@@ -15,6 +15,7 @@
 //! [`Handoff`]s between two: the same functions run on both sides.
 
 mod auth_request;
+mod between_shards;
 mod census;
 mod chain_auth;
 mod claims;
@@ -70,6 +71,7 @@ mod slots;
 mod timeouts;
 mod timers;
 mod transaction;
+mod transmit;
 mod turns;
 mod uses;
 mod ways;
@@ -112,20 +114,16 @@ use auth_request::PendingAuth;
 use connection::{Connection, Speaks};
 use custody::Custodies;
 use dials::Dials;
-use egress::{Books, Carried, Pen};
 use film_links::Parked;
 use flow::Flows;
 use guesses::Guesses;
 use holders::{Holders, Steps};
 use keyed_hash::HashKey;
 use keys::{PendingAuthKey, ReturnAddress, RouteKey};
-use limits::{FLUSH_OCTETS, HANDOFFS_AT_ONCE, HANDOFFS_EXPECTED};
+use limits::FLUSH_OCTETS;
 use links::GoneLinks;
 use next_hops::NextHops;
 use pace::Resting;
-#[cfg(not(feature = "planted-faults"))]
-use planted::Fault;
-use planted::planted;
 use probation::Probation;
 use quotas::{Homes, Prefix, Shares};
 use random::Random;
@@ -478,124 +476,6 @@ impl Relay {
         self.relieve(now);
     }
 
-    /// Appends what is to be sent now to `out`, at most about 64 KiB. False: nothing, and no
-    /// `sent` is expected.
-    pub fn transmit(&mut self, now: Instant, key: ConnectionKey, out: &mut Vec<u8>) -> bool {
-        self.now = now;
-        let Some(connection) = self.connections.get_mut(key) else {
-            return false;
-        };
-        let egress = &mut connection.egress;
-        egress.announced = false;
-        if egress.in_flight || !connection.established {
-            return false;
-        }
-        let mut pen = Pen {
-            flows: &mut self.flows,
-            books: Books {
-                custodies: &mut self.custodies,
-                transactions: &mut self.transactions,
-                random: &mut self.random,
-                metrics: &mut self.metrics,
-                resting: &mut self.resting,
-                now,
-                connection: key,
-            },
-        };
-        if !egress.transmit(out, &mut pen) {
-            self.settle_later(key);
-            self.deliver_ups(now);
-            return false;
-        }
-        egress.in_flight = true;
-        egress.waiting_since = Some(now);
-        if !std::mem::replace(&mut connection.stall_timer, true) {
-            self.timers
-                .set(now + self.settings.limits.stall_timeout, Timer::Stall(key));
-        }
-        true
-    }
-
-    /// The kernel has taken some of the last `transmit`.
-    pub fn progress(&mut self, now: Instant, key: ConnectionKey) {
-        if let Some(connection) = self.connections.get_mut(key)
-            && connection.egress.in_flight
-        {
-            connection.egress.waiting_since = Some(now);
-        }
-    }
-
-    /// The kernel has taken all of the last `transmit`: timers start, credit goes back.
-    pub fn sent(&mut self, now: Instant, key: ConnectionKey) {
-        self.now = now;
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let egress = &mut connection.egress;
-        egress.in_flight = false;
-        egress.waiting_since = None;
-        connection.used = now;
-        let mut carried = std::mem::take(&mut egress.carried);
-        for carried in carried.drain(..) {
-            self.carried(now, carried);
-        }
-        if let Some(connection) = self.connections.get_mut(key) {
-            // The queue's memory is used again, unless a burst made it large.
-            if carried.capacity() <= 256 {
-                connection.egress.carried = carried;
-            }
-        }
-        self.settle_later(key);
-        self.deliver_ups(now);
-        self.judge_control(key);
-        self.announce(key);
-    }
-
-    fn carried(&mut self, now: Instant, carried: Carried) {
-        match carried {
-            Carried::Piece {
-                transaction,
-                received,
-            } => {
-                self.observe_forward(now, received);
-                self.piece_sent(now, transaction);
-            }
-            Carried::Released { covered, received } => {
-                self.observe_forward(now, received);
-                for custody in covered.iter() {
-                    self.custodies.piece_resolved(
-                        *custody,
-                        custody::Fate::Released,
-                        &mut self.metrics.ledger,
-                    );
-                }
-            }
-            Carried::Request(key) => {
-                if let Some(transaction) = self.transactions.get(key) {
-                    let unread = self.unread_time(transaction.connection);
-                    let patience = self.settings.limits.hop_timeout;
-                    self.transactions.wait(key, now, patience, unread);
-                }
-            }
-            Carried::Credit { back, flow, octets } => {
-                if let Some(key) = flow {
-                    self.flow_credited(key, octets);
-                }
-                if !planted(Fault::CreditLost) {
-                    self.ups.push_back((back, Up::Credit(octets)));
-                }
-            }
-        }
-    }
-
-    fn observe_forward(&mut self, now: Instant, received: Option<Instant>) {
-        if let Some(received) = received {
-            self.metrics
-                .forward_duration
-                .record(now.saturating_duration_since(received));
-        }
-    }
-
     /// How many octets the next read may bring; 0: do not read until [`Command::Resume`].
     pub fn read_room(&self, key: ConnectionKey) -> usize {
         let Some(connection) = self.connections.get(key) else {
@@ -606,72 +486,6 @@ impl Relay {
         }
         self.room(connection)
             .clamp(limits::READ_OCTETS_MIN, FLUSH_OCTETS)
-    }
-
-    /// From another shard's machine.
-    pub fn handoff(&mut self, now: Instant, handoff: Handoff) {
-        self.now = now;
-        match handoff {
-            Handoff::Open(opening) => self.advance(now, opening),
-            Handoff::Down { flow, down } => self.down(now, flow, down),
-            Handoff::Up { route, up } => self.up(now, route, up),
-            Handoff::Response {
-                to,
-                octets,
-                failed_auth,
-            } => self.returned(now, to, octets, failed_auth),
-            Handoff::Report { to, octets, code } => self.reported(to, octets, code),
-            Handoff::ReportOn {
-                relay,
-                octets,
-                code,
-            } => self.report_by_relay(now, relay, octets, code),
-            Handoff::Register { hop, place } => self.register(now, hop, place),
-            Handoff::Unregister { hop, place, failed } => self.unregister(now, hop, place, failed),
-            Handoff::Pulse { hop, place, pulse } => self.hop_pulse(&hop, place, pulse),
-            Handoff::ClaimPulse {
-                token,
-                place,
-                pulse,
-            } => self.claim_pulse(token, place, pulse),
-            Handoff::OneOfSeveral { connection } => self.one_of_several(connection),
-            Handoff::DialSecond { relay } => self.dial_second(now, relay),
-            Handoff::ClaimUri { token, uri, place } => self.claim_uri(now, token, *uri, place),
-            Handoff::UnclaimUris { token, place } => self.unclaim(token, place),
-            Handoff::ClaimOver {
-                connection,
-                token,
-                hash,
-            } => self.claim_over(connection, token, hash),
-            Handoff::HostServed { host, up } => self.host_served(&host, up),
-            Handoff::Claim {
-                from,
-                pending,
-                proof,
-            } => {
-                let fresh = self
-                    .nonces
-                    .claim(now, proof.nonce_id, proof.nc, proof.nonce_expires);
-                self.recount_tables();
-                self.hand(from, Handoff::Claimed { pending, fresh });
-            }
-            Handoff::Claimed { pending, fresh } => self.claimed(now, pending, fresh),
-            Handoff::Guess(guess) => self.count_guess(now, guess),
-            Handoff::Notice(notice) => self.noticed(now, notice),
-            Handoff::StopGuesses { key, until } => self.stop_guesses(key, until),
-            Handoff::Ask(question) => self.asked(now, *question),
-            Handoff::Quota(message) => self.quota(now, message),
-            Handoff::SessionOver { route } => self.session_over(now, route),
-            Handoff::Share {
-                session,
-                back,
-                along,
-                share,
-            } => self.shared(session, back, along, share),
-            Handoff::Answer { pending, use_path } => self.answered(now, pending, use_path),
-        }
-        self.deliver_ups(now);
-        self.relieve(now);
     }
 
     /// When [`Relay::handle_timeout`] wants to be called.
@@ -723,35 +537,6 @@ impl Relay {
     /// Connections on probation (CON-01).
     pub fn on_probation(&self) -> usize {
         self.probation.len()
-    }
-
-    fn next_handoffs(&mut self) -> Option<Command> {
-        let to = *self.handing.front()?;
-        let outgoing = &mut self.outgoing[usize::from(to.0)];
-        let rest = match outgoing.len() > HANDOFFS_AT_ONCE {
-            true => outgoing.split_off(HANDOFFS_AT_ONCE),
-            false => {
-                self.handing.pop_front();
-                Vec::new()
-            }
-        };
-        let handoffs = std::mem::replace(outgoing, rest);
-        Some(Command::Handoffs { to, handoffs })
-    }
-
-    fn hand(&mut self, to: ShardId, handoff: Handoff) {
-        self.metrics.handoffs += 1;
-        let outgoing = &mut self.outgoing[usize::from(to.0)];
-        if outgoing.is_empty() {
-            outgoing.reserve(HANDOFFS_EXPECTED);
-            self.handing.push_back(to);
-        }
-        outgoing.push(handoff);
-        if planted(Fault::HandoffReordered)
-            && let [.., before, last] = &mut outgoing[..]
-        {
-            std::mem::swap(before, last);
-        }
     }
 
     /// Asks for a `transmit` if there is something to send and nobody was asked yet.
