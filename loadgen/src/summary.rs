@@ -37,6 +37,8 @@ pub struct Summary {
     pub schema: u32,
     /// msrpload's.
     pub version: String,
+    /// Of the scraped relays, such as `msrpd 1.2.3`; empty where none says it.
+    pub relay_versions: Vec<String>,
     pub workload: String,
     /// The command line, without passwords.
     pub command: String,

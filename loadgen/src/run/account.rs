@@ -44,6 +44,7 @@ pub fn sum_up(
     let mut summary = Summary {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),
+        relay_versions: readings.relay_versions.clone(),
         began: jiff::Timestamp::try_from(readings.began)
             .map_or_else(|_| String::new(), |time| format!("{time:.0}")),
         host: Host::this(),
