@@ -310,11 +310,21 @@ impl Engine {
         let plan = Arc::clone(&self.board.plan);
         let session = &mut self.board.sessions[place];
         let (slot, group) = (session.slot, &plan.groups[session.slot.group]);
+        // Films and what stands still are few and long: they begin with the measured stretch.
+        let warms_up = session.flow.owner.is_main();
+        let from = self.board.record.window.0;
         match &group.pace {
             plan::Pace::Open(arrivals, _) => {
                 session.places =
                     Places::new(*arrivals, slot.number, group.sessions, session.id.into());
                 self.board.sessions[place].next_due = self.due_at(place);
+                while !warms_up && self.board.sessions[place].next_due < from {
+                    self.next_due(place);
+                }
+                self.schedule(place);
+            }
+            plan::Pace::Window(_) if !warms_up => {
+                session.next_due = from;
                 self.schedule(place);
             }
             plan::Pace::Window(_) if self.round_period > 0 => {

@@ -53,6 +53,7 @@ pub struct Summary {
     pub warmup: Counts,
     /// Faults that belong to no session.
     pub stray: Wrong,
+    /// Of messages due in the measured stretch.
     pub success_reports: u64,
     pub lost_connections: u64,
     pub measured: Measured,

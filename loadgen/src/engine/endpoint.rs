@@ -329,7 +329,6 @@ fn on_report(head: &Head<'_>, board: &mut Board) {
         return;
     }
     if code == 200 {
-        board.success_reports += 1;
         let progress = board.sessions[place].ledger.confirmed(message, board.now);
         board.progressed(place, progress);
         return;

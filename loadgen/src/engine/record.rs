@@ -198,8 +198,7 @@ impl Record {
         let in_bucket = self.keeps_in_bucket(owner);
         let bucket = &mut self.buckets[owner.bucket];
         bucket.sums.delivered += u64::from(now_measured);
-        // A film is seldom and long: each counts.
-        if in_bucket && (due_measured || owner.role == Some(Role::Film)) {
+        if in_bucket && due_measured {
             bucket.delivery.saturating_record(took);
         }
         if !owner.is_main() {
@@ -236,8 +235,10 @@ impl Record {
         }
     }
 
-    pub fn reported(&mut self, owner: Owner, now: u64, took: u64) {
-        self.buckets[owner.bucket].reports.saturating_record(took);
+    pub fn reported(&mut self, owner: Owner, now: u64, due_at: u64, took: u64) {
+        if self.measures(due_at) {
+            self.buckets[owner.bucket].reports.saturating_record(took);
+        }
         if owner.is_main() && self.measures(now) {
             self.series.at(now).reported += 1;
         }
@@ -245,7 +246,7 @@ impl Record {
 
     /// A message that is lost, or that was open at the end, has waited so long at least.
     pub fn waited(&mut self, owner: Owner, due_at: u64, waited: u64, lost: bool, unanswered: bool) {
-        if !self.measures(due_at) && owner.role != Some(Role::Film) {
+        if !self.measures(due_at) {
             return;
         }
         let bucket = &mut self.buckets[owner.bucket];
@@ -260,7 +261,7 @@ impl Record {
                 .delivery
                 .saturating_record(waited);
         }
-        if owner.is_main() && self.measures(due_at) {
+        if owner.is_main() {
             let interval = self.series.at(due_at);
             interval.lost += 1;
             interval.delivery.saturating_record(waited);

@@ -105,6 +105,10 @@ impl Engine {
         if now < self.sending.0 {
             return false;
         }
+        // Films and what stands still have no warm-up.
+        if !session.flow.owner.is_main() && now < self.board.record.window.0 {
+            return false;
+        }
         if session.has_begun_all() {
             if session.ledger.unsettled() == 0 && self.board.plan.rounds.is_some() {
                 self.leaving.push(place);
@@ -130,8 +134,7 @@ impl Engine {
             size,
             due_at,
             sent_at: now,
-            // Films and what stands still are few and long: all of them count.
-            measured: !session.flow.owner.is_main() || self.board.record.measures(due_at),
+            measured: self.board.record.measures(due_at),
             traced: trace_every > 0 && session.ledger.begun().is_multiple_of(trace_every),
         });
         self.board.record.sent(session.flow.owner, due_at);
@@ -173,7 +176,7 @@ impl Engine {
     }
 
     /// Moves an open loop's session on to its next message.
-    fn next_due(&mut self, place: usize) {
+    pub(super) fn next_due(&mut self, place: usize) {
         self.board.sessions[place].places.advance();
         self.board.sessions[place].next_due = self.due_at(place);
     }

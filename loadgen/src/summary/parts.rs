@@ -82,7 +82,7 @@ pub struct FilmResult {
     /// Octets that arrived in the measured stretch.
     pub octets: u64,
     pub megabytes_per_second: f64,
-    /// Of whole films, in the whole run.
+    /// Of whole films. They begin with the measured stretch.
     pub delivery_us: Latency,
 }
 
