@@ -25,7 +25,7 @@ mod timer;
 mod tls;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -140,8 +140,8 @@ pub struct Engine {
     /// Lost connections, by when they are opened again.
     returning: BinaryHeap<Reverse<(u64, usize)>>,
     reconnected: Reconnected,
-    /// Connections being opened, by when they must be.
-    expected: VecDeque<(u64, usize)>,
+    /// Connections being opened, by when their next step must be done.
+    expected: BinaryHeap<Reverse<(u64, usize)>>,
     /// Connections to be opened, and how many are being opened.
     next_queued: usize,
     opening: usize,
@@ -192,7 +192,7 @@ impl Engine {
             round_period: rounds.map_or(0.0, |rate| 1e9 * plan.sessions() as f64 / rate) as u64,
             returning: BinaryHeap::new(),
             reconnected: Reconnected::default(),
-            expected: VecDeque::new(),
+            expected: BinaryHeap::new(),
             next_queued: 0,
             opening: 0,
             open: 0,

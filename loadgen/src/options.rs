@@ -169,6 +169,9 @@ pub struct Options {
     /// How long TCP and TLS of one connection may take.
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = parse_duration, help_heading = "Clients")]
     pub connect_timeout: Duration,
+    /// How long the relay may take to answer an AUTH.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration, help_heading = "Clients")]
+    pub auth_timeout: Duration,
     /// A connection that is lost is opened again, with a new AUTH, until that works: for a relay that restarts. What was under
     /// way on it counts as lost, but does not make the run fail.
     #[arg(long, help_heading = "Clients")]

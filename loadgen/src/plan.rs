@@ -162,6 +162,8 @@ pub struct Plan {
     pub opening_at_once: usize,
     /// For TCP and TLS of one connection.
     pub connect_timeout: Duration,
+    /// For the answer to an AUTH.
+    pub auth_timeout: Duration,
     /// What is lost connects again.
     pub reconnect: bool,
     pub warmup: Duration,
@@ -302,6 +304,7 @@ impl Plan {
             source_spread: false,
             opening_at_once: 1,
             connect_timeout: Duration::from_secs(5),
+            auth_timeout: Duration::from_secs(10),
             reconnect: false,
             warmup: Duration::ZERO,
             duration: Duration::from_secs(1),

@@ -115,6 +115,7 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         source_spread: options.source_spread,
         opening_at_once: options.opening.max(1),
         connect_timeout: options.connect_timeout.max(Duration::from_millis(1)),
+        auth_timeout: options.auth_timeout.max(Duration::from_millis(1)),
         reconnect: options.reconnect,
         warmup: times.warmup,
         duration: times.duration,

@@ -66,6 +66,8 @@ pub struct Connection {
     pub sessions: Vec<usize>,
     pub opened_at: u64,
     pub tcp_at: u64,
+    /// When the AUTH went out whose answer is awaited.
+    pub asked_at: u64,
     pub dirty: bool,
     /// The kernel may have more than we read.
     pub unread: bool,
@@ -90,6 +92,7 @@ impl Connection {
             sessions: Vec::new(),
             opened_at: 0,
             tcp_at: 0,
+            asked_at: 0,
             dirty: false,
             unread: false,
             ending: false,

@@ -103,6 +103,11 @@ impl Endpoint {
         self.login.is_none()
     }
 
+    /// Since when an answer to AUTH is waited for.
+    pub fn waits_since(&self) -> Option<u64> {
+        self.login.as_ref().map(|(login, _)| login.asked_at)
+    }
+
     /// The far end may stop here without cutting anything off.
     pub fn is_between_messages(&self) -> bool {
         self.cut.is_empty() && self.scanner.is_between_messages()
@@ -282,6 +287,7 @@ impl Endpoint {
             .map_err(EndpointError::Auth)?
         {
             Reply::Again(authorization) => {
+                login.asked_at = board.now;
                 self.send_auth(
                     seat,
                     &board.plan.relays[self.relay].host,

@@ -14,6 +14,8 @@ pub struct Login {
     user: User,
     /// When the first request went out, on the engine's clock.
     pub started: u64,
+    /// When the latest did.
+    pub asked_at: u64,
     answer: Option<Answer>,
     tries: u32,
 }
@@ -31,6 +33,7 @@ impl Login {
         Self {
             user,
             started,
+            asked_at: started,
             answer: None,
             tries: 0,
         }

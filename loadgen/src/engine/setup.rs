@@ -1,6 +1,7 @@
 //! Getting ready: connections are opened a few at a time, log in, and every session's first SEND
 //! goes through before the clock starts. Errors here say what to do.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -168,31 +169,67 @@ impl Engine {
                 connection.stage = Stage::Opening;
                 self.opening += 1;
                 let until = self.board.now + plan.connect_timeout.as_nanos() as u64;
-                self.expected.push_back((until, key));
+                self.expected.push(Reverse((until, key)));
             }
             Err(error) => self.cannot_connect(key, &error),
         }
     }
 
-    /// Gives up on what has not come as far as AUTH in its time.
+    /// If another AUTH has gone out: its answer may take so long.
+    fn expect_answer(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        let Some(since) = connection.endpoint.waits_since() else {
+            return;
+        };
+        if connection.asked_at != since {
+            connection.asked_at = since;
+            let until = since + self.board.plan.auth_timeout.as_nanos() as u64;
+            self.expected.push(Reverse((until, key)));
+        }
+    }
+
+    /// Gives up on what has not come as far as it should in its time.
     pub(super) fn give_up_connecting(&mut self) {
-        while let Some(&(until, key)) = self.expected.front()
+        while let Some(&Reverse((until, key))) = self.expected.peek()
             && until <= self.board.now
         {
-            self.expected.pop_front();
-            let allowed = self.board.plan.connect_timeout;
-            let connection = &self.connections[key];
-            let is_this_one = connection.opened_at + allowed.as_nanos() as u64 == until;
-            if connection.stage != Stage::Opening || connection.accepted || !is_this_one {
-                continue;
+            self.expected.pop();
+            match self.connections[key].stage {
+                Stage::Opening => self.give_up_opening(key, until),
+                Stage::LoggingIn => self.give_up_logging_in(key, until),
+                _ => {}
             }
-            let step = match connection.tcp_at {
-                0 => "TCP is not connected",
-                _ => "TLS is not established",
-            };
-            let text = format!("{step} after {:.1} s", allowed.as_secs_f64());
-            self.fail_to_connect(key, &io::Error::new(io::ErrorKind::TimedOut, text));
         }
+    }
+
+    fn give_up_opening(&mut self, key: usize, until: u64) {
+        let allowed = self.board.plan.connect_timeout;
+        let connection = &self.connections[key];
+        let is_this_one = connection.opened_at + allowed.as_nanos() as u64 == until;
+        if connection.accepted || !is_this_one {
+            return;
+        }
+        let step = match connection.tcp_at {
+            0 => "TCP is not connected",
+            _ => "TLS is not established",
+        };
+        let text = format!("{step} after {:.1} s", allowed.as_secs_f64());
+        self.fail_to_connect(key, &io::Error::new(io::ErrorKind::TimedOut, text));
+    }
+
+    /// Where another AUTH has gone out since, that has its own time.
+    fn give_up_logging_in(&mut self, key: usize, until: u64) {
+        let allowed = self.board.plan.auth_timeout;
+        let since = self.connections[key].endpoint.waits_since();
+        if since.is_none_or(|since| since + allowed.as_nanos() as u64 != until) {
+            return;
+        }
+        let host = &self.board.plan.relays[self.connections[key].relay].host;
+        let text = format!(
+            "AUTH for `{host}` is not answered after {:.1} s",
+            allowed.as_secs_f64()
+        );
+        self.fail_to_connect(key, &io::Error::new(io::ErrorKind::TimedOut, text));
     }
 
     pub(super) fn fail_to_connect(&mut self, key: usize, error: &io::Error) {
@@ -208,13 +245,16 @@ impl Engine {
         if self.returns() {
             return self.try_again(key, error);
         }
-        let address = self.connections[key].target(&self.board.plan);
+        let target = self.connections[key].target(&self.board.plan);
         let advice = match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 "nothing listens there: start the relay (`cargo run --release -- dev`), or check --address".into()
             }
             io::ErrorKind::AddrNotAvailable => {
                 "no local port is left: use --source-spread, or fewer connections".into()
+            }
+            io::ErrorKind::TimedOut if error.to_string().starts_with("AUTH") => {
+                "does the relay serve that name (--host), and is it not overloaded? its log should say; --auth-timeout gives it longer".into()
             }
             io::ErrorKind::TimedOut => {
                 "is --address right, does TLS listen there, and does no firewall drop packets? --connect-timeout gives it longer".into()
@@ -226,7 +266,10 @@ impl Engine {
         };
         self.board
             .fatal
-            .get_or_insert_with(|| format!("cannot connect to {address}: {error}; {advice}"));
+            .get_or_insert_with(|| match error.to_string().starts_with("AUTH") {
+                true => format!("cannot log in at {target}: {error}; {advice}"),
+                false => format!("cannot connect to {target}: {error}; {advice}"),
+            });
     }
 
     /// A connection that is not ready may have come further.
@@ -246,6 +289,7 @@ impl Engine {
                 self.touch(key);
             }
         }
+        self.expect_answer(key);
         let connection = &mut self.connections[key];
         if connection.stage == Stage::LoggingIn && connection.endpoint.is_ready() {
             connection.stage = Stage::Ready;

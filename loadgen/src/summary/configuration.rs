@@ -25,6 +25,7 @@ pub fn configuration(plan: &Plan) -> Value {
         "source_spread": plan.source_spread,
         "opening_at_once": plan.opening_at_once,
         "connect_timeout_seconds": plan.connect_timeout.as_secs_f64(),
+        "auth_timeout_seconds": plan.auth_timeout.as_secs_f64(),
         "reconnect": plan.reconnect,
         "warmup_seconds": plan.warmup.as_secs_f64(),
         "duration_seconds": plan.duration.as_secs_f64(),

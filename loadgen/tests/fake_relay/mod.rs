@@ -62,6 +62,8 @@ pub enum Fault {
     Capacity(u32),
     /// All connections end.
     Vanish(u64),
+    /// Nothing is answered, not even AUTH.
+    Mute,
 }
 
 trait Stream: Read + Write + Send {}
@@ -363,6 +365,7 @@ impl State {
         message: Message,
     ) {
         match message.method() {
+            _ if self.fault == Fault::Mute => {}
             Some("AUTH") => self.on_auth(relay, key, sender, &message),
             Some("SEND") => self.on_send(key, sender, &message),
             Some("REPORT") => self.on_report(&message),
