@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use msrpload::codec::{Builder, Message, Parser, Uri, fresh_tid};
 use msrpload::digest::{Algorithm, params};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub const HOST: &str = "relay.test";
@@ -118,6 +120,16 @@ impl FakeRelay {
         Self::listen(State::new(fault), 0, ca)
     }
 
+    /// It lets nobody in without a certificate of this authority.
+    pub fn start_asking(ca: &Path, clients: &rustls::pki_types::CertificateDer<'static>) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(clients.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = verifier.build().unwrap();
+        Self::listen_with(State::new(Fault::None), 0, ca, "127.0.0.1", Some(verifier)).unwrap()
+    }
+
     /// At another address of this machine, for which its certificate is good.
     pub fn start_at(ca: &Path, address: &str) -> std::io::Result<Self> {
         Self::listen_at(State::new(Fault::None), 0, ca, address)
@@ -183,6 +195,16 @@ impl FakeRelay {
         ca: &Path,
         address: &str,
     ) -> std::io::Result<Self> {
+        Self::listen_with(state, relay, ca, address, None)
+    }
+
+    fn listen_with(
+        state: Arc<State>,
+        relay: usize,
+        ca: &Path,
+        address: &str,
+        asking: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> std::io::Result<Self> {
         let names = vec![HOSTS[relay].to_owned(), address.to_owned()];
         let key = rcgen::generate_simple_self_signed(names).unwrap();
         std::fs::write(ca, key.cert.pem()).unwrap();
@@ -191,8 +213,12 @@ impl FakeRelay {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
+            .unwrap();
+        let config = match asking {
+            None => config.with_no_client_auth(),
+            Some(verifier) => config.with_client_cert_verifier(verifier),
+        };
+        let config = config
             .with_single_cert(vec![key.cert.der().clone()], private)
             .unwrap();
         let config = Arc::new(config);
