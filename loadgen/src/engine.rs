@@ -9,6 +9,7 @@ mod connection;
 mod endpoint;
 mod link;
 mod login;
+mod outbox;
 mod reconnect;
 pub mod record;
 mod requests;
@@ -23,6 +24,7 @@ mod stalls;
 mod template;
 mod timer;
 mod tls;
+mod web;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -504,7 +506,7 @@ impl Engine {
             self.connections[held.connection]
                 .endpoint
                 .out
-                .extend_from_slice(&held.octets);
+                .text(&held.octets);
             self.touch(held.connection);
         }
         while let Some(&Reverse((due, key))) = self.throttled.peek()

@@ -29,7 +29,7 @@ pub use table::Tone;
 pub use values::{is_known, known};
 
 /// Of the JSON. It rises with every change that a reader could notice.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -102,6 +102,8 @@ pub struct Record {
     pub lateness: Histogram<u64>,
     pub connecting: Histogram<u64>,
     pub handshake: Histogram<u64>,
+    /// From TLS's being established to a WebSocket.
+    pub upgrade: Histogram<u64>,
     pub auth: Histogram<u64>,
     /// From the loss of a session's connection to its being able to send again.
     pub recovery: Histogram<u64>,
@@ -136,6 +138,7 @@ impl Record {
             lateness: histogram(),
             connecting: histogram(),
             handshake: histogram(),
+            upgrade: histogram(),
             auth: histogram(),
             recovery: histogram(),
             recent: histogram(),
@@ -316,6 +319,7 @@ impl Record {
             (&mut self.lateness, &other.lateness),
             (&mut self.connecting, &other.connecting),
             (&mut self.handshake, &other.handshake),
+            (&mut self.upgrade, &other.upgrade),
             (&mut self.auth, &other.auth),
             (&mut self.recovery, &other.recovery),
         ] {

@@ -12,9 +12,10 @@ use mio::{Interest, Token};
 
 use crate::ids;
 use crate::ledger::Report;
-use crate::plan::{Group, Plan, Relay, Role, Shape, Slot, Standing, Work};
+use crate::plan::{Group, Plan, Relay, Role, Shape, Slot, Standing, Transport, Work};
 
 use super::connection::{Connection, Stage, connect};
+use super::login::auth_uri;
 use super::record::Owner;
 use super::requests::Request;
 use super::session::{BINDING, Flow, Session, Stage as SessionStage};
@@ -28,7 +29,7 @@ impl Engine {
         let (thread, threads) = (self.board.thread, plan.threads);
         if plan.work == Work::Idle {
             for number in (thread..plan.connections).step_by(threads) {
-                self.add_connection(&plan, 0, true, number, 1);
+                self.add_connection(&plan, (0, plan.idle_transport), true, number, 1);
             }
             return Ok(());
         }
@@ -74,7 +75,8 @@ impl Engine {
             .sessions_per_connection
             .min(group.sessions - number * group.sessions_per_connection);
         let foreign = matches!(slot.shape, Shape::Foreign | Shape::Piped);
-        let sender = self.add_connection(plan, 0, !foreign, 2 * slot.carrier, seats);
+        let transport = group.sender_transport.of(!foreign);
+        let sender = self.add_connection(plan, (0, transport), !foreign, 2 * slot.carrier, seats);
         let receiver = match slot.shape {
             Shape::RelayDials => {
                 self.listen(SocketAddr::new(plan.listen_address, 0), place)?;
@@ -84,7 +86,11 @@ impl Engine {
             _ => {
                 let authenticated = slot.shape != Shape::ReceiverConnects;
                 let number = 2 * slot.carrier + 1;
-                Some(self.add_connection(plan, plan.last_relay(), authenticated, number, seats))
+                let to = (
+                    plan.last_relay(),
+                    group.receiver_transport.of(authenticated),
+                );
+                Some(self.add_connection(plan, to, authenticated, number, seats))
             }
         };
         for key in [Some(sender), receiver].into_iter().flatten() {
@@ -98,16 +104,16 @@ impl Engine {
     fn add_connection(
         &mut self,
         plan: &Plan,
-        relay: usize,
+        (relay, transport): (usize, Transport),
         authenticated: bool,
         number: usize,
         seats: usize,
     ) -> usize {
         let users = &plan.relays[relay].users;
         let user = authenticated.then(|| users[number % users.len()].clone());
-        let tls = authenticated || plan.foreign_tls;
-        let uris = (0..seats).map(|_| client_uri(number, tls)).collect();
-        self.connections.push(Connection::new(uris, user, relay));
+        let uris = (0..seats).map(|_| client_uri(number, transport)).collect();
+        self.connections
+            .push(Connection::new(uris, user, relay, transport));
         self.connections.len() - 1
     }
 
@@ -209,9 +215,10 @@ impl Engine {
         if connection.accepted || !is_this_one {
             return;
         }
-        let step = match connection.tcp_at {
-            0 => "TCP is not connected",
-            _ => "TLS is not established",
+        let step = match (connection.tcp_at, connection.secured_at) {
+            (0, _) => "TCP is not connected",
+            (_, 0) => "TLS is not established",
+            _ => "the request for WebSocket is not answered",
         };
         let text = format!("{step} after {:.1} s", allowed.as_secs_f64());
         self.fail_to_connect(key, &io::Error::new(io::ErrorKind::TimedOut, text));
@@ -279,13 +286,25 @@ impl Engine {
         let Some(link) = &connection.link else {
             return;
         };
-        if connection.stage == Stage::Opening && link.is_open() {
+        if connection.stage == Stage::Opening && link.is_secured() && connection.secured_at == 0 {
+            connection.secured_at = now;
             let took = now - connection.tcp_at;
             self.board
                 .took_to_set_up(took, |record| &mut record.handshake);
+        }
+        if connection.stage == Stage::Opening && link.is_open() {
+            if link.is_web() {
+                let took = now - connection.secured_at;
+                self.board
+                    .took_to_set_up(took, |record| &mut record.upgrade);
+            }
             connection.stage = Stage::LoggingIn;
             if let Some(user) = connection.user.clone() {
-                connection.endpoint.log_in(user, &self.board);
+                let plan = &self.board.plan;
+                let port = connection.target(plan).port();
+                let web_port = connection.transport.is_web().then_some(port);
+                let uri = auth_uri(&plan.relays[connection.relay].host, web_port);
+                connection.endpoint.log_in(user, uri, &self.board);
                 self.touch(key);
             }
         }
@@ -314,7 +333,9 @@ impl Engine {
         let sender = &self.connections[session.sender].endpoint.seats[seat];
         let receiver_uri = match session.receiver {
             Some(key) => self.connections[key].endpoint.seats[seat].uri.clone(),
-            None if session.shape == Shape::Piped => client_uri(2 * session.id as usize + 1, true),
+            None if session.shape == Shape::Piped => {
+                client_uri(2 * session.id as usize + 1, Transport::Tls)
+            }
             None => self.receiver_uri(place),
         };
         // What the receiver offers: its relays from the outside in, then itself (W-04).
@@ -367,7 +388,8 @@ impl Engine {
             content_type: "",
         };
         let template = SendTemplate::new(&path, &speaker_uri, &plain);
-        template.bodiless(&mut endpoint.out, &tid, &id);
+        template.bodiless(&mut endpoint.out.octets, &tid, &id);
+        endpoint.out.end_text();
         self.touch(speaker);
     }
 
@@ -390,11 +412,16 @@ impl Engine {
     }
 }
 
-pub(super) fn client_uri(number: usize, tls: bool) -> String {
-    let scheme = if tls { "msrps" } else { "msrp" };
+/// By WebSocket it is `msrps` also without TLS: that is between the relay and the server that ends it.
+pub(super) fn client_uri(number: usize, transport: Transport) -> String {
+    let (scheme, parameter) = match transport {
+        Transport::Tls => ("msrps", "tcp"),
+        Transport::Tcp => ("msrp", "tcp"),
+        Transport::Wss | Transport::Ws => ("msrps", "ws"),
+    };
     let session = ids::letters::<20>();
     format!(
-        "{scheme}://c{number}.client.invalid:2855/{};tcp",
+        "{scheme}://c{number}.client.invalid:2855/{};{parameter}",
         session.escape_ascii()
     )
 }

@@ -2,6 +2,8 @@
 //! through, with faults that can be planted. It is slow and has blocking threads; it is here so
 //! that msrpload is tested without msrpd.
 
+mod web;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -71,6 +73,14 @@ pub enum Fault {
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
+/// By what a listener is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Tls,
+    Wss,
+    Ws,
+}
+
 /// A connection and what goes out by it.
 type Holder = (u64, Sender<Vec<u8>>);
 
@@ -103,6 +113,8 @@ struct State {
     /// Successful AUTHs, and success reports that went back.
     auths: AtomicU64,
     reports: AtomicU64,
+    /// What came by WebSocket.
+    web: web::Seen,
     /// Foreign clients that sent something.
     peers: Mutex<HashMap<String, Sender<Vec<u8>>>>,
 }
@@ -164,6 +176,19 @@ impl FakeRelay {
 
     pub fn reports(&self) -> u64 {
         self.state.reports.load(Ordering::Relaxed)
+    }
+
+    /// Listens for WebSocket as well, over TLS or without.
+    pub fn listen_for_web(&self, tls: bool) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        self.accept_by(listener, if tls { By::Wss } else { By::Ws });
+        address
+    }
+
+    /// What came by WebSocket.
+    pub fn web(&self) -> &web::Seen {
+        &self.state.web
     }
 
     /// Two relays that know each other's tokens, with an authority each.
@@ -236,6 +261,10 @@ impl FakeRelay {
     }
 
     fn accept(&self, listener: TcpListener) {
+        self.accept_by(listener, By::Tls);
+    }
+
+    fn accept_by(&self, listener: TcpListener, by: By) {
         let (state, config, relay) = (
             Arc::clone(&self.state),
             Arc::clone(&self.config),
@@ -249,7 +278,6 @@ impl FakeRelay {
                     continue;
                 };
                 socket.set_nonblocking(false).unwrap();
-                let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
                 socket
                     .set_read_timeout(Some(Duration::from_millis(1)))
                     .unwrap();
@@ -257,10 +285,19 @@ impl FakeRelay {
                 // A timeout of a socket is as coarse as the kernel's ticks.
                 let precise = matches!(state.fault, Fault::Delay(_));
                 socket.set_nonblocking(precise).unwrap();
-                let stream = Box::new(StreamOwned::new(tls, socket));
+                let stream: Box<dyn Stream> = match by {
+                    By::Ws => Box::new(socket),
+                    By::Tls | By::Wss => {
+                        let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+                        Box::new(StreamOwned::new(tls, socket))
+                    }
+                };
                 let (sender, receiver) = channel();
                 let state = Arc::clone(&state);
-                thread::spawn(move || state.serve(relay, stream, sender, &receiver));
+                thread::spawn(move || match by {
+                    By::Tls => state.serve(relay, stream, sender, &receiver),
+                    By::Wss | By::Ws => state.serve_web(relay, stream, sender, &receiver),
+                });
             }
         });
     }
@@ -282,6 +319,7 @@ impl State {
             next_key: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             tokens: Mutex::default(),
+            web: web::Seen::default(),
             peers: Mutex::default(),
         })
     }
