@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::rows;
 use crate::support::assembly::Assembly;
-use crate::support::client::{Client, QUIET, SOON};
+use crate::support::client::{Client, QUIET, SOON, transport};
 use crate::support::dns::Names;
 use crate::support::link::Link;
 use crate::support::message::{Draft, lasting_headers, response};
@@ -267,7 +267,7 @@ fn fwd_08_existing_connection_is_used() {
 fn fwd_08_peer_that_connected_in_is_reached_on_its_connection() {
     let relay = shared();
     let (a, mut p) = (Client::authenticated(relay, "alice"), Client::tls(relay));
-    p.uri = "msrps://inbound.peers.example:2855/abc;tcp".to_owned();
+    p.uri = format!("msrps://inbound.peers.example:2855/abc;{}", transport());
     let mut link = Link::with_inbound(a, p);
     link.still_works();
     // Another client of the relay does so once P has written to it, too (D-34).

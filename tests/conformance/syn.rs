@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::rows;
 use crate::support::assembly::Assembly;
-use crate::support::client::{Client, QUIET};
+use crate::support::client::{Client, QUIET, transport};
 use crate::support::link::Link;
 use crate::support::message::{Draft, report, response};
 use crate::support::random::{Octets, heavy};
@@ -599,9 +599,9 @@ fn syn_19_session_ids_hold_slash_plus_and_equals() {
     for id in ["a/b/c", "/lead", "x+y=z==", "~t-i_l.de", "+/="] {
         let a = Client::authenticated(relay, "alice");
         let mut p = Client::tls(relay);
-        p.uri = format!("msrps://bob.example.org:8145/{id};tcp");
+        p.uri = format!("msrps://bob.example.org:8145/{id};{}", transport());
         if id == "/lead" {
-            p.uri = "msrps://bob.example.org:8145//lead;tcp".to_owned();
+            p.uri = format!("msrps://bob.example.org:8145//lead;{}", transport());
         }
         let mut link = Link::with_inbound(a, p);
         link.still_works();

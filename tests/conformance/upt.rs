@@ -7,7 +7,7 @@ use msrpload::codec::{Uri, fresh_tid};
 use msrpload::digest::Challenge;
 
 use crate::rows;
-use crate::support::client::{Client, QUIET, SOON};
+use crate::support::client::{Client, QUIET, SOON, transport};
 use crate::support::dns::Names;
 use crate::support::link::Link;
 use crate::support::message::{Draft, report, response};
@@ -234,11 +234,15 @@ fn upt_10_token_works_for_its_holder_or_towards_it() {
     assert_eq!(p.response_to(&draft.tid).code(), Some(200));
     assert_eq!(a.expect_method("SEND").to_path, [sibling]);
     // ... but scheme, host, port and transport have to be equal.
+    let way = match transport() {
+        "ws" => (";ws", ";tcp"),
+        _ => (";tcp", ";ws"),
+    };
     for (from, to) in [
         ("msrps:", "msrp:"),
         ("-pc.", "-mac."),
         (":7654", ":7655"),
-        (";tcp", ";ws"),
+        way,
     ] {
         let other = a.uri.replacen(from, to, 1);
         let draft = Draft::send(&format!("{} {other}", a.token), &p.uri).text("somewhere else");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use msrpload::codec::fresh_tid;
 
 use crate::rows;
-use crate::support::client::{Client, QUIET};
+use crate::support::client::{Client, QUIET, transport};
 use crate::support::dns::Names;
 use crate::support::link::Link;
 use crate::support::message::{Draft, response};
@@ -134,10 +134,10 @@ fn uri_05_addresses_compare_as_addresses() {
     // The way to a client: its host is an address, and others spell it as they like.
     let (short, long) = ("[2001:db8::1]", "[2001:0DB8:0:0:0:0:0:1]");
     let mut a = Client::tls(relay);
-    a.uri = format!("msrps://{short}:7654/{};tcp", fresh_tid());
+    a.uri = format!("msrps://{short}:7654/{};{}", fresh_tid(), transport());
     a.obtain_token();
     let mut p = Client::tls(relay);
-    p.uri = format!("msrps://{short}:7655/{};tcp", fresh_tid());
+    p.uri = format!("msrps://{short}:7655/{};{}", fresh_tid(), transport());
     let mut link = Link::with_inbound(a, p);
     let other = link.a.uri.replacen(short, long, 1);
     let draft = Draft::send(&format!("{} {other}", link.a.token), &link.p.uri).text("spelled out");

@@ -12,11 +12,9 @@ use crate::notices::Kind;
 use crate::plan::User;
 
 use super::board::Board;
-use super::login::{Login, Reply};
-use super::outbox::Outbox;
+use super::login::{Login, Reply, auth_uri};
 use super::requests::{Request, Requests};
 use super::session::BINDING;
-use super::web::Incoming;
 
 use receiving::Receiving;
 
@@ -30,8 +28,6 @@ const REMEMBERED_UNANSWERED_MAX: usize = 1024;
 pub enum EndpointError {
     /// The relay sent something that is no MSRP.
     Codec(CodecError),
-    /// A WebSocket message is not exactly one MSRP message (RFC 7977 §5.1).
-    NotOneMessage,
     /// AUTH did not succeed.
     Auth(String),
     /// The first SEND after a lost connection was refused with this code.
@@ -56,18 +52,15 @@ pub struct Seat {
 pub struct Endpoint {
     /// At least one.
     pub seats: Vec<Seat>,
-    pub out: Outbox,
+    pub out: Vec<u8>,
     pub requests: Requests,
     /// Sessions that wait until the kernel takes more.
     pub blocked: Vec<usize>,
     /// The session whose chunk is open.
     pub in_chunk: Option<usize>,
-    /// The relay that we are connected to, and how AUTH names it.
+    /// The relay that we are connected to.
     relay: usize,
-    auth_uri: String,
     scanner: Scanner,
-    /// Messages that ended since the last WebSocket message did.
-    ended: u32,
     /// The beginning of something that the scanner could not use yet.
     cut: Vec<u8>,
     /// The AUTH that is under way, and for which seat; a foreign client makes none.
@@ -76,7 +69,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(uris: Vec<String>, relay: usize, is_web: bool) -> Self {
+    pub fn new(uris: Vec<String>, relay: usize) -> Self {
         let seat = |uri| Seat {
             uri,
             use_path: Vec::new(),
@@ -84,13 +77,11 @@ impl Endpoint {
         Self {
             seats: uris.into_iter().map(seat).collect(),
             relay,
-            auth_uri: String::new(),
             in_chunk: None,
-            out: Outbox::new(is_web),
+            out: Vec::new(),
             requests: Requests::new(),
             blocked: Vec::new(),
             scanner: Scanner::new(),
-            ended: 0,
             cut: Vec::new(),
             login: None,
             receiving: Receiving::default(),
@@ -98,25 +89,18 @@ impl Endpoint {
     }
 
     /// Starts the AUTH of RFC 4976 §5.1, for one seat after the other.
-    pub fn log_in(&mut self, user: User, auth_uri: String, board: &Board) {
-        self.auth_uri = auth_uri;
+    pub fn log_in(&mut self, user: User, board: &Board) {
         self.log_in_seat(user, 0, board);
     }
 
     fn log_in_seat(&mut self, user: User, seat: usize, board: &Board) {
-        let login = Login::new(user, self.auth_uri.clone(), board.now);
-        self.login = Some((login, seat));
-        self.send_auth(seat, None);
+        self.login = Some((Login::new(user, board.now), seat));
+        self.send_auth(seat, &board.plan.relays[self.relay].host, None);
     }
 
     /// Ready to send and receive messages.
     pub fn is_ready(&self) -> bool {
         self.login.is_none()
-    }
-
-    /// Since when an answer to AUTH is waited for.
-    pub fn waits_since(&self) -> Option<u64> {
-        self.login.as_ref().map(|(login, _)| login.asked_at)
     }
 
     /// The far end may stop here without cutting anything off.
@@ -133,20 +117,13 @@ impl Endpoint {
         self.requests.push(request, max)
     }
 
-    /// Handles what was received. `me` is this connection's key.
+    /// Handles received octets. `me` is this connection's key.
     pub fn receive(
         &mut self,
-        incoming: Incoming<'_>,
+        octets: &[u8],
         me: usize,
         board: &mut Board,
     ) -> Result<(), EndpointError> {
-        let octets = match incoming {
-            Incoming::Octets(octets) => octets,
-            Incoming::End => {
-                let one = std::mem::take(&mut self.ended) == 1 && self.is_between_messages();
-                return one.then_some(()).ok_or(EndpointError::NotOneMessage);
-            }
-        };
         if self.cut.is_empty() {
             let used = self.scan(octets, me, board)?;
             self.cut.extend_from_slice(&octets[used..]);
@@ -179,7 +156,6 @@ impl Endpoint {
                     at += used;
                 }
                 Step::End { flag, used } => {
-                    self.ended = self.ended.wrapping_add(1);
                     self.receiving.on_end(flag, me, &mut self.out, board);
                     at += used;
                 }
@@ -280,15 +256,15 @@ impl Endpoint {
         Ok(())
     }
 
-    fn send_auth(&mut self, seat: usize, authorization: Option<&str>) {
+    fn send_auth(&mut self, seat: usize, host: &str, authorization: Option<&str>) {
         let tid = self.requests.push(Request::Auth, REMEMBERED_MAX);
         let tid = String::from_utf8_lossy(&tid);
         let octets = codec::Builder::request(&tid, "AUTH")
-            .to_path(&[&self.auth_uri])
+            .to_path(&[&auth_uri(host)])
             .from_path(&[&self.seats[seat].uri])
             .maybe_header("Authorization", authorization)
             .encode();
-        self.out.text(&octets);
+        self.out.extend_from_slice(&octets);
     }
 
     fn on_auth_response(
@@ -306,8 +282,11 @@ impl Endpoint {
             .map_err(EndpointError::Auth)?
         {
             Reply::Again(authorization) => {
-                login.asked_at = board.now;
-                self.send_auth(seat, Some(&authorization));
+                self.send_auth(
+                    seat,
+                    &board.plan.relays[self.relay].host,
+                    Some(&authorization),
+                );
             }
             Reply::Done(use_path) => {
                 let took = board.now - login.started;
@@ -350,6 +329,7 @@ fn on_report(head: &Head<'_>, board: &mut Board) {
         return;
     }
     if code == 200 {
+        board.success_reports += 1;
         let progress = board.sessions[place].ledger.confirmed(message, board.now);
         board.progressed(place, progress);
         return;

@@ -100,11 +100,9 @@ impl Engine {
             return;
         }
         let connection = &self.connections[key];
-        let transport = connection.transport;
+        let tls = connection.user.is_some() || self.board.plan.foreign_tls;
         let seats = connection.endpoint.seats.len();
-        let uris = (0..seats)
-            .map(|_| setup::client_uri(key, transport))
-            .collect();
+        let uris = (0..seats).map(|_| setup::client_uri(key, tls)).collect();
         self.connections[key].renew(uris);
     }
 

@@ -102,8 +102,6 @@ pub struct Record {
     pub lateness: Histogram<u64>,
     pub connecting: Histogram<u64>,
     pub handshake: Histogram<u64>,
-    /// From TLS's being established to a WebSocket.
-    pub upgrade: Histogram<u64>,
     pub auth: Histogram<u64>,
     /// From the loss of a session's connection to its being able to send again.
     pub recovery: Histogram<u64>,
@@ -138,7 +136,6 @@ impl Record {
             lateness: histogram(),
             connecting: histogram(),
             handshake: histogram(),
-            upgrade: histogram(),
             auth: histogram(),
             recovery: histogram(),
             recent: histogram(),
@@ -201,7 +198,8 @@ impl Record {
         let in_bucket = self.keeps_in_bucket(owner);
         let bucket = &mut self.buckets[owner.bucket];
         bucket.sums.delivered += u64::from(now_measured);
-        if in_bucket && due_measured {
+        // A film is seldom and long: each counts.
+        if in_bucket && (due_measured || owner.role == Some(Role::Film)) {
             bucket.delivery.saturating_record(took);
         }
         if !owner.is_main() {
@@ -238,10 +236,8 @@ impl Record {
         }
     }
 
-    pub fn reported(&mut self, owner: Owner, now: u64, due_at: u64, took: u64) {
-        if self.measures(due_at) {
-            self.buckets[owner.bucket].reports.saturating_record(took);
-        }
+    pub fn reported(&mut self, owner: Owner, now: u64, took: u64) {
+        self.buckets[owner.bucket].reports.saturating_record(took);
         if owner.is_main() && self.measures(now) {
             self.series.at(now).reported += 1;
         }
@@ -249,7 +245,7 @@ impl Record {
 
     /// A message that is lost, or that was open at the end, has waited so long at least.
     pub fn waited(&mut self, owner: Owner, due_at: u64, waited: u64, lost: bool, unanswered: bool) {
-        if !self.measures(due_at) {
+        if !self.measures(due_at) && owner.role != Some(Role::Film) {
             return;
         }
         let bucket = &mut self.buckets[owner.bucket];
@@ -264,7 +260,7 @@ impl Record {
                 .delivery
                 .saturating_record(waited);
         }
-        if owner.is_main() {
+        if owner.is_main() && self.measures(due_at) {
             let interval = self.series.at(due_at);
             interval.lost += 1;
             interval.delivery.saturating_record(waited);
@@ -319,7 +315,6 @@ impl Record {
             (&mut self.lateness, &other.lateness),
             (&mut self.connecting, &other.connecting),
             (&mut self.handshake, &other.handshake),
-            (&mut self.upgrade, &other.upgrade),
             (&mut self.auth, &other.auth),
             (&mut self.recovery, &other.recovery),
         ] {

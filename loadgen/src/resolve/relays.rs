@@ -9,25 +9,21 @@ use rustls::pki_types::ServerName;
 
 use crate::dev::{Dev, DevUser};
 use crate::options::{Options, Workload};
-use crate::plan::{Relay, Transport, User};
+use crate::plan::{Relay, User};
 
 use super::tls::{ClientTls, client_config};
-use super::transports::{addresses, one_address, via_addresses};
 
 /// For a user who is given by name alone.
 const PASSWORD_VARIABLE: &str = "MSRPLOAD_PASSWORD";
 /// NAME:PASSWORD, where no option names a user.
 const USER_VARIABLE: &str = "MSRPLOAD_USER";
 
-/// `used`: by what clients come to it.
-pub fn first_relay(
-    options: &Options,
-    dev: Option<&Dev>,
-    used: &[Transport],
-) -> Result<Relay, String> {
-    let addresses = addresses(options, dev, used)?;
+pub fn first_relay(options: &Options, dev: Option<&Dev>) -> Result<Relay, String> {
+    let address_text = options.address.clone().or_else(|| Some(dev?.address.clone())).ok_or(
+        "which relay? Give --dev for the one of `cargo run --release -- dev`, or --address, --host, --ca and --user",
+    )?;
     let host = options.host.clone().or_else(|| Some(dev?.host.clone()));
-    let host = host.unwrap_or_else(|| host_of(&addresses.first));
+    let host = host.unwrap_or_else(|| host_of(&address_text));
     let users = users_of(options, &options.users, dev.map(|dev| &dev.users[..]))?;
     if users.is_empty() && options.workload != Workload::Pipe {
         return Err("no user: somebody must log in; give --user NAME:PASSWORD".into());
@@ -38,7 +34,7 @@ pub fn first_relay(
         certificate: client_certificate(options),
     };
     Ok(Relay {
-        addresses: addresses.all,
+        address: look_up(&address_text)?,
         server_name: server_name(&host, "--host")?,
         host: in_uris(&host),
         realm: options.realm.clone().or_else(|| dev?.realm.clone()),
@@ -47,16 +43,10 @@ pub fn first_relay(
     })
 }
 
-/// `used`: by what receivers come to it.
-pub fn second_relay(
-    options: &Options,
-    dev: Option<&Dev>,
-    first: &Relay,
-    used: &[Transport],
-) -> Result<Relay, String> {
+pub fn second_relay(options: &Options, dev: Option<&Dev>, first: &Relay) -> Result<Relay, String> {
     let via = dev.and_then(|dev| dev.via.as_ref());
     let address_text = match (&options.via_address, via, &options.dev) {
-        (Some(address), ..) => one_address(address, used)?,
+        (Some(address), ..) => address.clone(),
         (None, Some(via), _) => via.address.clone(),
         (None, None, Some(folder)) => {
             return Err(format!(
@@ -84,10 +74,7 @@ pub fn second_relay(
         certificate: client_certificate(options),
     });
     Ok(Relay {
-        addresses: match (&options.via_address, via) {
-            (None, Some(via)) => via_addresses(via, used)?,
-            _ => [look_up(&address_text)?; 4],
-        },
+        address: look_up(&address_text)?,
         server_name: server_name(&host, "--via-host")?,
         host: in_uris(&host),
         realm: options.via_realm.clone().or_else(|| via?.realm.clone()),

@@ -717,6 +717,11 @@ fn socket(socket: TcpStream) -> io::Result<TcpStream> {
 /// their session-id only are one and the same way to the relay (D-20).
 pub fn own_uri(user: &str) -> String {
     let (host, id) = (fresh_tid(), fresh_tid());
-    let transport = if web::is_by_web() { "ws" } else { "tcp" };
+    let transport = transport();
     format!("msrps://{user}-pc.{host}.example.com:7654/{id};{transport}")
+}
+
+/// What stands in the URIs of the test's clients: a URI has to fit its connection (D-34).
+pub fn transport() -> &'static str {
+    if web::is_by_web() { "ws" } else { "tcp" }
 }

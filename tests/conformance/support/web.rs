@@ -87,15 +87,25 @@ impl Read for Below {
 
 impl Write for Below {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tls(stream) => stream.write(octets),
-            Self::Plain(socket) => socket.write(octets),
-        }
+        self.flush()?;
+        let written = match self {
+            Self::Tls(stream) => stream.conn.writer().write(octets)?,
+            Self::Plain(socket) => socket.write(octets)?,
+        };
+        // What the socket does not take now is met again at the next write.
+        let _ = self.flush();
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Tls(stream) => stream.flush(),
+            // `StreamOwned` would go on to a read, and block there, when the socket takes no more.
+            Self::Tls(stream) => {
+                while stream.conn.wants_write() {
+                    stream.conn.write_tls(&mut stream.sock)?;
+                }
+                stream.sock.flush()
+            }
             Self::Plain(socket) => socket.flush(),
         }
     }
@@ -159,6 +169,18 @@ impl Web {
         self.below.flush()
     }
 
+    /// What was not taken before, for no longer than a read may last.
+    fn write_while_reading(&mut self) -> io::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let socket = self.below.socket();
+        let patience = socket.write_timeout()?;
+        socket.set_write_timeout(socket.read_timeout()?)?;
+        let _ = self.write_unwritten();
+        self.below.socket().set_write_timeout(patience)
+    }
+
     pub fn write_raw(&mut self, octets: &[u8]) {
         self.below.write_all(octets).expect("the relay reads");
         self.below.flush().expect("the relay reads");
@@ -166,7 +188,7 @@ impl Web {
 
     /// Reads once, behind what was not taken before, and gives the octets of whole MSRP messages. None: the relay has closed.
     pub fn read_msrp(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let _ = self.write_unwritten();
+        self.write_while_reading()?;
         let mut octets = [0; 32 * 1024];
         let mut count = 0;
         if self.inbound.is_empty() || first_frame(&self.inbound).is_none() {
