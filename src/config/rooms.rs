@@ -44,6 +44,7 @@ impl Config {
             expires_default: self.auth.expires_default,
             idle_timeout: self.dial.idle_timeout,
             links_per_next_hop: self.dial.links_per_next_hop,
+            ends_at_once: relay::ENDS_AT_ONCE,
             limits: self.relay_limits(),
             quotas: self.relay_quotas(),
         }

@@ -16,9 +16,9 @@ impl Relay {
         key
     }
 
-    /// It is gone.
+    /// It is gone; its place is to be freed.
     pub(super) fn leave_table(&mut self, key: ConnectionKey) -> Option<Connection> {
-        let connection = self.connections.remove(key)?;
+        let connection = self.connections.take_out(key)?;
         self.remembered -= connection.own;
         // What is left of it counts for nobody until it ends, too.
         self.holders.leave(connection.party, connection.remembered);

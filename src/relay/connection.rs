@@ -150,6 +150,10 @@ pub(super) struct Connection {
     pub closing: Option<CloseReason>,
     /// It is closing, and its routes, flows and sessions have been ended.
     pub ended: bool,
+    /// Some of that is left to be worked off.
+    pub leaves: bool,
+    /// It had sessions when it began to end.
+    pub had_sessions: bool,
     /// It is among those that are looked at next, whether they may go.
     pub settling: bool,
     /// The decoder has failed or the stream has ended: nothing more is read.
@@ -249,6 +253,8 @@ impl Connection {
             established: false,
             closing: None,
             ended: false,
+            leaves: false,
+            had_sessions: false,
             settling: false,
             deaf: false,
             decoder: decoder(transport, limits),

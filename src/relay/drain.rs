@@ -97,7 +97,8 @@ impl Relay {
     pub(super) fn drain_end(&mut self, now: Instant) {
         self.drain_half(now);
         for (key, wire_alive) in self.flows.keys().into_iter().map(|key| (key, true)) {
-            self.fail_flow(key, &Refusal::NEXT_HOP_LOST, wire_alive);
+            let mut all = usize::MAX;
+            self.fail_flow(key, &Refusal::NEXT_HOP_LOST, wire_alive, &mut all);
         }
         for key in self.transactions.keys() {
             let Some(transaction) = self.transactions.get(key) else {

@@ -643,20 +643,31 @@ impl Relay {
         }
     }
 
-    /// The flow's connection takes nothing more: everything queued in it fails. With
-    /// `wire_alive` an open piece still gets its end-line.
-    pub(super) fn fail_flow(&mut self, key: FlowKey, refusal: &Refusal, wire_alive: bool) {
+    /// The flow's connection takes nothing more: everything queued in it fails, up to `left` chunks. With
+    /// `wire_alive` an open piece still gets its end-line. True: there is no more.
+    pub(super) fn fail_flow(
+        &mut self,
+        key: FlowKey,
+        refusal: &Refusal,
+        wire_alive: bool,
+        left: &mut usize,
+    ) -> bool {
         loop {
+            let done = *left == 0;
+            *left = left.saturating_sub(1);
             let Some(flow) = self.flows.get_mut(key) else {
-                return;
+                return true;
             };
             let Some(chunk) = flow
                 .queue
                 .iter_mut()
                 .find(|chunk| !(chunk.aborted && wire_alive))
             else {
-                return;
+                return true;
             };
+            if done {
+                return false;
+            }
             let custody = chunk
                 .parts
                 .front()

@@ -78,7 +78,7 @@ impl Relay {
             let rests = self.resting.rests(key);
             assert_eq!(flow.rests, rests, "{key:?} rests");
             assert!(
-                self.connections.contains(flow.connection),
+                self.connections.contains(flow.connection) || self.ends.has(flow.connection),
                 "a flow leads to a connection"
             );
             for chunk in flow.queue.iter() {
@@ -193,6 +193,7 @@ impl Relay {
             && self.transactions.len() == 0
             && self.outstanding == 0
             && self.orphans.is_empty()
+            && self.ends.is_empty()
             && self.pending_auths.len() == 0
             && self.parked.is_empty()
             && self.connections.iter().all(|(_, connection)| {

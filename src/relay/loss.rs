@@ -8,8 +8,8 @@ use super::connection::{Connection, Incoming};
 use super::custody::Fate;
 use super::egress::Carried;
 use super::handoff::{Handoff, Hop, Up};
-use super::keys::{ConnectionKey, Place, RouteKey, TransactionKey};
-use super::memory::ROUTES_AT_ONCE;
+use super::keys::{ConnectionKey, FlowKey, Place, RouteKey, TransactionKey};
+use super::leaving::Leaving;
 use super::planted::{Fault, planted};
 use super::records::EndCause;
 use super::route::Down;
@@ -37,7 +37,6 @@ impl Relay {
             return;
         }
         self.take_apart(now, key, false, EndCause::of(reason.label()));
-        self.remove(now, key);
         self.metrics.closed(reason.label());
         self.commands.push_back(Command::Abort {
             connection: key,
@@ -67,7 +66,6 @@ impl Relay {
         }
         self.judge_dial(now, key, loss);
         self.take_apart(now, key, false, EndCause::of(label));
-        self.remove(now, key);
         self.metrics.closed(label);
     }
 
@@ -121,12 +119,13 @@ impl Relay {
         let Some(reason) = connection.closing.clone() else {
             return;
         };
-        let owes = !connection.retired.is_empty() || !connection.egress.is_idle(&self.flows);
+        let owes = connection.leaves
+            || !connection.retired.is_empty()
+            || !connection.egress.is_idle(&self.flows);
         if connection.established && owes {
             return;
         }
         self.take_apart(now, key, false, EndCause::of(reason.label()));
-        self.remove(now, key);
         self.metrics.closed(reason.label());
         self.commands.push_back(Command::Close {
             connection: key,
@@ -134,6 +133,7 @@ impl Relay {
         });
     }
 
+    /// Nobody finds it any more. Its place is free once what it leaves is worked off.
     fn remove(&mut self, now: Instant, key: ConnectionKey) {
         self.forget_spending(now, key);
         self.remember_gone(now, key);
@@ -148,7 +148,8 @@ impl Relay {
     }
 
     /// Everything that lives and dies with a connection. With `wire_alive` its responses,
-    /// REPORTs and the end-line of an open chunk still go out. `cause` is what ends its sessions.
+    /// REPORTs and the end-line of an open chunk still go out; without it is gone. `cause` is what
+    /// ends its sessions. What may be much is worked off in many turns: see [`Leaving`].
     ///
     /// It delivers nothing: what it says to other connections waits in `ups` and `settling` for
     /// [`deliver_ups`](Self::deliver_ups), which ends every call.
@@ -156,6 +157,7 @@ impl Relay {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        connection.had_sessions |= !connection.sessions.is_empty();
         let refusal = gone(connection);
         let incoming = std::mem::replace(&mut connection.incoming, Incoming::Nothing);
         let hops = std::mem::take(&mut connection.hops);
@@ -165,7 +167,8 @@ impl Relay {
         routes.extend(std::mem::take(&mut connection.retired));
         connection.forget_routes();
         routes.sort_unstable();
-        let flows: Vec<_> = connection.egress.flows.iter().copied().collect();
+        connection.leaves = true;
+        let flows = connection.egress.flows.iter().copied().collect();
         let place = Place {
             shard: self.shard,
             connection: key,
@@ -177,14 +180,11 @@ impl Relay {
         self.recount_own(key);
         self.count_served(key);
         self.recount(key);
-        for session in sessions {
-            self.end_session(now, session, cause);
-        }
         if let Incoming::Send { route, .. } = incoming {
             self.push(now, route, Down::Cut);
         }
         for (number, route) in routes.into_iter().enumerate() {
-            let at_once = number < ROUTES_AT_ONCE;
+            let at_once = number < self.settings.ends_at_once;
             // Whole requests whose verdict is still on its way are answered (CON-10).
             if wire_alive
                 && self
@@ -199,21 +199,19 @@ impl Relay {
                 self.orphans.push(route);
             }
         }
-        for flow in &flows {
-            self.fail_flow(*flow, &refusal, wire_alive);
-        }
-        self.fail_transactions(now, key, &refusal);
-        for flow in flows {
-            self.close_flow(flow, &refusal, wire_alive);
-        }
         if !wire_alive {
             self.fail_carried(key);
+            self.remove(now, key);
         }
+        self.work_off_now(
+            now,
+            Leaving::new(key, wire_alive, refusal, cause, sessions, flows),
+        );
     }
 
     /// The flow's source hears that it has ended. An open chunk keeps the flow until its
     /// end-line is written.
-    fn close_flow(&mut self, key: super::keys::FlowKey, refusal: &Refusal, wire_alive: bool) {
+    pub(super) fn close_flow(&mut self, key: FlowKey, refusal: &Refusal, wire_alive: bool) {
         let Some(flow) = self.flows.get_mut(key) else {
             return;
         };
@@ -240,27 +238,27 @@ impl Relay {
         }
     }
 
-    /// RPT-14: one REPORT for each open transaction with Failure-Report yes.
-    fn fail_transactions(&mut self, now: Instant, key: ConnectionKey, refusal: &Refusal) {
-        for transaction in self.transactions.of_connection(key) {
-            let Some(open) = self.transactions.get(transaction) else {
-                continue;
-            };
-            let untold = planted(Fault::LinkLossUntold)
-                && (self.connections.get(key)).is_some_and(|link| link.verified.is_some());
-            match &open.kind {
-                Kind::Send(_) if untold => self.piece_ended(transaction, Fate::Answered),
-                Kind::Send(piece)
-                    if piece.failure_report == FailureReport::Yes && !piece.answered_early =>
-                {
-                    self.piece_failed(transaction, refusal);
-                }
-                Kind::Send(piece) if piece.answered_early => {
-                    self.piece_ended(transaction, Fate::Answered)
-                }
-                Kind::Send(_) => self.piece_ended(transaction, Fate::Released),
-                Kind::Other(_) => self.forwarded_failed(now, transaction, &Refusal::NEXT_HOP_LOST),
+    /// RPT-14: one REPORT for an open transaction with Failure-Report yes.
+    pub(super) fn fail_transaction(
+        &mut self,
+        now: Instant,
+        key: TransactionKey,
+        refusal: &Refusal,
+    ) {
+        let Some(open) = self.transactions.get(key) else {
+            return;
+        };
+        let untold = planted(Fault::LinkLossUntold) && self.gone_links.knows(open.connection);
+        match &open.kind {
+            Kind::Send(_) if untold => self.piece_ended(key, Fate::Answered),
+            Kind::Send(piece)
+                if piece.failure_report == FailureReport::Yes && !piece.answered_early =>
+            {
+                self.piece_failed(key, refusal);
             }
+            Kind::Send(piece) if piece.answered_early => self.piece_ended(key, Fate::Answered),
+            Kind::Send(_) => self.piece_ended(key, Fate::Released),
+            Kind::Other(_) => self.forwarded_failed(now, key, &Refusal::NEXT_HOP_LOST),
         }
     }
 
@@ -345,9 +343,9 @@ impl Relay {
 
 /// The code for what was on its way to this connection (D-10).
 fn gone(connection: &Connection) -> Refusal {
-    if connection.sessions.is_empty() {
-        Refusal::NEXT_HOP_LOST
-    } else {
+    if connection.had_sessions {
         Refusal::CLIENT_GONE
+    } else {
+        Refusal::NEXT_HOP_LOST
     }
 }

@@ -52,9 +52,8 @@ const GUESS_OCTETS: usize = 96;
 /// Entries that a queue keeps room for.
 const KEPT: usize = 256;
 
-/// Routes that end in one go. The rest of a connection's ends in the next ones, so that others wait
-/// for no more than that.
-pub(super) const ROUTES_AT_ONCE: usize = 512;
+/// Idle routes that make room in one go.
+const ROUTES_AT_ONCE: usize = 512;
 
 impl Authority {
     fn memory(&self) -> usize {
@@ -410,14 +409,14 @@ impl Relay {
 
     /// Ends some routes of connections that have gone. There may be more.
     pub(super) fn end_orphans(&mut self, now: Instant) {
-        for _ in 0..ROUTES_AT_ONCE {
+        for _ in 0..self.settings.ends_at_once {
             let Some(route) = self.orphans.pop() else {
                 break;
             };
             self.drop_route(now, route);
         }
         if self.orphans.is_empty() {
-            self.orphans.shrink_to(ROUTES_AT_ONCE);
+            self.orphans.shrink_to(KEPT);
         }
     }
 }

@@ -37,6 +37,7 @@ mod holders;
 mod invariants;
 mod keyed_hash;
 mod keys;
+mod leaving;
 mod limits;
 mod links;
 mod looking_up;
@@ -88,6 +89,7 @@ pub use connection::{Accepted, Transport};
 pub use guesses::Guess;
 pub use handoff::{Handoff, Hop, Opening, Up};
 pub use keys::{ConnectionKey, Place, ShardId};
+pub use leaving::ENDS_AT_ONCE;
 pub use limits::Limits;
 pub use links::Reached;
 pub use looking_up::{LookUpKey, LookedUp};
@@ -120,6 +122,7 @@ use guesses::Guesses;
 use holders::{Holders, Steps};
 use keyed_hash::HashKey;
 use keys::{PendingAuthKey, ReturnAddress, RouteKey};
+use leaving::Ends;
 use limits::FLUSH_OCTETS;
 use links::GoneLinks;
 use next_hops::NextHops;
@@ -165,6 +168,8 @@ pub struct Relay {
     memory_steps: Steps,
     /// Routes whose connections have gone; some end with each turn.
     orphans: Vec<RouteKey>,
+    /// What has ended and is not yet worked off; some of it is with each turn.
+    ends: Ends,
     flows: Flows,
     custodies: Custodies,
     transactions: Transactions,
@@ -236,6 +241,7 @@ impl Relay {
             holders: Holders::default(),
             memory_steps,
             orphans: Vec::new(),
+            ends: Ends::default(),
             flows: Flows::default(),
             custodies: Custodies::default(),
             transactions: Transactions::default(),
@@ -495,7 +501,7 @@ impl Relay {
             self.transactions.next_deadline(),
             self.next_rested(),
             self.sessions.next_end(),
-            (!self.orphans.is_empty()).then_some(self.now),
+            (!self.orphans.is_empty() || !self.ends.is_empty()).then_some(self.now),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -513,9 +519,10 @@ impl Relay {
         &mut self.metrics
     }
 
-    /// Open connections, those still in their handshake or being dialled included.
+    /// Open connections, those still in their handshake or being dialled included, and those that
+    /// have gone and left something that is not yet worked off.
     pub fn connections(&self) -> usize {
-        self.connections.len()
+        self.connections.len() + self.ends.connections()
     }
 
     /// Whether the key still names a connection.

@@ -109,22 +109,24 @@ impl Relay {
         let holder = session.holder.clone();
         let claims = std::mem::take(&mut session.claims);
         self.claims_end(session.token, claims);
-        let ways: Vec<ReturnAddress> = session.ways.iter().copied().collect();
         self.remember_session(&holder, session.memory());
         self.ending.insert(key, (session, now, cause));
-        for back in ways {
-            if back.shard == self.shard {
-                self.session_over(now, back.route);
-            } else {
-                let route = back.route;
-                self.hand(back.shard, Handoff::SessionOver { route });
-            }
-        }
+        self.tell_ways_of(now, key);
         if planted(Fault::RecordTooSoon) {
             self.record(key);
         }
         self.record_if_complete(key);
         Some(holder)
+    }
+
+    /// A session that this way passes has ended.
+    pub(super) fn way_hears_of_end(&mut self, now: Instant, back: ReturnAddress) {
+        if back.shard == self.shard {
+            self.session_over(now, back.route);
+        } else {
+            let route = back.route;
+            self.hand(back.shard, Handoff::SessionOver { route });
+        }
     }
 
     /// A session that this route passes has ended: nothing further begins on it.

@@ -44,6 +44,9 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Connections to one other relay; the second is for films only.
     pub links_per_next_hop: u32,
+    /// How much one turn ends of what has ended: sessions, chunks, transactions, routes. See
+    /// [`ENDS_AT_ONCE`](super::ENDS_AT_ONCE).
+    pub ends_at_once: usize,
     pub limits: Limits,
     pub quotas: Quotas,
 }

@@ -46,6 +46,6 @@ impl Relay {
             && connection.unfinished_since.is_none()
             && connection.outstanding == 0
             && connection.egress.is_idle(&self.flows)
-            && self.transactions.of_connection(key).is_empty()
+            && self.transactions.oldest_of(key).is_none()
     }
 }

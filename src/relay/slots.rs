@@ -54,6 +54,8 @@ pub struct Slots<K, V> {
     /// What a new place begins with: more than any that was given back had.
     generation: u32,
     len: usize,
+    /// Places that are neither used nor free.
+    held: usize,
     key: PhantomData<K>,
 }
 
@@ -64,6 +66,7 @@ impl<K: Key, V> Default for Slots<K, V> {
             free: Vec::new(),
             generation: 0,
             len: 0,
+            held: 0,
             key: PhantomData,
         }
     }
@@ -92,15 +95,29 @@ impl<K: Key, V> Slots<K, V> {
     }
 
     pub fn remove(&mut self, key: K) -> Option<V> {
+        let value = self.take_out(key)?;
+        self.free_place(key);
+        Some(value)
+    }
+
+    /// The key names nothing from here on, but nothing comes to its place until
+    /// [`free_place`](Self::free_place): for tables that go by places.
+    pub fn take_out(&mut self, key: K) -> Option<V> {
         let slot = self.slots.get_mut(key.slot())?;
         if slot.generation != key.generation() {
             return None;
         }
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(key.slot() as u32);
         self.len -= 1;
+        self.held += 1;
         Some(value)
+    }
+
+    /// The place of a value that was taken out, once for each, may be used again.
+    pub fn free_place(&mut self, key: K) {
+        self.held -= 1;
+        self.free.push(key.slot() as u32);
     }
 
     pub fn get(&self, key: K) -> Option<&V> {
@@ -135,7 +152,7 @@ impl<K: Key, V> Slots<K, V> {
     /// Gives back the memory of places at the end that nothing is in, if many are free. Those at the
     /// front are used first from here on. No key that was given out names what comes there later.
     pub fn give_back(&mut self) {
-        if self.slots.len() < KEPT || self.len * 4 > self.slots.len() {
+        if self.held > 0 || self.slots.len() < KEPT || self.len * 4 > self.slots.len() {
             return;
         }
         while let Some(last) = self.slots.pop_if(|slot| slot.value.is_none()) {

@@ -26,14 +26,24 @@ impl Relay {
             self.timer(now, timer);
             self.deliver_ups(now);
         }
-        while let Some(key) = self.sessions.first_ended(now) {
+        // Of what may be many thousand at once a part; the next call comes at once.
+        let mut left = self.settings.ends_at_once;
+        while left > 0
+            && let Some(key) = self.sessions.first_ended(now)
+        {
+            left -= 1;
             self.session_over_time(now, key);
             self.deliver_ups(now);
         }
         self.end_orphans(now);
+        self.go_on_ending(now);
         self.deliver_ups(now);
         self.wake_rested(now);
-        while let Some(key) = self.transactions.first_due(now) {
+        let mut left = self.settings.ends_at_once;
+        while left > 0
+            && let Some(key) = self.transactions.first_due(now)
+        {
+            left -= 1;
             self.transaction_due(now, key);
             self.deliver_ups(now);
         }

@@ -134,9 +134,10 @@ pub(super) struct Transactions {
     by_id: RandomKeyMap<TransactionKey>,
     first: Option<TransactionKey>,
     last: Option<TransactionKey>,
-    /// The youngest of each connection, by its place in the machine's table: the loss of one
-    /// connection looks at its own transactions only.
+    /// The youngest and the oldest of each connection, by its place in the machine's table: the loss
+    /// of one connection looks at its own transactions only.
     youngest: Vec<Option<TransactionKey>>,
+    oldest: Vec<Option<TransactionKey>>,
     /// What they hold, by the same place, and in all.
     octets_of: Vec<usize>,
     octets: usize,
@@ -153,6 +154,7 @@ impl Transactions {
     ) -> TransactionKey {
         if self.youngest.len() <= connection.slot() {
             self.youngest.resize(connection.slot() + 1, None);
+            self.oldest.resize(connection.slot() + 1, None);
             self.octets_of.resize(connection.slot() + 1, 0);
         }
         let older = self.youngest[connection.slot()];
@@ -174,6 +176,7 @@ impl Transactions {
             older.younger = Some(key);
         }
         self.youngest[connection.slot()] = Some(key);
+        self.oldest[connection.slot()].get_or_insert(key);
         self.by_id.insert(id, key);
         let octets = self.by_key.get(key).map_or(0, Transaction::memory);
         self.octets_of[connection.slot()] += octets;
@@ -206,6 +209,7 @@ impl Transactions {
         if self.by_key.len() == 0 {
             // By the places of connections, of which there may have been many more.
             self.youngest = Vec::new();
+            self.oldest = Vec::new();
             self.octets_of = Vec::new();
         }
     }
@@ -220,21 +224,11 @@ impl Transactions {
         self.octets_of.get(connection.slot()).copied().unwrap_or(0)
     }
 
-    /// Those of one connection, the oldest first.
-    pub fn of_connection(&self, connection: ConnectionKey) -> Vec<TransactionKey> {
-        let mut keys = Vec::new();
-        let mut next = self.youngest.get(connection.slot()).copied().flatten();
-        while let Some(key) = next {
-            let transaction = self.by_key.get(key).expect("neighbours live");
-            debug_assert_eq!(
-                transaction.connection, connection,
-                "none outlives its connection"
-            );
-            keys.push(key);
-            next = transaction.older;
-        }
-        keys.reverse();
-        keys
+    /// The first that was begun of those of one connection.
+    pub fn oldest_of(&self, connection: ConnectionKey) -> Option<TransactionKey> {
+        let key = self.oldest.get(connection.slot()).copied().flatten()?;
+        let oldest = self.by_key.get(key)?;
+        (oldest.connection == connection).then_some(key)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Transaction> {
@@ -271,8 +265,9 @@ impl Transactions {
             Some(younger) => younger.older = older,
             None => self.youngest[transaction.connection.slot()] = older,
         }
-        if let Some(older) = older.and_then(|older| self.by_key.get_mut(older)) {
-            older.younger = younger;
+        match older.and_then(|older| self.by_key.get_mut(older)) {
+            Some(older) => older.younger = younger,
+            None => self.oldest[transaction.connection.slot()] = younger,
         }
         self.by_id.remove(&transaction.id);
         Some(transaction)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use msrpd::auth::{Authenticator, NonceKeys, Settings as AuthSettings, Users};
-use msrpd::relay::{Limits, Quotas, Settings, Transport};
+use msrpd::relay::{ENDS_AT_ONCE, Limits, Quotas, Settings, Transport};
 use msrpload::codec::{Builder, Message};
 use msrpload::digest::{Algorithm, Answer, Asker, Challenge, Spelling};
 
@@ -41,6 +41,7 @@ pub fn settings() -> Settings {
         expires_default: 86_400,
         idle_timeout: Duration::from_secs(3600),
         links_per_next_hop: 2,
+        ends_at_once: ENDS_AT_ONCE,
         limits: Limits::default(),
         quotas: Quotas::default(),
     }

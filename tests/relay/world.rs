@@ -907,14 +907,16 @@ impl World {
             self.reset(peer);
         }
         self.connects_relays = false;
-        self.run();
+        // What they leave ends in many turns.
+        let turns = Duration::from_secs(1);
+        self.advance(turns);
         while !self.looking_up.is_empty() {
             self.looked_up(LookedUp::Failed);
         }
         // REPORTs may look for another link to the relay that their SEND came from (RPT-11).
         while !self.dialling.is_empty() {
             self.dial_fails(0);
-            self.run();
+            self.advance(turns);
         }
         // Debts are paid back at the rates of the quotas, and who borrows waits for that.
         self.advance(Duration::from_secs(10));

@@ -122,7 +122,7 @@ fn con_10_a_receiver_of_many_routes_ends() {
         } else {
             world.reset(a.peer);
         }
-        world.run();
+        world.advance(Duration::ZERO);
         let label = if in_order {
             Label::EndOfStream
         } else {
@@ -154,7 +154,7 @@ fn con_12_a_drain_ends_many_routes() {
         shard.close_all(world.now);
     }
     world.obey();
-    world.run();
+    world.advance(Duration::ZERO);
     assert_eq!(closed(&world, Label::Drain), 3);
     assert_eq!(closed_at_all(&world), 3);
     world.end();
@@ -204,7 +204,7 @@ fn rpt_14_both_sides_of_a_link_of_many_routes_end() {
         } else {
             world.reset(link);
         }
-        world.run();
+        world.advance(Duration::ZERO);
         assert_eq!(closed_at_all(&world), 2, "both ends, once each");
         world.end();
     }

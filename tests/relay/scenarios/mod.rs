@@ -16,6 +16,7 @@ mod head_bounds;
 mod hops;
 mod huge;
 mod large_heads;
+mod leaving;
 mod links;
 mod looking_up;
 mod memory;

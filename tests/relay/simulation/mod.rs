@@ -17,7 +17,7 @@ mod sessions;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use msrpd::relay::{Limits, Quota, Quotas, Settings};
+use msrpd::relay::{ENDS_AT_ONCE, Limits, Quota, Quotas, Settings};
 use msrpload::codec::{Builder, Message};
 
 use crate::dice::Dice;
@@ -308,6 +308,7 @@ impl Simulation {
         } = settings.quotas;
         let slowed = |quota: Quota| quota.messages_per_second > 0 || quota.octets_per_second > 0;
         let slowed = [user, realm, prefix].into_iter().any(slowed);
+        settings.ends_at_once = [ENDS_AT_ONCE, 1, 3][(bounds / 3 % 3) as usize];
         settings.limits.link_octets_per_second = if bounds % 3 == 1 { 1 << 20 } else { 64 << 20 };
         let world = World::new(Options {
             workers,
