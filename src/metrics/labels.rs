@@ -243,6 +243,8 @@ labels!(
         PlainAuth = "plain_auth",
         /// A message begun did not go on.
         TooSlow = "too_slow",
+        /// Memory was short, and a request that had not come whole was more than its sender's part.
+        Memory = "memory",
         /// Unused for too long.
         Idle = "idle",
         /// Unused for longest when there was no room for another.

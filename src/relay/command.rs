@@ -113,6 +113,8 @@ pub enum CloseReason {
     Quota,
     /// A message begun did not go on in time (SEC-06).
     TooSlow,
+    /// Memory was short, and a request that had not come whole was more than its sender's part (SEC-07).
+    Memory,
     /// Nothing passed for `idle_timeout`, and no session lives on it.
     Idle,
     /// Unused for longest when another connection needed its place (CON-05).
@@ -141,6 +143,7 @@ impl CloseReason {
             Self::BodyTooLong => Label::BodyTooLong,
             Self::PlainAuth => Label::PlainAuth,
             Self::TooSlow => Label::TooSlow,
+            Self::Memory => Label::Memory,
             Self::Idle => Label::Idle,
             Self::Shed => Label::Shed,
             Self::EndOfStream => Label::EndOfStream,
@@ -164,6 +167,7 @@ impl fmt::Display for CloseReason {
             Self::BodyTooLong => "a request other than SEND with more than 10240 octets of body",
             Self::PlainAuth => "AUTH on a connection without TLS",
             Self::TooSlow => "a message that was begun did not go on in time",
+            Self::Memory => "memory is short, and what it sends is more than its part",
             Self::Idle => "unused for the idle time",
             Self::Shed => "unused for longest when another connection needed its place",
             Self::EndOfStream => "the other side ended its stream",

@@ -152,6 +152,10 @@ pub(super) struct Connection {
     pub ended: bool,
     /// Some of that is left to be worked off.
     pub leaves: bool,
+    /// Octets that count of what its decoder keeps, and of its responses and REPORTs: in whole
+    /// [steps](super::memory::waiting_steps).
+    pub undecoded: usize,
+    pub control: usize,
     /// It had sessions when it began to end.
     pub had_sessions: bool,
     /// It is among those that are looked at next, whether they may go.
@@ -254,6 +258,8 @@ impl Connection {
             closing: None,
             ended: false,
             leaves: false,
+            undecoded: 0,
+            control: 0,
             had_sessions: false,
             settling: false,
             deaf: false,

@@ -49,6 +49,14 @@ const ENTRY_OCTETS: usize = 192;
 const NONCE_OCTETS: usize = 96;
 const GUESS_OCTETS: usize = 96;
 
+/// A connection that goes on as it should has less than this in its decoder, and less in responses and
+/// REPORTs: those count in steps.
+const WAITING_STEP: usize = 4096;
+
+pub(super) fn waiting_steps(octets: usize) -> usize {
+    octets - octets % WAITING_STEP
+}
+
 /// Entries that a queue keeps room for.
 const KEPT: usize = 256;
 
@@ -156,7 +164,8 @@ impl Connection {
         } else {
             0
         };
-        hops.chain(names).sum::<usize>() + dial + chains + self.claims.len() * CLAIMED_OCTETS
+        let claims = self.claims.len() * CLAIMED_OCTETS;
+        hops.chain(names).sum::<usize>() + dial + chains + claims + self.undecoded + self.control
     }
 }
 
@@ -333,6 +342,11 @@ impl Relay {
             self.forget(key, before);
             self.remember(key, octets);
         }
+    }
+
+    /// Whether memory is short, and this connection or whom it is charged to has more than its part.
+    pub(super) fn is_beyond_its_part(&self, key: ConnectionKey) -> bool {
+        self.is_memory_short() && !self.has_memory(key, 0)
     }
 
     /// The same for the tables of this shard that no connection accounts for.

@@ -15,6 +15,7 @@ use super::command::{Command, Refusal};
 use super::connection::{Connection, Incoming};
 use super::keys::{ConnectionKey, RouteKey};
 use super::limits::FLUSH_OCTETS;
+use super::memory::waiting_steps;
 use super::planted::{Fault, planted};
 use super::route::{Down, Pause, Target};
 use super::timers::Timer;
@@ -213,11 +214,23 @@ impl Relay {
     }
 
     fn update_pause(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        // While memory is short they are made for nobody who has more than its part of it, but for
+        // relays: two of them could wait for one another.
+        let control = waiting_steps(connection.egress.control_octets);
+        let judged = control > 0 && !connection.speaks_for_many();
+        if control != connection.control {
+            self.count_control(key, control);
+        }
+        let beyond = judged && self.is_beyond_its_part(key);
         let (now, limits) = (self.now, &self.settings.limits);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let full = connection.egress.control_octets >= limits.control_octets
+        let full = beyond
+            || connection.egress.control_octets >= limits.control_octets
             || (!connection.speaks_for_many()
                 && connection.outstanding >= limits.queued_octets_per_connection);
         let paused = (connection.pauses > 0 || full) && !planted(Fault::UnpausedSource);
@@ -238,6 +251,14 @@ impl Relay {
         if !planted(Fault::LostResume) {
             self.commands.push_back(Command::Resume(key));
         }
+    }
+
+    #[cold]
+    fn count_control(&mut self, key: ConnectionKey, octets: usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.control = octets;
+        }
+        self.recount_own(key);
     }
 
     /// The connection is not read, and the chunk that is arriving waits in its flow for the rest of it: neither would

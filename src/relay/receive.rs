@@ -13,6 +13,7 @@ use super::command::{CloseReason, Refusal, comment_of};
 use super::connection::{Connection, Incoming, NamedItself, Speaks};
 use super::keys::ConnectionKey;
 use super::limits::COPY_BELOW_OCTETS;
+use super::memory::waiting_steps;
 use super::notices::Why;
 use super::route::Down;
 
@@ -109,6 +110,10 @@ impl Relay {
         self.metrics.crlf_skipped += u64::from(connection.decoder.take_crlf_skipped());
         if connection.decoder.is_between_messages() {
             connection.unfinished_since = None;
+            if connection.undecoded > 0 {
+                connection.undecoded = 0;
+                self.recount_own(key);
+            }
             return;
         }
         // Inside a body each octet counts as progress, inside a head only its end does.
@@ -124,6 +129,25 @@ impl Relay {
                 limits.body_timeout / 2
             };
             self.look_at_progress(key, now + first_look);
+        }
+        self.count_undecoded(now, key);
+    }
+
+    /// An unfinished head, and what was read of a connection that is held, count (SEC-07). Whoever has
+    /// more of it than its part while memory is short goes: there is nothing yet to be answered.
+    fn count_undecoded(&mut self, now: Instant, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let undecoded = waiting_steps(connection.decoder.held_octets());
+        let before = std::mem::replace(&mut connection.undecoded, undecoded);
+        if before == undecoded {
+            return;
+        }
+        let in_head = connection.held == 0 && matches!(connection.incoming, Incoming::Nothing);
+        self.recount_own(key);
+        if in_head && before < undecoded && self.is_beyond_its_part(key) {
+            self.close(now, key, CloseReason::Memory);
         }
     }
 

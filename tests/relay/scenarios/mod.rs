@@ -21,6 +21,7 @@ mod links;
 mod looking_up;
 mod memory;
 mod memory_shares;
+mod memory_waiting;
 mod notices;
 mod odd_responses;
 mod pacing;
