@@ -34,6 +34,8 @@ Examples:
       10,000 authenticated connections held; memory of the relay for each
   msrpload chat --address 127.0.0.1:31000 --host relay.test --ca ca.crt --user alice:secret-a
       any other RFC 4976 relay
+  msrpload chat --address relay.example.com:8443 --transport wss --user alice:secret-a
+      as browsers come: MSRP over WebSocket (RFC 7977)
   msrpload chat --dev --rate 5000 --scrape --report run.html --hdr run.hdr
       a page to look at, the relay's own view of its latency, and a log for other tools
   msrpload chat --dev --threshold 'p99<5ms,lost=0,rate>10000' --json result.json

@@ -9,6 +9,7 @@
 //! host = "relay-b.localhost"       # B's name in URIs and in its certificate
 //! realm = "relay-b.localhost"      # absent: any
 //! ca = "ca.pem"                    # absent: A's
+//! ws = "127.0.0.1:2881"            # where it listens for WebSocket without TLS, and so `wss`; absent: not
 //! pid = "relay-b.pid"              # a file with B's process id; absent: not watched
 //! admin = "127.0.0.1:9856"         # absent: not scraped
 //!
@@ -32,6 +33,9 @@ pub struct Dev {
     /// For receivers that listen: a certificate of the same authority.
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
+    /// Where it listens for WebSocket, over TLS and without.
+    pub wss: Option<String>,
+    pub ws: Option<String>,
     /// Where `/histograms` is.
     pub admin: Option<String>,
     #[serde(default)]
@@ -47,6 +51,8 @@ pub struct DevVia {
     pub realm: Option<String>,
     pub ca: Option<PathBuf>,
     pub pid: Option<PathBuf>,
+    pub wss: Option<String>,
+    pub ws: Option<String>,
     pub admin: Option<String>,
     #[serde(default)]
     pub users: Vec<DevUser>,

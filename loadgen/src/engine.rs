@@ -9,6 +9,7 @@ mod connection;
 mod endpoint;
 mod link;
 mod login;
+mod outbox;
 mod reconnect;
 pub mod record;
 mod requests;
@@ -23,9 +24,10 @@ mod stalls;
 mod template;
 mod timer;
 mod tls;
+mod web;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -140,8 +142,8 @@ pub struct Engine {
     /// Lost connections, by when they are opened again.
     returning: BinaryHeap<Reverse<(u64, usize)>>,
     reconnected: Reconnected,
-    /// Connections being opened, by when they must be.
-    expected: VecDeque<(u64, usize)>,
+    /// Connections being opened, by when their next step must be done.
+    expected: BinaryHeap<Reverse<(u64, usize)>>,
     /// Connections to be opened, and how many are being opened.
     next_queued: usize,
     opening: usize,
@@ -192,7 +194,7 @@ impl Engine {
             round_period: rounds.map_or(0.0, |rate| 1e9 * plan.sessions() as f64 / rate) as u64,
             returning: BinaryHeap::new(),
             reconnected: Reconnected::default(),
-            expected: VecDeque::new(),
+            expected: BinaryHeap::new(),
             next_queued: 0,
             opening: 0,
             open: 0,
@@ -310,11 +312,21 @@ impl Engine {
         let plan = Arc::clone(&self.board.plan);
         let session = &mut self.board.sessions[place];
         let (slot, group) = (session.slot, &plan.groups[session.slot.group]);
+        // Films and what stands still are few and long: they begin with the measured stretch.
+        let warms_up = session.flow.owner.is_main();
+        let from = self.board.record.window.0;
         match &group.pace {
             plan::Pace::Open(arrivals, _) => {
                 session.places =
                     Places::new(*arrivals, slot.number, group.sessions, session.id.into());
                 self.board.sessions[place].next_due = self.due_at(place);
+                while !warms_up && self.board.sessions[place].next_due < from {
+                    self.next_due(place);
+                }
+                self.schedule(place);
+            }
+            plan::Pace::Window(_) if !warms_up => {
+                session.next_due = from;
                 self.schedule(place);
             }
             plan::Pace::Window(_) if self.round_period > 0 => {
@@ -494,7 +506,7 @@ impl Engine {
             self.connections[held.connection]
                 .endpoint
                 .out
-                .extend_from_slice(&held.octets);
+                .text(&held.octets);
             self.touch(held.connection);
         }
         while let Some(&Reverse((due, key))) = self.throttled.peek()

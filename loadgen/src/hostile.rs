@@ -13,7 +13,10 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Plan;
+use msrpload::websocket::{Opcode, Upgrade, write_frame};
+
+use crate::ids;
+use crate::plan::{Plan, Transport};
 
 /// How often each is looked at, and how long one that was thrown out waits.
 const TURN: Duration = Duration::from_millis(5);
@@ -61,7 +64,8 @@ impl Company {
     pub fn start(plan: &Plan, count: usize) -> io::Result<Self> {
         let relay = &plan.relays[0];
         let target = Target {
-            address: relay.address,
+            address: relay.address(plan.idle_transport),
+            transport: plan.idle_transport,
             config: relay.client_config.clone(),
             name: relay.server_name.clone(),
             host: relay.host.clone(),
@@ -83,6 +87,7 @@ impl Company {
 
 struct Target {
     address: SocketAddr,
+    transport: Transport,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     host: String,
@@ -92,13 +97,13 @@ struct Target {
 enum Kind {
     /// Connects and says nothing.
     Silent,
-    /// Breaks off in its ClientHello.
+    /// Breaks off in its ClientHello, or without TLS in its request for WebSocket.
     HalfHandshake,
-    /// Noise where TLS is due.
+    /// Noise where the first octets are due.
     Noise,
-    /// Noise where MSRP is due.
+    /// Noise where MSRP is due, or frames.
     NoiseInTls,
-    /// A head octet by octet.
+    /// A head octet by octet: that of its first request.
     Slow,
     /// Sends to sessions that do not exist.
     Stranger,
@@ -127,6 +132,11 @@ impl Kind {
 
     fn speaks_tls(self) -> bool {
         matches!(self, Self::NoiseInTls | Self::Slow | Self::Stranger)
+    }
+
+    /// Where there is WebSocket, it speaks through that.
+    fn upgrades(self) -> bool {
+        matches!(self, Self::NoiseInTls | Self::Stranger)
     }
 }
 
@@ -164,6 +174,8 @@ struct Seat {
 struct Connection {
     socket: TcpStream,
     tls: Option<ClientConnection>,
+    /// Until frames may flow.
+    upgrade: Option<Upgrade>,
     said: usize,
 }
 
@@ -210,14 +222,23 @@ impl Connection {
         let mut connection = Self {
             socket,
             tls: None,
+            upgrade: None,
             said: 0,
         };
-        if kind.speaks_tls() {
-            connection.tls = Some(client()?);
-        } else if kind == Kind::HalfHandshake {
+        if target.transport.is_web() && kind.upgrades() {
+            connection.upgrade = Some(Upgrade::new(ids::letters()));
+        }
+        if kind == Kind::HalfHandshake {
             let mut hello = Vec::new();
-            client()?.write_tls(&mut hello)?;
+            match target.transport.is_tls() {
+                true => {
+                    client()?.write_tls(&mut hello)?;
+                }
+                false => hello.extend_from_slice(target.request().as_bytes()),
+            }
             connection.socket.write_all(&hello[..hello.len() / 2])?;
+        } else if kind.speaks_tls() && target.transport.is_tls() {
+            connection.tls = Some(client()?);
         }
         Ok(connection)
     }
@@ -234,13 +255,26 @@ impl Connection {
             match kind {
                 Kind::Silent | Kind::HalfHandshake => {}
                 Kind::Noise => self.say(&noise.octets())?,
-                Kind::NoiseInTls => self.say_in_tls(&noise.octets())?,
                 Kind::Slow => {
-                    let head = head(&target.host, "SLOWLY");
+                    let head = match target.transport.is_web() {
+                        true => target.request(),
+                        false => head(&target.host, "SLOWLY"),
+                    };
                     let at = self.said % head.len();
-                    self.say_in_tls(&head.as_bytes()[at..=at])?;
+                    self.say_within(&head.as_bytes()[at..=at])?;
                 }
-                Kind::Stranger => self.say_in_tls(head(&target.host, "nobody").as_bytes())?,
+                Kind::NoiseInTls | Kind::Stranger => match &self.upgrade {
+                    Some(upgrade) if self.said == 0 => {
+                        let request = upgrade.request(&target.host);
+                        self.say_within(request.as_bytes())?;
+                    }
+                    Some(_) => {}
+                    None if kind == Kind::NoiseInTls => self.say_within(&noise.octets())?,
+                    None => {
+                        let send = head(&target.host, "nobody").into_bytes();
+                        self.say_within(&target.framed(send))?;
+                    }
+                },
             }
         }
         self.hear()
@@ -251,10 +285,12 @@ impl Connection {
         until_blocked(self.socket.write(octets).map(|_| ()))
     }
 
-    fn say_in_tls(&mut self, octets: &[u8]) -> io::Result<()> {
-        if let Some(tls) = &mut self.tls
-            && !tls.is_handshaking()
-        {
+    /// In TLS, where there is some.
+    fn say_within(&mut self, octets: &[u8]) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else {
+            return self.say(octets);
+        };
+        if !tls.is_handshaking() {
             self.said += octets.len();
             tls.writer().write_all(octets)?;
         }
@@ -262,11 +298,11 @@ impl Connection {
     }
 
     fn hear(&mut self) -> io::Result<()> {
+        let mut octets = [0; 4096];
         let Some(tls) = &mut self.tls else {
-            let mut octets = [0; 1024];
             return match self.socket.read(&mut octets) {
                 Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-                Ok(_) => Ok(()),
+                Ok(len) => self.heard(&octets[..len]),
                 Err(error) => until_blocked(Err(error)),
             };
         };
@@ -285,12 +321,36 @@ impl Connection {
             Err(error) => return until_blocked(Err(error)),
         }
         tls.process_new_packets().map_err(io::Error::other)?;
-        let mut octets = [0; 4096];
         match tls.reader().read(&mut octets) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(()),
+            Ok(len) => self.heard(&octets[..len]),
             Err(error) => until_blocked(Err(error)),
         }
+    }
+
+    fn heard(&mut self, octets: &[u8]) -> io::Result<()> {
+        if let Some(upgrade) = &mut self.upgrade
+            && upgrade.receive(octets).map_err(io::Error::other)?.is_some()
+        {
+            self.upgrade = None;
+        }
+        Ok(())
+    }
+}
+
+impl Target {
+    /// For an upgrade to WebSocket.
+    fn request(&self) -> String {
+        Upgrade::new(ids::letters()).request(&self.host)
+    }
+
+    fn framed(&self, message: Vec<u8>) -> Vec<u8> {
+        if !self.transport.is_web() {
+            return message;
+        }
+        let mut frame = Vec::new();
+        write_frame(&mut frame, Opcode::Text, true, ids::letters(), &message);
+        frame
     }
 }
 

@@ -42,7 +42,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use options::Options;
 use output::Output;
-use plan::{Pace, Plan, Role};
+use plan::{Pace, Plan, Role, Transport};
 use run::Conduct;
 use summary::text::rounded;
 use summary::{Summary, Verdict};
@@ -167,10 +167,17 @@ fn headline(workload: &str, plan: &Plan) -> String {
     if plan.hostile > 0 {
         what.push(format!("{} hostile connections", plan.hostile));
     }
-    let through = plan
-        .relays
-        .iter()
-        .map(|r| format!("{} at {}", r.host, r.address));
+    let through = (0..plan.relays.len()).map(|relay| {
+        let ways = plan.ways(relay).into_iter().map(|transport| {
+            let address = plan.relays[relay].address(transport);
+            match transport {
+                Transport::Tls => address.to_string(),
+                other => format!("{address} ({})", other.name()),
+            }
+        });
+        let ways = ways.collect::<Vec<_>>().join(" and ");
+        format!("{} at {ways}", plan.relays[relay].host)
+    });
     format!(
         "{workload}: {} through {}, {:.0} s after {:.0} s of warm-up",
         what.join(", beside "),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::arrivals::{Arrivals, Stage, parse_rates, parse_stages};
+use crate::plan::Transport;
 use crate::sizes::Sizes;
 use crate::units::{parse_duration, parse_hold, parse_octets};
 
@@ -24,7 +25,7 @@ pub struct Options {
     /// Take address, authority and users from the folder of `msrpd dev`.
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "./msrpd-dev", help_heading = "Relay")]
     pub dev: Option<PathBuf>,
-    /// Where the relay listens for TLS.
+    /// Where the relay listens: for TLS, or for the one --transport.
     #[arg(long, value_name = "HOST:PORT", help_heading = "Relay")]
     pub address: Option<String>,
     /// The relay's name in MSRP URIs and in its certificate [default: the host of --address].
@@ -78,6 +79,22 @@ pub struct Options {
     /// cannot: AUTH needs TLS (RFC 4976 §9.2).
     #[arg(long, value_name = "HOST:PORT", help_heading = "Relay")]
     pub tcp: Option<String>,
+    /// By what clients come: TLS, plain TCP (foreign ones; those who log in use TLS then), or WebSocket (RFC 7977) with TLS
+    /// or, as behind a server that ends TLS, without [default: tls].
+    #[arg(long, value_enum, conflicts_with = "tls", help_heading = "Relay")]
+    pub transport: Option<Transport>,
+    /// By what senders come [default: as --transport].
+    #[arg(long, value_enum, conflicts_with = "tls", help_heading = "Relay")]
+    pub sender_transport: Option<Transport>,
+    /// By what receivers come [default: as --transport].
+    #[arg(long, value_enum, conflicts_with = "tls", help_heading = "Relay")]
+    pub receiver_transport: Option<Transport>,
+    /// Where the relay listens for WebSocket over TLS, if it is not --address.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Relay")]
+    pub wss: Option<String>,
+    /// Where it listens for WebSocket without TLS, if it is not --address.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Relay")]
+    pub ws: Option<String>,
     /// Read CPU and memory of this process and its children; repeat it for a second relay, and they are added up.
     #[arg(long = "relay-pid", value_name = "PID", help_heading = "Relay")]
     pub relay_pids: Vec<u32>,
@@ -166,9 +183,12 @@ pub struct Options {
     /// Connections that are being opened at one time.
     #[arg(long, default_value_t = 64, help_heading = "Clients")]
     pub opening: usize,
-    /// How long TCP and TLS of one connection may take.
+    /// How long TCP, TLS and the upgrade to WebSocket of one connection may take.
     #[arg(long, default_value = "5s", value_name = "TIME", value_parser = parse_duration, help_heading = "Clients")]
     pub connect_timeout: Duration,
+    /// How long the relay may take to answer an AUTH.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration, help_heading = "Clients")]
+    pub auth_timeout: Duration,
     /// A connection that is lost is opened again, with a new AUTH, until that works: for a relay that restarts. What was under
     /// way on it counts as lost, but does not make the run fail.
     #[arg(long, help_heading = "Clients")]
@@ -296,7 +316,7 @@ pub struct Options {
     #[arg(long, value_name = "ADDR", help_heading = "Run")]
     pub metrics: Option<SocketAddr>,
     /// Bounds that set the exit code, such as 'p99<5ms,lost=0,rate>10000,achieved>99%,tls_p99<50ms abort'. Quantiles of the
-    /// delivery: mean p50 p90 p95 p99 p99.9 p99.99 max; of something else after ack_ confirm_ report_ tcp_ tls_ auth_
+    /// delivery: mean p50 p90 p95 p99 p99.9 p99.99 max; of something else after ack_ confirm_ report_ tcp_ tls_ upgrade_ auth_
     /// round_ held_ recovery_ late_; of a group of a scenario after its name and a dot. Others: sent due not_sent
     /// achieved acknowledged delivered reported lost wrong (with % behind them: of what was sent) rate mbps relay_us
     /// relay_ns_per_octet rss_kib_per_connection own_us own_stalled lost_connections films_delivered films_reported

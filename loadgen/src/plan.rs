@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
@@ -28,16 +29,64 @@ impl fmt::Debug for User {
     }
 }
 
+/// By what a client reaches a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// TLS over TCP.
+    Tls,
+    /// Plain TCP. Only foreign clients can: AUTH needs TLS (RFC 4976 §9.2).
+    Tcp,
+    /// WebSocket over TLS (RFC 7977).
+    Wss,
+    /// WebSocket without TLS, as behind a server that ends it.
+    Ws,
+}
+
+impl Transport {
+    pub const ALL: [Self; 4] = [Self::Tls, Self::Tcp, Self::Wss, Self::Ws];
+
+    /// What a client takes that logs in, or does not.
+    pub fn of(self, authenticated: bool) -> Self {
+        match self {
+            Self::Tcp if authenticated => Self::Tls,
+            other => other,
+        }
+    }
+
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    pub fn is_web(self) -> bool {
+        matches!(self, Self::Wss | Self::Ws)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
+            Self::Wss => "wss",
+            Self::Ws => "ws",
+        }
+    }
+}
+
 /// A relay that clients log in to.
 pub struct Relay {
-    /// Where it listens for TLS.
-    pub address: SocketAddr,
+    /// Where it listens, by transport; where it is not known for one, it is another's.
+    pub addresses: [SocketAddr; 4],
     /// Its name in URIs.
     pub host: String,
     pub server_name: ServerName<'static>,
     pub realm: Option<String>,
     pub users: Vec<User>,
     pub client_config: Arc<ClientConfig>,
+}
+
+impl Relay {
+    pub fn address(&self, transport: Transport) -> SocketAddr {
+        self.addresses[transport as usize]
+    }
 }
 
 /// Who stands at the two ends of a session, and who connects where.
@@ -56,6 +105,15 @@ pub enum Shape {
 }
 
 impl Shape {
+    pub fn sender_logs_in(self) -> bool {
+        !matches!(self, Self::Foreign | Self::Piped)
+    }
+
+    /// The receiver logs in at its relay.
+    pub fn receiver_logs_in(self) -> bool {
+        matches!(self, Self::Foreign | Self::Both)
+    }
+
     /// The receiver is dialled, and so has no connection before the first SEND.
     pub fn receiver_listens(self) -> bool {
         matches!(self, Self::RelayDials | Self::Piped)
@@ -100,6 +158,8 @@ pub struct Group {
     pub shares: Option<usize>,
     /// Taken in turn.
     pub shapes: Vec<Shape>,
+    pub sender_transport: Transport,
+    pub receiver_transport: Transport,
     pub pace: Pace,
     pub sizes: Sizes,
     pub chunk_octets: u64,
@@ -138,9 +198,6 @@ pub struct Plan {
     pub work: Work,
     /// The relay where senders log in, and with `--via` the one where receivers do.
     pub relays: Vec<Relay>,
-    /// Where foreign clients connect.
-    pub foreign_address: SocketAddr,
-    pub foreign_tls: bool,
     /// For receivers that listen. `None`: they listen by plain TCP.
     pub server_config: Option<Arc<ServerConfig>>,
     /// Where receivers listen (each at a port of its own, piped ones at this port), and the host of their URIs.
@@ -148,8 +205,9 @@ pub struct Plan {
     pub listen_port: u16,
     pub listen_host: String,
     pub groups: Vec<Group>,
-    /// Idle connections.
+    /// Idle connections, and by what they come; bad company comes by the same.
     pub connections: usize,
+    pub idle_transport: Transport,
     /// Both clients of a pair leave once the messages of a round are settled, and come back.
     pub rounds: Option<Rounds>,
     pub standing: Standing,
@@ -160,8 +218,10 @@ pub struct Plan {
     /// Source addresses 127.x.y.z instead of one.
     pub source_spread: bool,
     pub opening_at_once: usize,
-    /// For TCP and TLS of one connection.
+    /// For TCP, TLS and the upgrade to WebSocket of one connection.
     pub connect_timeout: Duration,
+    /// For the answer to an AUTH.
+    pub auth_timeout: Duration,
     /// What is lost connects again.
     pub reconnect: bool,
     pub warmup: Duration,
@@ -245,6 +305,28 @@ impl Plan {
         .sum()
     }
 
+    /// By what clients connect to this relay, each once.
+    pub fn ways(&self, relay: usize) -> Vec<Transport> {
+        let mut ways: Vec<Transport> = match self.work == Work::Idle || self.hostile > 0 {
+            true if relay == 0 => vec![self.idle_transport],
+            _ => Vec::new(),
+        };
+        for group in &self.groups {
+            for shape in &group.shapes {
+                if relay == 0 {
+                    ways.push(group.sender_transport.of(shape.sender_logs_in()));
+                }
+                if relay == self.last_relay() && !shape.receiver_listens() {
+                    ways.push(group.receiver_transport.of(shape.receiver_logs_in()));
+                }
+            }
+        }
+        Transport::ALL
+            .into_iter()
+            .filter(|transport| ways.contains(transport))
+            .collect()
+    }
+
     /// The relay where receivers are.
     pub fn last_relay(&self) -> usize {
         self.relays.len() - 1
@@ -286,14 +368,13 @@ impl Plan {
         Self {
             work: Work::Idle,
             relays: Vec::new(),
-            foreign_address: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 1),
-            foreign_tls: true,
             server_config: None,
             listen_address: IpAddr::from([127, 0, 0, 1]),
             listen_port: 0,
             listen_host: String::new(),
             groups: Vec::new(),
             connections: 1,
+            idle_transport: Transport::Tls,
             rounds: None,
             standing: Standing::Nobody,
             hostile: 0,
@@ -302,6 +383,7 @@ impl Plan {
             source_spread: false,
             opening_at_once: 1,
             connect_timeout: Duration::from_secs(5),
+            auth_timeout: Duration::from_secs(10),
             reconnect: false,
             warmup: Duration::ZERO,
             duration: Duration::from_secs(1),

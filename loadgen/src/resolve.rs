@@ -5,6 +5,7 @@ mod ignored;
 mod relays;
 mod scenario;
 mod tls;
+mod transports;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use rustls::ServerConfig;
 
 use crate::dev::Dev;
 use crate::options::{FilmOn, Options, StandingOption, Workload};
-use crate::plan::{Plan, Rounds, Shape, Standing, Work};
+use crate::plan::{Plan, Rounds, Standing, Transport, Work};
 use crate::run::Watched;
 use crate::scrape::Target;
 use crate::threshold::Thresholds;
 
-use relays::{first_relay, look_up, second_relay};
+use relays::{first_relay, second_relay};
 use scenario::Scenario;
 
 /// A plan, and what belongs to its run.
@@ -51,25 +52,26 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         .as_deref()
         .map(Scenario::read)
         .transpose()?;
-    let first = first_relay(options, dev)?;
-    let address = first.address;
-    let mut relays = vec![first];
-    if wants_via(options) {
-        let second = second_relay(options, dev, &relays[0])?;
-        relays.push(second);
-    }
     let times = times(options, scenario.as_ref())?;
     let groups = match &scenario {
         Some(scenario) => scenario.groups(options, times.warmup)?,
         None => groups::of_options(options, times.warmup)?,
     };
-    let shapes = || groups.iter().flat_map(|group| &group.shapes);
-    if options.tcp.is_some() && shapes().all(|s| *s == Shape::Both) {
-        return Err(
-            "with --sender both everybody logs in, and AUTH needs TLS: leave --tcp out".into(),
-        );
+    let idle_transport = options.transport.unwrap_or(Transport::Tls).of(true);
+    let (mut to_first, to_second) = transports::used(&groups);
+    if !wants_via(options) {
+        to_first.extend(&to_second);
     }
-    let listens = shapes().any(|shape| shape.receiver_listens());
+    if matches!(options.workload, Workload::Idle | Workload::Hostile) {
+        to_first.push(idle_transport);
+    }
+    let mut relays = vec![first_relay(options, dev, &to_first)?];
+    if wants_via(options) {
+        let second = second_relay(options, dev, &relays[0], &to_second)?;
+        relays.push(second);
+    }
+    let mut shapes = groups.iter().flat_map(|group| &group.shapes);
+    let listens = shapes.any(|shape| shape.receiver_listens());
     let threads = options.threads.unwrap_or(options.cpu.len().max(1)).max(1);
     if options.workload == Workload::Pipe && threads > 1 {
         return Err(
@@ -88,8 +90,6 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
             _ => Work::Messages,
         },
         relays,
-        foreign_address: options.tcp.as_deref().map_or(Ok(address), look_up)?,
-        foreign_tls: options.tcp.is_none(),
         server_config: server_config(options, dev, listens)?,
         listen_address: options.listen_address,
         listen_port: options.listen_port,
@@ -98,6 +98,7 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
             .clone()
             .unwrap_or_else(|| "localhost".into()),
         connections: options.connections,
+        idle_transport,
         rounds: (options.workload == Workload::Churn).then(|| Rounds {
             rate: groups::constant_rate(options),
         }),
@@ -115,6 +116,7 @@ pub fn resolve(options: &Options) -> Result<Resolved, String> {
         source_spread: options.source_spread,
         opening_at_once: options.opening.max(1),
         connect_timeout: options.connect_timeout.max(Duration::from_millis(1)),
+        auth_timeout: options.auth_timeout.max(Duration::from_millis(1)),
         reconnect: options.reconnect,
         warmup: times.warmup,
         duration: times.duration,

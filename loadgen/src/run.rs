@@ -88,6 +88,7 @@ impl Trace {
             ("round", &r.rounds),
             ("tcp", &r.connecting),
             ("tls", &r.handshake),
+            ("upgrade", &r.upgrade),
             ("auth", &r.auth),
             ("recovery", &r.recovery),
             ("late", &r.lateness),

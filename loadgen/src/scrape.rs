@@ -56,17 +56,23 @@ impl Target {
     pub fn read(&self) -> Result<Reading, String> {
         let failed = |what: &str| format!("--scrape http://{}{}: {what}", self.host, self.path);
         let body = self
-            .get()
+            .get(&self.path)
             .map_err(|e| failed(&format!("{e}; is this the relay's admin address?")))?;
         decode(&body).map_err(|e| failed(&e))
     }
 
-    fn get(&self) -> Result<Vec<u8>, ureq::Error> {
+    /// What runs there, if its `/metrics` say so.
+    pub fn version(&self) -> Option<String> {
+        let body = self.get("/metrics").ok()?;
+        build_info(&String::from_utf8_lossy(&body))
+    }
+
+    fn get(&self, path: &str) -> Result<Vec<u8>, ureq::Error> {
         let agent: Agent = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .build()
             .into();
-        let url = format!("http://{}{}", self.host, self.path);
+        let url = format!("http://{}{path}", self.host);
         let mut answer = agent.get(url).call()?;
         answer
             .body_mut()
@@ -74,6 +80,17 @@ impl Target {
             .limit(ANSWER_OCTETS_MAX)
             .read_to_vec()
     }
+}
+
+/// Name and version of a metric `NAME_build_info{version="VERSION"}`, as Prometheus has it by custom.
+fn build_info(metrics: &str) -> Option<String> {
+    let mut lines = metrics.lines().filter(|line| !line.starts_with('#'));
+    lines.find_map(|line| {
+        let (name, labels) = line.split_once("_build_info{")?;
+        let (_, version) = labels.split_once("version=\"")?;
+        let (version, _) = version.split_once('"')?;
+        Some(format!("{name} {version}"))
+    })
 }
 
 fn decode(body: &[u8]) -> Result<Reading, String> {

@@ -29,7 +29,7 @@ pub use table::Tone;
 pub use values::{is_known, known};
 
 /// Of the JSON. It rises with every change that a reader could notice.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -37,6 +37,8 @@ pub struct Summary {
     pub schema: u32,
     /// msrpload's.
     pub version: String,
+    /// Of the scraped relays, such as `msrpd 1.2.3`; empty where none says it.
+    pub relay_versions: Vec<String>,
     pub workload: String,
     /// The command line, without passwords.
     pub command: String,
@@ -51,6 +53,7 @@ pub struct Summary {
     pub warmup: Counts,
     /// Faults that belong to no session.
     pub stray: Wrong,
+    /// Of messages due in the measured stretch.
     pub success_reports: u64,
     pub lost_connections: u64,
     pub measured: Measured,

@@ -337,3 +337,20 @@ fn notices_are_grouped_and_readable() {
         assert!(!row.contains(debug), "{row}");
     }
 }
+
+#[test]
+fn an_auth_that_nobody_answers_is_given_up_with_words() {
+    // TLS works, and that is all.
+    let world = World::new(Fault::Mute);
+    let began = std::time::Instant::now();
+    let run = world.run(&["--auth-timeout", "400ms", "--duration", "1s", "--quiet"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("AUTH for `relay.test` is not answered after 0.4 s"),
+        "{}",
+        run.stderr
+    );
+    // Not the minute that setting up may take.
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
+}

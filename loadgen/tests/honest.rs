@@ -342,6 +342,47 @@ fn the_warm_up_is_in_no_figure() {
 }
 
 #[test]
+fn films_and_success_reports_have_no_warm_up_either() {
+    let world = World::new(Fault::None);
+    let mut command = world.command(&[
+        "mixed",
+        "--rate",
+        "50",
+        "--pairs",
+        "2",
+        "--warmup",
+        "1s",
+        "--duration",
+        "1s",
+        "--film-size",
+        "200KiB",
+        "--film-count",
+        "2",
+        "--success-report",
+        "--trace",
+        "all.ndjson",
+        "--quiet",
+    ]);
+    command.args(["--user", "alice:wonderland"]);
+    let output = command.output().unwrap();
+    let text = std::fs::read_to_string(world.path("result.json")).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let result: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let number = |path: &str| result.pointer(path).and_then(|v| v.as_u64());
+    assert_eq!(number("/films/counts/sent"), Some(2), "{text}");
+    assert_eq!(number("/films/counts/delivered"), Some(2), "{text}");
+    assert_eq!(number("/warmup/sent"), Some(50), "{text}");
+    // Those of the chats and of the films, not those of the chats' warm-up.
+    assert_eq!(number("/success_reports"), Some(50 + 2), "{text}");
+    assert_eq!(world.relay.reports(), 100 + 2);
+    let trace = std::fs::read_to_string(world.path("all.ndjson")).unwrap();
+    for line in trace.lines().filter(|line| line.contains("\"films\"")) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["due_us"].as_f64().unwrap() >= 0.0, "{line}");
+    }
+}
+
+#[test]
 fn the_log_has_its_maxima_in_the_unit_that_it_names() {
     let world = World::new(Fault::Delay(Duration::from_millis(20)));
     let run = world.run(&with(&["--duration", "500ms", "--hdr", "run.hdr"]));

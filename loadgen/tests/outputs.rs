@@ -129,6 +129,11 @@ fn admin() -> String {
         for mut client in listener.incoming().flatten() {
             let mut request = [0; 512];
             let octets = client.read(&mut request).unwrap();
+            if request[..octets].starts_with(b"GET /metrics HTTP/1.1\r\n") {
+                let answer = b"HTTP/1.0 200 OK\r\n\r\n# HELP other_build_info x\nmsrpd_build_info{version=\"4.5.6\",io_uring=\"yes\"} 1\n";
+                client.write_all(answer).unwrap();
+                continue;
+            }
             assert!(request[..octets].starts_with(b"GET /histograms HTTP/1.1\r\n"));
             let mut encoded = Vec::new();
             V2Serializer::new().serialize(&one, &mut encoded).unwrap();
@@ -155,6 +160,7 @@ fn relays_own_view_is_that_of_the_measured_stretch() {
     assert_eq!(number(view, "/count"), 3);
     let p50 = view.pointer("/p50").and_then(Value::as_f64).unwrap();
     assert!((6_900.0..7_100.0).contains(&p50), "{p50}");
+    assert_eq!(result.pointer("/relay_versions/0").unwrap(), "msrpd 4.5.6");
     // Quantiles are not subtracted from each other: what is left over would be none.
     assert!(result.pointer("/between_us").is_none());
 

@@ -314,7 +314,7 @@ mod tests {
             "{}",
             loaded.problems
         );
-        for address in ["127.0.0.1:2855", "127.0.0.1:9855"] {
+        for address in ["127.0.0.1:2855", "127.0.0.1:2880", "127.0.0.1:9855"] {
             assert!(read("msrpd.toml").contains(address) && read("dev.toml").contains(address));
         }
         assert!(read("msrpd.toml").contains("\"127.0.0.1:2880\"\ntransport = \"ws\""));
@@ -339,6 +339,7 @@ mod tests {
         assert_eq!(dev["via"]["host"].as_str(), Some(HOST_B));
         assert!(read("relay-b.toml").contains(dev["via"]["address"].as_str().expect("text")));
         assert!(read("relay-b.toml").contains(dev["via"]["admin"].as_str().expect("text")));
+        assert_eq!(dev["via"]["ws"].as_str(), Some("127.0.0.1:2881"));
         assert!(read("relay-b.toml").contains("\"127.0.0.1:2881\"\ntransport = \"ws\""));
         // And back again: the same users with the same passwords.
         furnish(folder.path(), Kind::One).expect("furnished");

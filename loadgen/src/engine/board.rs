@@ -56,6 +56,7 @@ pub struct Board {
     pub moved_at: u64,
     /// Faults that belong to no session.
     pub stray: Wrong,
+    /// Of messages due in the measured stretch.
     pub success_reports: u64,
     /// AUTHs that succeeded.
     pub auths: u64,
@@ -188,10 +189,11 @@ impl Board {
         if let Some(due_at) = progress.confirmed {
             let took = self.took(due_at);
             self.record.confirmed(owner, due_at, took);
+            self.success_reports += u64::from(self.record.measures(due_at));
         }
         if let Some(due_at) = progress.reported {
             let took = self.took(due_at);
-            self.record.reported(owner, self.now, took);
+            self.record.reported(owner, self.now, due_at, took);
         }
         if let Some(told) = progress.contradicted {
             self.note(Kind::Contradicted, Some(told.code()), session, String::new);

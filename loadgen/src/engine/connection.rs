@@ -9,17 +9,18 @@ use rustls::ClientConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::pattern::mix;
-use crate::plan::{Plan, User};
+use crate::plan::{Plan, Transport, User};
 
 use super::endpoint::Endpoint;
 use super::link::Link;
 use super::tls::Tls;
+use super::web::Web;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Not begun: too many others are being opened.
     Queued,
-    /// TCP, then TLS.
+    /// TCP, then TLS, then the upgrade to WebSocket.
     Opening,
     LoggingIn,
     Ready,
@@ -58,6 +59,7 @@ pub struct Connection {
     pub user: Option<User>,
     /// Which of the plan's relays it leads to.
     pub relay: usize,
+    pub transport: Transport,
     /// With a client certificate of its group's; `None`: as for everybody.
     pub config: Option<Arc<ClientConfig>>,
     /// Somebody connected to us: it cannot be opened again from here.
@@ -66,6 +68,10 @@ pub struct Connection {
     pub sessions: Vec<usize>,
     pub opened_at: u64,
     pub tcp_at: u64,
+    /// When TLS was established, or where there is none TCP connected.
+    pub secured_at: u64,
+    /// When the AUTH went out whose answer is awaited.
+    pub asked_at: u64,
     pub dirty: bool,
     /// The kernel may have more than we read.
     pub unread: bool,
@@ -78,18 +84,21 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(uris: Vec<String>, user: Option<User>, relay: usize) -> Self {
+    pub fn new(uris: Vec<String>, user: Option<User>, relay: usize, transport: Transport) -> Self {
         Self {
             link: None,
-            endpoint: Endpoint::new(uris, relay),
+            endpoint: Endpoint::new(uris, relay, transport.is_web()),
             stage: Stage::Queued,
             user,
             relay,
+            transport,
             config: None,
             accepted: false,
             sessions: Vec::new(),
             opened_at: 0,
             tcp_at: 0,
+            secured_at: 0,
+            asked_at: 0,
             dirty: false,
             unread: false,
             ending: false,
@@ -102,15 +111,27 @@ impl Connection {
 impl Connection {
     /// Where it leads.
     pub fn target(&self, plan: &Plan) -> SocketAddr {
-        match self.user {
-            Some(_) => plan.relays[self.relay].address,
-            None => plan.foreign_address,
-        }
+        plan.relays[self.relay].address(self.transport)
+    }
+
+    /// The relay has ended the stream: in words.
+    pub fn how_it_ended(&self) -> String {
+        let code = self.link.as_ref().and_then(Link::closed_with);
+        let code = match code {
+            None => String::new(),
+            Some(None) => " (WebSocket, without a code)".to_owned(),
+            Some(Some(code)) => format!(" (WebSocket, {code})"),
+        };
+        let place = match self.endpoint.is_between_messages() {
+            true => "",
+            false => " in the middle of a message",
+        };
+        format!("closed by the relay{place}{code}")
     }
 
     /// A new client in its place, not connected yet.
     pub fn renew(&mut self, uris: Vec<String>) {
-        let mut new = Self::new(uris, self.user.take(), self.relay);
+        let mut new = Self::new(uris, self.user.take(), self.relay, self.transport);
         new.config = self.config.take();
         new.sessions = std::mem::take(&mut self.sessions);
         new.stands_still = self.stands_still;
@@ -122,7 +143,7 @@ impl Connection {
 /// Begins to connect to a relay.
 pub fn connect(plan: &Plan, connection: &Connection, number: u64) -> io::Result<Link> {
     let relay = &plan.relays[connection.relay];
-    let authenticated = connection.user.is_some();
+    let transport = connection.transport;
     let target = connection.target(plan);
     let socket = Socket::new(
         Domain::for_address(target),
@@ -139,7 +160,7 @@ pub fn connect(plan: &Plan, connection: &Connection, number: u64) -> io::Result<
         Err(e) => return Err(e),
     }
     let stream = TcpStream::from_std(socket.into());
-    let tls = match authenticated || plan.foreign_tls {
+    let tls = match transport.is_tls() {
         true => Some(
             Tls::client(
                 Arc::clone(connection.config.as_ref().unwrap_or(&relay.client_config)),
@@ -149,7 +170,10 @@ pub fn connect(plan: &Plan, connection: &Connection, number: u64) -> io::Result<
         ),
         false => None,
     };
-    Ok(Link::new(stream, tls, false))
+    let web = transport
+        .is_web()
+        .then(|| Web::new(format!("{}:{}", relay.host, target.port())));
+    Ok(Link::new(stream, tls, web, false))
 }
 
 /// One of 127.1.0.1 to 127.250.250.250.

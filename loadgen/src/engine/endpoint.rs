@@ -12,9 +12,11 @@ use crate::notices::Kind;
 use crate::plan::User;
 
 use super::board::Board;
-use super::login::{Login, Reply, auth_uri};
+use super::login::{Login, Reply};
+use super::outbox::Outbox;
 use super::requests::{Request, Requests};
 use super::session::BINDING;
+use super::web::Incoming;
 
 use receiving::Receiving;
 
@@ -28,6 +30,8 @@ const REMEMBERED_UNANSWERED_MAX: usize = 1024;
 pub enum EndpointError {
     /// The relay sent something that is no MSRP.
     Codec(CodecError),
+    /// A WebSocket message is not exactly one MSRP message (RFC 7977 §5.1).
+    NotOneMessage,
     /// AUTH did not succeed.
     Auth(String),
     /// The first SEND after a lost connection was refused with this code.
@@ -52,15 +56,18 @@ pub struct Seat {
 pub struct Endpoint {
     /// At least one.
     pub seats: Vec<Seat>,
-    pub out: Vec<u8>,
+    pub out: Outbox,
     pub requests: Requests,
     /// Sessions that wait until the kernel takes more.
     pub blocked: Vec<usize>,
     /// The session whose chunk is open.
     pub in_chunk: Option<usize>,
-    /// The relay that we are connected to.
+    /// The relay that we are connected to, and how AUTH names it.
     relay: usize,
+    auth_uri: String,
     scanner: Scanner,
+    /// Messages that ended since the last WebSocket message did.
+    ended: u32,
     /// The beginning of something that the scanner could not use yet.
     cut: Vec<u8>,
     /// The AUTH that is under way, and for which seat; a foreign client makes none.
@@ -69,7 +76,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(uris: Vec<String>, relay: usize) -> Self {
+    pub fn new(uris: Vec<String>, relay: usize, is_web: bool) -> Self {
         let seat = |uri| Seat {
             uri,
             use_path: Vec::new(),
@@ -77,11 +84,13 @@ impl Endpoint {
         Self {
             seats: uris.into_iter().map(seat).collect(),
             relay,
+            auth_uri: String::new(),
             in_chunk: None,
-            out: Vec::new(),
+            out: Outbox::new(is_web),
             requests: Requests::new(),
             blocked: Vec::new(),
             scanner: Scanner::new(),
+            ended: 0,
             cut: Vec::new(),
             login: None,
             receiving: Receiving::default(),
@@ -89,18 +98,25 @@ impl Endpoint {
     }
 
     /// Starts the AUTH of RFC 4976 §5.1, for one seat after the other.
-    pub fn log_in(&mut self, user: User, board: &Board) {
+    pub fn log_in(&mut self, user: User, auth_uri: String, board: &Board) {
+        self.auth_uri = auth_uri;
         self.log_in_seat(user, 0, board);
     }
 
     fn log_in_seat(&mut self, user: User, seat: usize, board: &Board) {
-        self.login = Some((Login::new(user, board.now), seat));
-        self.send_auth(seat, &board.plan.relays[self.relay].host, None);
+        let login = Login::new(user, self.auth_uri.clone(), board.now);
+        self.login = Some((login, seat));
+        self.send_auth(seat, None);
     }
 
     /// Ready to send and receive messages.
     pub fn is_ready(&self) -> bool {
         self.login.is_none()
+    }
+
+    /// Since when an answer to AUTH is waited for.
+    pub fn waits_since(&self) -> Option<u64> {
+        self.login.as_ref().map(|(login, _)| login.asked_at)
     }
 
     /// The far end may stop here without cutting anything off.
@@ -117,13 +133,20 @@ impl Endpoint {
         self.requests.push(request, max)
     }
 
-    /// Handles received octets. `me` is this connection's key.
+    /// Handles what was received. `me` is this connection's key.
     pub fn receive(
         &mut self,
-        octets: &[u8],
+        incoming: Incoming<'_>,
         me: usize,
         board: &mut Board,
     ) -> Result<(), EndpointError> {
+        let octets = match incoming {
+            Incoming::Octets(octets) => octets,
+            Incoming::End => {
+                let one = std::mem::take(&mut self.ended) == 1 && self.is_between_messages();
+                return one.then_some(()).ok_or(EndpointError::NotOneMessage);
+            }
+        };
         if self.cut.is_empty() {
             let used = self.scan(octets, me, board)?;
             self.cut.extend_from_slice(&octets[used..]);
@@ -156,6 +179,7 @@ impl Endpoint {
                     at += used;
                 }
                 Step::End { flag, used } => {
+                    self.ended = self.ended.wrapping_add(1);
                     self.receiving.on_end(flag, me, &mut self.out, board);
                     at += used;
                 }
@@ -256,15 +280,15 @@ impl Endpoint {
         Ok(())
     }
 
-    fn send_auth(&mut self, seat: usize, host: &str, authorization: Option<&str>) {
+    fn send_auth(&mut self, seat: usize, authorization: Option<&str>) {
         let tid = self.requests.push(Request::Auth, REMEMBERED_MAX);
         let tid = String::from_utf8_lossy(&tid);
         let octets = codec::Builder::request(&tid, "AUTH")
-            .to_path(&[&auth_uri(host)])
+            .to_path(&[&self.auth_uri])
             .from_path(&[&self.seats[seat].uri])
             .maybe_header("Authorization", authorization)
             .encode();
-        self.out.extend_from_slice(&octets);
+        self.out.text(&octets);
     }
 
     fn on_auth_response(
@@ -282,11 +306,8 @@ impl Endpoint {
             .map_err(EndpointError::Auth)?
         {
             Reply::Again(authorization) => {
-                self.send_auth(
-                    seat,
-                    &board.plan.relays[self.relay].host,
-                    Some(&authorization),
-                );
+                login.asked_at = board.now;
+                self.send_auth(seat, Some(&authorization));
             }
             Reply::Done(use_path) => {
                 let took = board.now - login.started;
@@ -329,7 +350,6 @@ fn on_report(head: &Head<'_>, board: &mut Board) {
         return;
     }
     if code == 200 {
-        board.success_reports += 1;
         let progress = board.sessions[place].ledger.confirmed(message, board.now);
         board.progressed(place, progress);
         return;

@@ -1,4 +1,4 @@
-//! One socket with or without TLS: octets in, octets out, never waiting.
+//! One socket with or without TLS and WebSocket: octets in, octets out, never waiting.
 //!
 //! Buffers for work in progress belong to the thread ([`Scratch`]); a link keeps only a cut record
 //! and what the kernel did not take, so that idle ones cost little and busy ones stay in the cache.
@@ -7,7 +7,9 @@ use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
 
+use super::outbox::Outbox;
 use super::tls::{Fault, Tls};
+use super::web::{Incoming, Web, WebError};
 
 /// As much as one read takes: the default socket buffer holds about as much, and a larger buffer
 /// would leave the second-level cache.
@@ -17,6 +19,7 @@ const READ_OCTETS: usize = 128 * 1024;
 pub struct Scratch {
     read: Vec<u8>,
     write: Vec<u8>,
+    frames: Vec<u8>,
 }
 
 impl Default for Scratch {
@@ -24,6 +27,7 @@ impl Default for Scratch {
         Self {
             read: vec![0; READ_OCTETS],
             write: Vec::new(),
+            frames: Vec::new(),
         }
     }
 }
@@ -33,6 +37,7 @@ impl Default for Scratch {
 pub enum LinkError<E> {
     Io(io::Error),
     Tls(rustls::Error),
+    Web(String),
     Sink(E),
 }
 
@@ -49,6 +54,7 @@ pub struct ReadOutcome {
 pub struct Link {
     stream: TcpStream,
     tls: Option<Tls>,
+    web: Option<Box<Web>>,
     /// The beginning of a TLS record.
     cut: Vec<u8>,
     /// What the kernel did not take.
@@ -58,10 +64,11 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(stream: TcpStream, tls: Option<Tls>, connected: bool) -> Self {
+    pub fn new(stream: TcpStream, tls: Option<Tls>, web: Option<Web>, connected: bool) -> Self {
         Self {
             stream,
             tls,
+            web: web.map(Box::new),
             cut: Vec::new(),
             waiting: Vec::new(),
             waiting_at: 0,
@@ -73,9 +80,24 @@ impl Link {
         &mut self.stream
     }
 
+    /// TCP is connected, and TLS established where there is some.
+    pub fn is_secured(&self) -> bool {
+        self.connected && self.tls.as_ref().is_none_or(Tls::is_established)
+    }
+
     /// Messages may be sent.
     pub fn is_open(&self) -> bool {
-        self.connected && self.tls.as_ref().is_none_or(Tls::is_established)
+        self.is_secured() && self.web.as_ref().is_none_or(|web| web.is_open())
+    }
+
+    /// It goes by WebSocket.
+    pub fn is_web(&self) -> bool {
+        self.web.is_some()
+    }
+
+    /// The code with which the relay has ended WebSocket: it may have said none.
+    pub fn closed_with(&self) -> Option<Option<u16>> {
+        self.web.as_ref()?.closed()
     }
 
     /// Octets that wait for the kernel.
@@ -102,12 +124,12 @@ impl Link {
         }
     }
 
-    /// Reads once, at most `limit` octets, and gives the plain octets to `sink` in pieces.
+    /// Reads once, at most `limit` octets, and gives what it holds to `sink` in pieces.
     pub fn read<E>(
         &mut self,
         scratch: &mut Scratch,
         limit: usize,
-        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+        mut sink: impl FnMut(Incoming<'_>) -> Result<(), E>,
     ) -> Result<ReadOutcome, LinkError<E>> {
         let carried = self.cut.len();
         scratch.read[..carried].copy_from_slice(&self.cut);
@@ -132,28 +154,41 @@ impl Link {
             return Ok(outcome);
         }
         let input = &mut scratch.read[..carried + octets];
+        scratch.frames.clear();
+        let (web, answers) = (&mut self.web, &mut scratch.frames);
+        let mut plain = |octets: &[u8]| match web {
+            None => sink(Incoming::Octets(octets)).map_err(LinkError::Sink),
+            Some(web) => web.receive(octets, answers, &mut sink).map_err(web_error),
+        };
         let Some(tls) = &mut self.tls else {
-            sink(input).map_err(LinkError::Sink)?;
+            let result = plain(input);
+            self.put(&mut scratch.frames).map_err(LinkError::Io)?;
+            result?;
+            outcome.ended |= self.closed_with().is_some();
             return Ok(outcome);
         };
         scratch.write.clear();
-        let result = tls.receive(input, &mut scratch.write, &mut sink);
+        let result = tls.receive(input, &mut scratch.write, &mut plain);
         let flushed = self.put(&mut scratch.write);
         let received = result.map_err(|fault| match fault {
             Fault::Tls(e) => LinkError::Tls(e),
-            Fault::Sink(e) => LinkError::Sink(e),
+            Fault::Sink(e) => e,
         })?;
         flushed.map_err(LinkError::Io)?;
         self.cut.clear();
         self.cut.extend_from_slice(&input[received.used..]);
-        outcome.ended |= received.closed;
+        outcome.ended |= received.closed || self.closed_with().is_some();
+        self.ask(&mut scratch.frames);
+        self.put_plain(&mut scratch.frames, &mut scratch.write)?;
         Ok(outcome)
     }
 
-    /// Starts TLS: a client speaks first.
-    pub fn start_tls(&mut self, scratch: &mut Scratch) -> Result<(), LinkError<()>> {
+    /// Starts TLS, or else WebSocket: a client speaks first.
+    pub fn start(&mut self, scratch: &mut Scratch) -> Result<(), LinkError<()>> {
         let Some(tls) = &mut self.tls else {
-            return Ok(());
+            scratch.frames.clear();
+            self.ask(&mut scratch.frames);
+            return self.put(&mut scratch.frames).map_err(LinkError::Io);
         };
         scratch.write.clear();
         tls.receive(&mut [], &mut scratch.write, &mut |_| Ok(()))
@@ -164,21 +199,46 @@ impl Link {
         self.put(&mut scratch.write).map_err(LinkError::Io)
     }
 
-    /// Sends all of `plain` (encrypted together) and empties it; what the kernel does not take
+    /// Appends the request for an upgrade, once it may be made.
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        if self.is_secured()
+            && let Some(request) = self.web.as_mut().and_then(|web| web.ask())
+        {
+            out.extend_from_slice(request.as_bytes());
+        }
+    }
+
+    /// Sends all of `out` (encrypted together) and empties it; what the kernel does not take
     /// waits here. Call when open only, and not while something waits.
-    pub fn write(
+    pub fn write(&mut self, out: &mut Outbox, scratch: &mut Scratch) -> Result<(), LinkError<()>> {
+        match &mut self.web {
+            None => self.put_plain(&mut out.octets, &mut scratch.write),
+            Some(web) => {
+                let (octets, ends) = out.messages();
+                scratch.frames.clear();
+                web.frame(octets, ends, &mut scratch.frames);
+                out.clear();
+                self.put_plain(&mut scratch.frames, &mut scratch.write)
+            }
+        }
+    }
+
+    /// Sends plain octets, by TLS where there is some, and empties them.
+    fn put_plain<E>(
         &mut self,
         plain: &mut Vec<u8>,
-        scratch: &mut Scratch,
-    ) -> Result<(), LinkError<()>> {
+        records: &mut Vec<u8>,
+    ) -> Result<(), LinkError<E>> {
+        if plain.is_empty() {
+            return Ok(());
+        }
         match &mut self.tls {
             None => self.put(plain).map_err(LinkError::Io),
             Some(tls) => {
-                scratch.write.clear();
-                tls.encrypt(plain, &mut scratch.write)
-                    .map_err(LinkError::Tls)?;
+                records.clear();
+                tls.encrypt(plain, records).map_err(LinkError::Tls)?;
                 plain.clear();
-                self.put(&mut scratch.write).map_err(LinkError::Io)
+                self.put(records).map_err(LinkError::Io)
             }
         }
     }
@@ -198,8 +258,13 @@ impl Link {
         Ok(())
     }
 
-    /// Says goodbye: close_notify, then the end of the stream.
+    /// Says goodbye: a close frame, close_notify, then the end of the stream.
     pub fn close(&mut self) {
+        if let Some(web) = self.web.as_mut().filter(|web| web.is_open()) {
+            let (mut frame, mut records) = (Vec::new(), Vec::new());
+            web.close(&mut frame);
+            let _ = self.put_plain::<()>(&mut frame, &mut records);
+        }
         if let Some(tls) = self.tls.as_mut().filter(|tls| tls.is_established()) {
             let mut out = Vec::new();
             tls.close(&mut out);
@@ -224,5 +289,13 @@ impl Link {
         self.waiting.extend_from_slice(&octets[at..]);
         octets.clear();
         Ok(())
+    }
+}
+
+fn web_error<E>(error: WebError<E>) -> LinkError<E> {
+    match error {
+        WebError::Upgrade(error) => LinkError::Web(error.to_string()),
+        WebError::Broken(what) => LinkError::Web(format!("the relay breaks WebSocket: {what}")),
+        WebError::Sink(error) => LinkError::Sink(error),
     }
 }

@@ -12,8 +12,12 @@ const TRIES_MAX: u32 = 3;
 /// An AUTH under way.
 pub struct Login {
     user: User,
+    /// How it names the relay.
+    uri: String,
     /// When the first request went out, on the engine's clock.
     pub started: u64,
+    /// When the latest did.
+    pub asked_at: u64,
     answer: Option<Answer>,
     tries: u32,
 }
@@ -27,10 +31,12 @@ pub enum Reply {
 }
 
 impl Login {
-    pub fn new(user: User, started: u64) -> Self {
+    pub fn new(user: User, uri: String, started: u64) -> Self {
         Self {
             user,
+            uri,
             started,
+            asked_at: started,
             answer: None,
             tries: 0,
         }
@@ -72,11 +78,10 @@ impl Login {
                 "the relay asks for realm `{realm}`, not `{wanted}`: check --realm"
             ));
         }
-        let uri = auth_uri(&relay.host);
         let asker = Asker {
             user: name,
             password: &self.user.password,
-            uri: &uri,
+            uri: &self.uri,
         };
         // Some relays insist on `uri`, and all must accept it (AUT-09).
         let spelling = Spelling {
@@ -105,9 +110,13 @@ impl Login {
     }
 }
 
-/// How a client names the relay that it logs in to: without port and session (AUT-03).
-pub fn auth_uri(host: &str) -> String {
-    format!("msrps://{host};tcp")
+/// How a client names the relay that it logs in to: without port and session (AUT-03); by WebSocket with the port to which
+/// it connects (RFC 7977 §8.1).
+pub fn auth_uri(host: &str, web_port: Option<u16>) -> String {
+    match web_port {
+        None => format!("msrps://{host};tcp"),
+        Some(port) => format!("msrps://{host}:{port};ws"),
+    }
 }
 
 fn text(value: &[u8]) -> String {

@@ -100,9 +100,11 @@ impl Engine {
             return;
         }
         let connection = &self.connections[key];
-        let tls = connection.user.is_some() || self.board.plan.foreign_tls;
+        let transport = connection.transport;
         let seats = connection.endpoint.seats.len();
-        let uris = (0..seats).map(|_| setup::client_uri(key, tls)).collect();
+        let uris = (0..seats)
+            .map(|_| setup::client_uri(key, transport))
+            .collect();
         self.connections[key].renew(uris);
     }
 

@@ -102,6 +102,8 @@ pub struct Record {
     pub lateness: Histogram<u64>,
     pub connecting: Histogram<u64>,
     pub handshake: Histogram<u64>,
+    /// From TLS's being established to a WebSocket.
+    pub upgrade: Histogram<u64>,
     pub auth: Histogram<u64>,
     /// From the loss of a session's connection to its being able to send again.
     pub recovery: Histogram<u64>,
@@ -136,6 +138,7 @@ impl Record {
             lateness: histogram(),
             connecting: histogram(),
             handshake: histogram(),
+            upgrade: histogram(),
             auth: histogram(),
             recovery: histogram(),
             recent: histogram(),
@@ -198,8 +201,7 @@ impl Record {
         let in_bucket = self.keeps_in_bucket(owner);
         let bucket = &mut self.buckets[owner.bucket];
         bucket.sums.delivered += u64::from(now_measured);
-        // A film is seldom and long: each counts.
-        if in_bucket && (due_measured || owner.role == Some(Role::Film)) {
+        if in_bucket && due_measured {
             bucket.delivery.saturating_record(took);
         }
         if !owner.is_main() {
@@ -236,8 +238,10 @@ impl Record {
         }
     }
 
-    pub fn reported(&mut self, owner: Owner, now: u64, took: u64) {
-        self.buckets[owner.bucket].reports.saturating_record(took);
+    pub fn reported(&mut self, owner: Owner, now: u64, due_at: u64, took: u64) {
+        if self.measures(due_at) {
+            self.buckets[owner.bucket].reports.saturating_record(took);
+        }
         if owner.is_main() && self.measures(now) {
             self.series.at(now).reported += 1;
         }
@@ -245,7 +249,7 @@ impl Record {
 
     /// A message that is lost, or that was open at the end, has waited so long at least.
     pub fn waited(&mut self, owner: Owner, due_at: u64, waited: u64, lost: bool, unanswered: bool) {
-        if !self.measures(due_at) && owner.role != Some(Role::Film) {
+        if !self.measures(due_at) {
             return;
         }
         let bucket = &mut self.buckets[owner.bucket];
@@ -260,7 +264,7 @@ impl Record {
                 .delivery
                 .saturating_record(waited);
         }
-        if owner.is_main() && self.measures(due_at) {
+        if owner.is_main() {
             let interval = self.series.at(due_at);
             interval.lost += 1;
             interval.delivery.saturating_record(waited);
@@ -315,6 +319,7 @@ impl Record {
             (&mut self.lateness, &other.lateness),
             (&mut self.connecting, &other.connecting),
             (&mut self.handshake, &other.handshake),
+            (&mut self.upgrade, &other.upgrade),
             (&mut self.auth, &other.auth),
             (&mut self.recovery, &other.recovery),
         ] {

@@ -6,10 +6,10 @@ use crate::ids;
 use crate::ledger::Begun;
 use crate::pattern::Pattern;
 
+use super::Engine;
 use super::connection::Connection;
 use super::requests::Request;
 use super::session::{Outgoing, Pace};
-use super::{Engine, template};
 
 /// Plain octets queued on a connection before its sessions wait: enough for full records and one
 /// large write, little enough to stay in the cache.
@@ -76,7 +76,7 @@ impl Engine {
         if let Some(outgoing) = &mut self.board.sessions[other].outgoing {
             endpoint.requests.shorten(&outgoing.tid, outgoing.at);
             outgoing.chunk_end = outgoing.at;
-            template::end_line(&mut endpoint.out, &outgoing.tid, b'+');
+            endpoint.out.end_line(&outgoing.tid, b'+');
         }
     }
 
@@ -91,7 +91,7 @@ impl Engine {
         if endpoint.in_chunk == Some(place) {
             endpoint.in_chunk = None;
             endpoint.requests.shorten(&outgoing.tid, outgoing.at);
-            template::end_line(&mut endpoint.out, &outgoing.tid, b'#');
+            endpoint.out.end_line(&outgoing.tid, b'#');
         }
         let progress = session.ledger.abandoned(outgoing.message, self.board.now);
         self.board.progressed(place, progress);
@@ -103,6 +103,10 @@ impl Engine {
         let now = self.board.now;
         let session = &mut self.board.sessions[place];
         if now < self.sending.0 {
+            return false;
+        }
+        // Films and what stands still have no warm-up.
+        if !session.flow.owner.is_main() && now < self.board.record.window.0 {
             return false;
         }
         if session.has_begun_all() {
@@ -130,8 +134,7 @@ impl Engine {
             size,
             due_at,
             sent_at: now,
-            // Films and what stands still are few and long: all of them count.
-            measured: !session.flow.owner.is_main() || self.board.record.measures(due_at),
+            measured: self.board.record.measures(due_at),
             traced: trace_every > 0 && session.ledger.begun().is_multiple_of(trace_every),
         });
         self.board.record.sent(session.flow.owner, due_at);
@@ -173,7 +176,7 @@ impl Engine {
     }
 
     /// Moves an open loop's session on to its next message.
-    fn next_due(&mut self, place: usize) {
+    pub(super) fn next_due(&mut self, place: usize) {
         self.board.sessions[place].places.advance();
         self.board.sessions[place].next_due = self.due_at(place);
     }
@@ -247,7 +250,7 @@ impl Engine {
             let may_be_interrupted = shared && to - from > UNINTERRUPTIBLE_OCTETS;
             let end = (!may_be_interrupted).then_some(to);
             template.head(
-                &mut endpoint.out,
+                &mut endpoint.out.octets,
                 &outgoing.tid,
                 &id,
                 (from, end),
@@ -260,7 +263,7 @@ impl Engine {
         }
         let piece = (outgoing.chunk_end - outgoing.at).min(QUEUED_OCTETS as u64);
         self.board.pattern.append(
-            &mut endpoint.out,
+            &mut endpoint.out.octets,
             outgoing.origin,
             outgoing.at,
             piece as usize,
@@ -268,11 +271,8 @@ impl Engine {
         outgoing.at += piece;
         if outgoing.at == outgoing.chunk_end {
             let whole = outgoing.at == outgoing.size;
-            template::end_line(
-                &mut endpoint.out,
-                &outgoing.tid,
-                if whole { b'$' } else { b'+' },
-            );
+            let flag = if whole { b'$' } else { b'+' };
+            endpoint.out.end_line(&outgoing.tid, flag);
             endpoint.in_chunk = None;
             if whole {
                 session.outgoing = None;

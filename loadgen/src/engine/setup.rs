@@ -1,6 +1,7 @@
 //! Getting ready: connections are opened a few at a time, log in, and every session's first SEND
 //! goes through before the clock starts. Errors here say what to do.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -11,9 +12,10 @@ use mio::{Interest, Token};
 
 use crate::ids;
 use crate::ledger::Report;
-use crate::plan::{Group, Plan, Relay, Role, Shape, Slot, Standing, Work};
+use crate::plan::{Group, Plan, Relay, Role, Shape, Slot, Standing, Transport, Work};
 
 use super::connection::{Connection, Stage, connect};
+use super::login::auth_uri;
 use super::record::Owner;
 use super::requests::Request;
 use super::session::{BINDING, Flow, Session, Stage as SessionStage};
@@ -27,7 +29,7 @@ impl Engine {
         let (thread, threads) = (self.board.thread, plan.threads);
         if plan.work == Work::Idle {
             for number in (thread..plan.connections).step_by(threads) {
-                self.add_connection(&plan, 0, true, number, 1);
+                self.add_connection(&plan, (0, plan.idle_transport), true, number, 1);
             }
             return Ok(());
         }
@@ -73,7 +75,8 @@ impl Engine {
             .sessions_per_connection
             .min(group.sessions - number * group.sessions_per_connection);
         let foreign = matches!(slot.shape, Shape::Foreign | Shape::Piped);
-        let sender = self.add_connection(plan, 0, !foreign, 2 * slot.carrier, seats);
+        let transport = group.sender_transport.of(!foreign);
+        let sender = self.add_connection(plan, (0, transport), !foreign, 2 * slot.carrier, seats);
         let receiver = match slot.shape {
             Shape::RelayDials => {
                 self.listen(SocketAddr::new(plan.listen_address, 0), place)?;
@@ -83,7 +86,11 @@ impl Engine {
             _ => {
                 let authenticated = slot.shape != Shape::ReceiverConnects;
                 let number = 2 * slot.carrier + 1;
-                Some(self.add_connection(plan, plan.last_relay(), authenticated, number, seats))
+                let to = (
+                    plan.last_relay(),
+                    group.receiver_transport.of(authenticated),
+                );
+                Some(self.add_connection(plan, to, authenticated, number, seats))
             }
         };
         for key in [Some(sender), receiver].into_iter().flatten() {
@@ -97,16 +104,16 @@ impl Engine {
     fn add_connection(
         &mut self,
         plan: &Plan,
-        relay: usize,
+        (relay, transport): (usize, Transport),
         authenticated: bool,
         number: usize,
         seats: usize,
     ) -> usize {
         let users = &plan.relays[relay].users;
         let user = authenticated.then(|| users[number % users.len()].clone());
-        let tls = authenticated || plan.foreign_tls;
-        let uris = (0..seats).map(|_| client_uri(number, tls)).collect();
-        self.connections.push(Connection::new(uris, user, relay));
+        let uris = (0..seats).map(|_| client_uri(number, transport)).collect();
+        self.connections
+            .push(Connection::new(uris, user, relay, transport));
         self.connections.len() - 1
     }
 
@@ -168,31 +175,68 @@ impl Engine {
                 connection.stage = Stage::Opening;
                 self.opening += 1;
                 let until = self.board.now + plan.connect_timeout.as_nanos() as u64;
-                self.expected.push_back((until, key));
+                self.expected.push(Reverse((until, key)));
             }
             Err(error) => self.cannot_connect(key, &error),
         }
     }
 
-    /// Gives up on what has not come as far as AUTH in its time.
+    /// If another AUTH has gone out: its answer may take so long.
+    fn expect_answer(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        let Some(since) = connection.endpoint.waits_since() else {
+            return;
+        };
+        if connection.asked_at != since {
+            connection.asked_at = since;
+            let until = since + self.board.plan.auth_timeout.as_nanos() as u64;
+            self.expected.push(Reverse((until, key)));
+        }
+    }
+
+    /// Gives up on what has not come as far as it should in its time.
     pub(super) fn give_up_connecting(&mut self) {
-        while let Some(&(until, key)) = self.expected.front()
+        while let Some(&Reverse((until, key))) = self.expected.peek()
             && until <= self.board.now
         {
-            self.expected.pop_front();
-            let allowed = self.board.plan.connect_timeout;
-            let connection = &self.connections[key];
-            let is_this_one = connection.opened_at + allowed.as_nanos() as u64 == until;
-            if connection.stage != Stage::Opening || connection.accepted || !is_this_one {
-                continue;
+            self.expected.pop();
+            match self.connections[key].stage {
+                Stage::Opening => self.give_up_opening(key, until),
+                Stage::LoggingIn => self.give_up_logging_in(key, until),
+                _ => {}
             }
-            let step = match connection.tcp_at {
-                0 => "TCP is not connected",
-                _ => "TLS is not established",
-            };
-            let text = format!("{step} after {:.1} s", allowed.as_secs_f64());
-            self.fail_to_connect(key, &io::Error::new(io::ErrorKind::TimedOut, text));
         }
+    }
+
+    fn give_up_opening(&mut self, key: usize, until: u64) {
+        let allowed = self.board.plan.connect_timeout;
+        let connection = &self.connections[key];
+        let is_this_one = connection.opened_at + allowed.as_nanos() as u64 == until;
+        if connection.accepted || !is_this_one {
+            return;
+        }
+        let step = match (connection.tcp_at, connection.secured_at) {
+            (0, _) => "TCP is not connected",
+            (_, 0) => "TLS is not established",
+            _ => "the request for WebSocket is not answered",
+        };
+        let text = format!("{step} after {:.1} s", allowed.as_secs_f64());
+        self.fail_to_connect(key, &io::Error::new(io::ErrorKind::TimedOut, text));
+    }
+
+    /// Where another AUTH has gone out since, that has its own time.
+    fn give_up_logging_in(&mut self, key: usize, until: u64) {
+        let allowed = self.board.plan.auth_timeout;
+        let since = self.connections[key].endpoint.waits_since();
+        if since.is_none_or(|since| since + allowed.as_nanos() as u64 != until) {
+            return;
+        }
+        let host = &self.board.plan.relays[self.connections[key].relay].host;
+        let text = format!(
+            "AUTH for `{host}` is not answered after {:.1} s",
+            allowed.as_secs_f64()
+        );
+        self.fail_to_connect(key, &io::Error::new(io::ErrorKind::TimedOut, text));
     }
 
     pub(super) fn fail_to_connect(&mut self, key: usize, error: &io::Error) {
@@ -208,13 +252,16 @@ impl Engine {
         if self.returns() {
             return self.try_again(key, error);
         }
-        let address = self.connections[key].target(&self.board.plan);
+        let target = self.connections[key].target(&self.board.plan);
         let advice = match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 "nothing listens there: start the relay (`cargo run --release -- dev`), or check --address".into()
             }
             io::ErrorKind::AddrNotAvailable => {
                 "no local port is left: use --source-spread, or fewer connections".into()
+            }
+            io::ErrorKind::TimedOut if error.to_string().starts_with("AUTH") => {
+                "does the relay serve that name (--host), and is it not overloaded? its log should say; --auth-timeout gives it longer".into()
             }
             io::ErrorKind::TimedOut => {
                 "is --address right, does TLS listen there, and does no firewall drop packets? --connect-timeout gives it longer".into()
@@ -226,7 +273,10 @@ impl Engine {
         };
         self.board
             .fatal
-            .get_or_insert_with(|| format!("cannot connect to {address}: {error}; {advice}"));
+            .get_or_insert_with(|| match error.to_string().starts_with("AUTH") {
+                true => format!("cannot log in at {target}: {error}; {advice}"),
+                false => format!("cannot connect to {target}: {error}; {advice}"),
+            });
     }
 
     /// A connection that is not ready may have come further.
@@ -236,16 +286,29 @@ impl Engine {
         let Some(link) = &connection.link else {
             return;
         };
-        if connection.stage == Stage::Opening && link.is_open() {
+        if connection.stage == Stage::Opening && link.is_secured() && connection.secured_at == 0 {
+            connection.secured_at = now;
             let took = now - connection.tcp_at;
             self.board
                 .took_to_set_up(took, |record| &mut record.handshake);
+        }
+        if connection.stage == Stage::Opening && link.is_open() {
+            if link.is_web() {
+                let took = now - connection.secured_at;
+                self.board
+                    .took_to_set_up(took, |record| &mut record.upgrade);
+            }
             connection.stage = Stage::LoggingIn;
             if let Some(user) = connection.user.clone() {
-                connection.endpoint.log_in(user, &self.board);
+                let plan = &self.board.plan;
+                let port = connection.target(plan).port();
+                let web_port = connection.transport.is_web().then_some(port);
+                let uri = auth_uri(&plan.relays[connection.relay].host, web_port);
+                connection.endpoint.log_in(user, uri, &self.board);
                 self.touch(key);
             }
         }
+        self.expect_answer(key);
         let connection = &mut self.connections[key];
         if connection.stage == Stage::LoggingIn && connection.endpoint.is_ready() {
             connection.stage = Stage::Ready;
@@ -270,7 +333,9 @@ impl Engine {
         let sender = &self.connections[session.sender].endpoint.seats[seat];
         let receiver_uri = match session.receiver {
             Some(key) => self.connections[key].endpoint.seats[seat].uri.clone(),
-            None if session.shape == Shape::Piped => client_uri(2 * session.id as usize + 1, true),
+            None if session.shape == Shape::Piped => {
+                client_uri(2 * session.id as usize + 1, Transport::Tls)
+            }
             None => self.receiver_uri(place),
         };
         // What the receiver offers: its relays from the outside in, then itself (W-04).
@@ -323,7 +388,8 @@ impl Engine {
             content_type: "",
         };
         let template = SendTemplate::new(&path, &speaker_uri, &plain);
-        template.bodiless(&mut endpoint.out, &tid, &id);
+        template.bodiless(&mut endpoint.out.octets, &tid, &id);
+        endpoint.out.end_text();
         self.touch(speaker);
     }
 
@@ -346,11 +412,16 @@ impl Engine {
     }
 }
 
-pub(super) fn client_uri(number: usize, tls: bool) -> String {
-    let scheme = if tls { "msrps" } else { "msrp" };
+/// By WebSocket it is `msrps` also without TLS: that is between the relay and the server that ends it.
+pub(super) fn client_uri(number: usize, transport: Transport) -> String {
+    let (scheme, parameter) = match transport {
+        Transport::Tls => ("msrps", "tcp"),
+        Transport::Tcp => ("msrp", "tcp"),
+        Transport::Wss | Transport::Ws => ("msrps", "ws"),
+    };
     let session = ids::letters::<20>();
     format!(
-        "{scheme}://c{number}.client.invalid:2855/{};tcp",
+        "{scheme}://c{number}.client.invalid:2855/{};{parameter}",
         session.escape_ascii()
     )
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Token};
 
 use crate::notices::Kind;
+use crate::plan::Transport;
 
 use super::connection::{Connection, Stage, Throttle};
 use super::endpoint::EndpointError;
@@ -63,7 +64,7 @@ impl Engine {
                     let took = self.board.now - connection.opened_at;
                     self.board
                         .took_to_set_up(took, |record| &mut record.connecting);
-                    if let Err(error) = link.start_tls(&mut self.scratch) {
+                    if let Err(error) = link.start(&mut self.scratch) {
                         return self.fail(key, &describe(&error));
                     }
                     self.opened(key);
@@ -108,8 +109,8 @@ impl Engine {
             };
             let endpoint = &mut connection.endpoint;
             let board = &mut self.board;
-            let result = link.read(&mut self.scratch, limit, |octets| {
-                endpoint.receive(octets, key, board)
+            let result = link.read(&mut self.scratch, limit, |incoming| {
+                endpoint.receive(incoming, key, board)
             });
             let said_something = !endpoint.out.is_empty();
             let outcome = match result {
@@ -130,13 +131,8 @@ impl Engine {
                 self.touch(key);
             }
             if outcome.ended {
-                let clean = self.connections[key].endpoint.is_between_messages();
-                let text = if clean {
-                    "closed by the relay"
-                } else {
-                    "closed by the relay in the middle of a message"
-                };
-                return self.fail(key, text);
+                let text = self.connections[key].how_it_ended();
+                return self.fail(key, &text);
             }
             if outcome.drained && (outcome.octets == 0 || !self.connections[key].ending) {
                 return;
@@ -189,9 +185,9 @@ impl Engine {
                 ANY_SESSION => String::new(),
                 _ => self.receiver_uri(place),
             };
-            let mut connection = Connection::new(vec![uri], None, 0);
+            let mut connection = Connection::new(vec![uri], None, 0, Transport::Tls);
             connection.accepted = true;
-            connection.link = Some(Link::new(stream, tls, true));
+            connection.link = Some(Link::new(stream, tls, None, true));
             connection.stage = Stage::Opening;
             connection.opened_at = self.board.now;
             connection.tcp_at = self.board.now;
@@ -325,6 +321,7 @@ fn describe(error: &LinkError<()>) -> String {
     match error {
         LinkError::Io(error) => error.to_string(),
         LinkError::Tls(error) => format!("TLS: {error}"),
+        LinkError::Web(text) => text.clone(),
         LinkError::Sink(()) => "refused".into(),
     }
 }
@@ -333,6 +330,11 @@ fn describe_received(error: &LinkError<EndpointError>) -> String {
     match error {
         LinkError::Io(error) => error.to_string(),
         LinkError::Tls(error) => format!("TLS: {error}"),
+        LinkError::Web(text) => text.clone(),
+        LinkError::Sink(EndpointError::NotOneMessage) => {
+            "the relay sent a WebSocket message that is not exactly one of MSRP (RFC 7977 5.1)"
+                .into()
+        }
         LinkError::Sink(EndpointError::Codec(error)) => {
             format!("the relay sent no valid MSRP: {error}")
         }

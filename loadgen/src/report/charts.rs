@@ -205,11 +205,14 @@ fn heat_map(time: &Axis, trace: &Trace) -> Chart {
 /// How long connections took to come about.
 fn connecting(trace: &Trace) -> Option<Chart> {
     let r = &trace.record;
-    let curves = [
+    let mut curves = vec![
         ("TCP", 'a', &r.connecting),
         ("TLS", 'b', &r.handshake),
         ("AUTH", 'c', &r.auth),
     ];
+    if !r.upgrade.is_empty() {
+        curves.push(("WebSocket", 'd', &r.upgrade));
+    }
     curves.iter().any(|(_, _, h)| !h.is_empty()).then(|| {
         curves_of(
             "Connecting, by percentile",

@@ -112,6 +112,9 @@ pub fn configuration(summary: &Summary) -> String {
     row("memory", &format!("{} MiB", host.memory_mib));
     row("system", &host.system);
     row("msrpload", &summary.version);
+    for relay in &summary.relay_versions {
+        row("relay", relay);
+    }
     let mut settings = Vec::new();
     flatten("", &summary.configuration, &mut settings);
     for (name, value) in settings {

@@ -8,6 +8,7 @@ use crate::options::{FailureReport, FilmOn, Options, Receiver, Sender, Workload}
 use crate::plan::{Group, Pace, Role, Shape};
 use crate::sizes::Sizes;
 
+use super::transports::Wishes;
 use super::{RATE, wants_via};
 
 pub fn of_options(options: &Options, warmup: Duration) -> Result<Vec<Group>, String> {
@@ -32,12 +33,16 @@ pub fn of_options(options: &Options, warmup: Duration) -> Result<Vec<Group>, Str
             "with --sessions-per-connection receivers connect: leave --receiver listens out".into(),
         );
     }
+    let (sender_transport, receiver_transport) =
+        Wishes::of_options(options).resolve(options, &shapes)?;
     let main = Group {
         name: format!("{:?}", options.workload).to_lowercase(),
         role: Role::Main,
         sessions,
         sessions_per_connection: options.sessions_per_connection,
         shares: None,
+        sender_transport,
+        receiver_transport,
         shapes,
         pace: pace(options, warmup)?,
         sizes: match options.workload {

@@ -13,6 +13,9 @@ const SENDING: &[Workload] = &[Mix, Chat, File, Mixed, Chain, Churn, Hostile, Pi
 const STEADY: &[Workload] = &[Mix, Chat, File, Mixed, Chain, Hostile, Pipe];
 const WITH_RELAY: &[Workload] = &[Mix, Chat, File, Mixed, Churn, Hostile];
 
+/// All with a relay: a proxy that knows nothing of MSRP is not asked for WebSocket.
+const EXCEPT_PIPE: &[Workload] = &[Mix, Chat, File, Mixed, Chain, Idle, Churn, Hostile];
+
 /// Options that some workloads only look at.
 const USED_BY: &[(&str, &[Workload])] = &[
     ("pairs", SENDING),
@@ -21,6 +24,17 @@ const USED_BY: &[(&str, &[Workload])] = &[
     ("receiver", WITH_RELAY),
     (
         "sessions_per_connection",
+        &[Mix, Chat, File, Mixed, Chain, Churn, Hostile],
+    ),
+    ("transport", EXCEPT_PIPE),
+    ("wss", EXCEPT_PIPE),
+    ("ws", EXCEPT_PIPE),
+    (
+        "sender_transport",
+        &[Mix, Chat, File, Mixed, Chain, Churn, Hostile],
+    ),
+    (
+        "receiver_transport",
         &[Mix, Chat, File, Mixed, Chain, Churn, Hostile],
     ),
     ("listen_port", &[Pipe]),
@@ -70,6 +84,8 @@ const OF_GROUPS: &[&str] = &[
     "connections",
     "sender",
     "receiver",
+    "sender_transport",
+    "receiver_transport",
     "sessions_per_connection",
     "size",
     "message_size",

@@ -9,21 +9,25 @@ use rustls::pki_types::ServerName;
 
 use crate::dev::{Dev, DevUser};
 use crate::options::{Options, Workload};
-use crate::plan::{Relay, User};
+use crate::plan::{Relay, Transport, User};
 
 use super::tls::{ClientTls, client_config};
+use super::transports::{addresses, one_address, via_addresses};
 
 /// For a user who is given by name alone.
 const PASSWORD_VARIABLE: &str = "MSRPLOAD_PASSWORD";
 /// NAME:PASSWORD, where no option names a user.
 const USER_VARIABLE: &str = "MSRPLOAD_USER";
 
-pub fn first_relay(options: &Options, dev: Option<&Dev>) -> Result<Relay, String> {
-    let address_text = options.address.clone().or_else(|| Some(dev?.address.clone())).ok_or(
-        "which relay? Give --dev for the one of `cargo run --release -- dev`, or --address, --host, --ca and --user",
-    )?;
+/// `used`: by what clients come to it.
+pub fn first_relay(
+    options: &Options,
+    dev: Option<&Dev>,
+    used: &[Transport],
+) -> Result<Relay, String> {
+    let addresses = addresses(options, dev, used)?;
     let host = options.host.clone().or_else(|| Some(dev?.host.clone()));
-    let host = host.unwrap_or_else(|| host_of(&address_text));
+    let host = host.unwrap_or_else(|| host_of(&addresses.first));
     let users = users_of(options, &options.users, dev.map(|dev| &dev.users[..]))?;
     if users.is_empty() && options.workload != Workload::Pipe {
         return Err("no user: somebody must log in; give --user NAME:PASSWORD".into());
@@ -34,7 +38,7 @@ pub fn first_relay(options: &Options, dev: Option<&Dev>) -> Result<Relay, String
         certificate: client_certificate(options),
     };
     Ok(Relay {
-        address: look_up(&address_text)?,
+        addresses: addresses.all,
         server_name: server_name(&host, "--host")?,
         host: in_uris(&host),
         realm: options.realm.clone().or_else(|| dev?.realm.clone()),
@@ -43,10 +47,16 @@ pub fn first_relay(options: &Options, dev: Option<&Dev>) -> Result<Relay, String
     })
 }
 
-pub fn second_relay(options: &Options, dev: Option<&Dev>, first: &Relay) -> Result<Relay, String> {
+/// `used`: by what receivers come to it.
+pub fn second_relay(
+    options: &Options,
+    dev: Option<&Dev>,
+    first: &Relay,
+    used: &[Transport],
+) -> Result<Relay, String> {
     let via = dev.and_then(|dev| dev.via.as_ref());
     let address_text = match (&options.via_address, via, &options.dev) {
-        (Some(address), ..) => address.clone(),
+        (Some(address), ..) => one_address(address, used)?,
         (None, Some(via), _) => via.address.clone(),
         (None, None, Some(folder)) => {
             return Err(format!(
@@ -74,7 +84,10 @@ pub fn second_relay(options: &Options, dev: Option<&Dev>, first: &Relay) -> Resu
         certificate: client_certificate(options),
     });
     Ok(Relay {
-        address: look_up(&address_text)?,
+        addresses: match (&options.via_address, via) {
+            (None, Some(via)) => via_addresses(via, used)?,
+            _ => [look_up(&address_text)?; 4],
+        },
         server_name: server_name(&host, "--via-host")?,
         host: in_uris(&host),
         realm: options.via_realm.clone().or_else(|| via?.realm.clone()),

@@ -11,13 +11,14 @@ use serde::Deserialize;
 
 use crate::arrivals::{Arrivals, Profile, Stage, parse_rates, parse_stages};
 use crate::options::{FailureReport, Options, Receiver, Sender, content_type};
-use crate::plan::{Group, Pace, Role, Shape};
+use crate::plan::{Group, Pace, Role, Shape, Transport};
 use crate::sizes;
 use crate::threshold::{self, Thresholds};
 use crate::units::{parse_duration, parse_hold, parse_octets};
 
 use super::relays::client_certificate;
 use super::tls::{ClientTls, client_config};
+use super::transports::Wishes;
 use super::{groups, read_dev, wants_via};
 
 /// The file.
@@ -43,6 +44,9 @@ struct GroupText {
     sessions_per_connection: Option<usize>,
     sender: Option<String>,
     receiver: Option<String>,
+    transport: Option<String>,
+    sender_transport: Option<String>,
+    receiver_transport: Option<String>,
     size: Option<Text>,
     chunk_size: Option<Text>,
     window: Option<usize>,
@@ -189,6 +193,7 @@ impl GroupText {
         if per_connection > 1 && shapes.iter().any(|shape| shape.receiver_listens()) {
             return Err("with `sessions_per_connection` receivers connect".into());
         }
+        let (sender_transport, receiver_transport) = self.transports(options, &shapes)?;
         let octets = |text: &Option<Text>| {
             text.as_ref()
                 .map(|text| text.read(parse_octets))
@@ -203,6 +208,8 @@ impl GroupText {
             sessions: self.sessions,
             sessions_per_connection: per_connection,
             shares: None,
+            sender_transport,
+            receiver_transport,
             shapes,
             pace: self.pace(warmup)?,
             sizes: match &self.size {
@@ -237,6 +244,23 @@ impl GroupText {
         given.receiver = named(&self.receiver, Receiver::Connects)?;
         given.workload = crate::options::Workload::Chat;
         groups::shapes(&given)
+    }
+
+    fn transports(
+        &self,
+        options: &Options,
+        shapes: &[Shape],
+    ) -> Result<(Transport, Transport), String> {
+        let one = |text: &Option<String>| {
+            let given = text.as_ref();
+            given.map(|_| named(text, Transport::Tls)).transpose()
+        };
+        let wishes = Wishes {
+            both: one(&self.transport)?,
+            sender: one(&self.sender_transport)?,
+            receiver: one(&self.receiver_transport)?,
+        };
+        wishes.or(options).resolve(options, shapes)
     }
 
     fn pace(&self, warmup: Duration) -> Result<Pace, String> {

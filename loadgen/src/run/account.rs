@@ -44,6 +44,7 @@ pub fn sum_up(
     let mut summary = Summary {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),
+        relay_versions: readings.relay_versions.clone(),
         began: jiff::Timestamp::try_from(readings.began)
             .map_or_else(|_| String::new(), |time| format!("{time:.0}")),
         host: Host::this(),
@@ -211,6 +212,7 @@ fn set_up(readings: &Readings, record: &Record, connections: usize, took: Durati
         connections_per_second: connections as f64 / took.as_secs_f64(),
         tcp_us: Latency::of(&record.connecting),
         handshake_us: Latency::of(&record.handshake),
+        upgrade_us: Latency::of(&record.upgrade),
         auth_us: Latency::of(&record.auth),
         relay_cpu_us_per_connection: readings.before.zip(readings.set_up).map(|(before, after)| {
             after.since(&before).cpu.as_secs_f64() * 1e6 / connections.max(1) as f64
@@ -290,6 +292,7 @@ fn churn(record: &Record, seconds: f64, relay: Option<&Relay>) -> ChurnResult {
         round_us: Latency::of(&record.rounds),
         tcp_us: Latency::of(&record.connecting),
         handshake_us: Latency::of(&record.handshake),
+        upgrade_us: Latency::of(&record.upgrade),
         auth_us: Latency::of(&record.auth),
         relay_cpu_us_per_round: relay
             .filter(|_| rounds > 0)

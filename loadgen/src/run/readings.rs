@@ -23,6 +23,8 @@ pub struct Readings {
     pub samples: Vec<Sample>,
     scraped: [Vec<Reading>; 2],
     pub problems: Vec<String>,
+    /// What the scraped relays say that they are.
+    pub relay_versions: Vec<String>,
     pub before: Option<ProcessUsage>,
     pub set_up: Option<ProcessUsage>,
     pub until: Option<ProcessUsage>,
@@ -35,6 +37,7 @@ impl Readings {
             samples: Vec::new(),
             scraped: [Vec::new(), Vec::new()],
             problems: Vec::new(),
+            relay_versions: Vec::new(),
             before: ProcessUsage::read(&watched.pids),
             set_up: None,
             until: None,
@@ -44,6 +47,8 @@ impl Readings {
 
     pub fn set_up(&mut self) {
         self.set_up = ProcessUsage::read(&self.watched.pids);
+        let scraped = self.watched.scraped.iter();
+        self.relay_versions = scraped.filter_map(Target::version).collect();
     }
 
     /// The measured stretch begins.

@@ -1,18 +1,19 @@
 //! What a run was to do, for its result: options and defaults resolved, and nothing secret.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::arrivals::Arrivals;
 use crate::ledger::Report;
-use crate::plan::{Group, Pace, Plan, Relay, Role, Shape, Standing, Work};
+use crate::plan::{Group, Pace, Plan, Role, Shape, Standing, Work};
 
 pub fn configuration(plan: &Plan) -> Value {
     json!({
-        "relays": plan.relays.iter().map(relay).collect::<Vec<_>>(),
-        "foreign_clients_connect_to": plan.foreign_address.to_string(),
-        "foreign_clients_use_tls": plan.foreign_tls,
+        "relays": (0..plan.relays.len()).map(|number| relay(plan, number)).collect::<Vec<_>>(),
         "groups": plan.groups.iter().map(|one| group(one, plan)).collect::<Vec<_>>(),
         "idle_connections": (plan.work == Work::Idle).then_some(plan.connections),
+        "idle_transport": (plan.work == Work::Idle).then_some(plan.idle_transport.name()),
         "rounds": plan.rounds.map(|rounds| json!({ "per_second": rounds.rate })),
         "standing": match plan.standing {
             Standing::Nobody => None,
@@ -25,6 +26,7 @@ pub fn configuration(plan: &Plan) -> Value {
         "source_spread": plan.source_spread,
         "opening_at_once": plan.opening_at_once,
         "connect_timeout_seconds": plan.connect_timeout.as_secs_f64(),
+        "auth_timeout_seconds": plan.auth_timeout.as_secs_f64(),
         "reconnect": plan.reconnect,
         "warmup_seconds": plan.warmup.as_secs_f64(),
         "duration_seconds": plan.duration.as_secs_f64(),
@@ -32,9 +34,14 @@ pub fn configuration(plan: &Plan) -> Value {
     })
 }
 
-fn relay(relay: &Relay) -> Value {
+fn relay(plan: &Plan, number: usize) -> Value {
+    let relay = &plan.relays[number];
     json!({
-        "address": relay.address.to_string(),
+        "addresses": plan
+            .ways(number)
+            .into_iter()
+            .map(|transport| (transport.name(), relay.address(transport).to_string()))
+            .collect::<BTreeMap<_, _>>(),
         "host": relay.host,
         "realm": relay.realm,
         "users": relay.users.len(),
@@ -64,6 +71,8 @@ fn group(group: &Group, plan: &Plan) -> Value {
         "sessions_per_connection": group.sessions_per_connection,
         "shares_connections_of": group.shares.map(|other| &plan.groups[other].name),
         "shapes": group.shapes.iter().map(|shape| name(*shape)).collect::<Vec<_>>(),
+        "sender_transport": group.sender_transport.name(),
+        "receiver_transport": group.receiver_transport.name(),
         "window": window,
         "arrivals": arrivals,
         "per_second_at_begin": from,

@@ -66,6 +66,8 @@ pub struct SetUp {
     pub tcp_us: Latency,
     /// TLS alone, from TCP's being connected.
     pub handshake_us: Latency,
+    /// WebSocket, from TLS's being established.
+    pub upgrade_us: Latency,
     /// Both requests, from the first to the 200.
     pub auth_us: Latency,
     /// The relay's CPU for one connection: TCP, TLS, AUTH.
@@ -82,7 +84,7 @@ pub struct FilmResult {
     /// Octets that arrived in the measured stretch.
     pub octets: u64,
     pub megabytes_per_second: f64,
-    /// Of whole films, in the whole run.
+    /// Of whole films. They begin with the measured stretch.
     pub delivery_us: Latency,
 }
 
@@ -99,6 +101,7 @@ pub struct ChurnResult {
     pub round_us: Latency,
     pub tcp_us: Latency,
     pub handshake_us: Latency,
+    pub upgrade_us: Latency,
     pub auth_us: Latency,
     pub relay_cpu_us_per_round: Option<f64>,
 }

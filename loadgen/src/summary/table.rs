@@ -261,6 +261,9 @@ impl Summary {
         );
         rows.push("connections", text);
         rows.push("TLS", s.handshake_us.text());
+        if s.upgrade_us.count > 0 {
+            rows.push("WebSocket", s.upgrade_us.text());
+        }
         rows.push("AUTH", s.auth_us.text());
         if let Some(us) = s.relay_cpu_us_per_connection {
             rows.push(

@@ -41,7 +41,8 @@ const SHARES: &[&str] = &[
 
 /// Before a quantile, as in `tls_p99`; without one it is the delivery.
 const LATENCIES: &[&str] = &[
-    "ack", "confirm", "report", "tcp", "tls", "auth", "round", "held", "recovery", "late",
+    "ack", "confirm", "report", "tcp", "tls", "upgrade", "auth", "round", "held", "recovery",
+    "late",
 ];
 
 /// What a group has besides quantiles.
@@ -132,6 +133,7 @@ impl Summary {
             "held" => m.held_us,
             "tcp" => self.set_up.tcp_us,
             "tls" => self.set_up.handshake_us,
+            "upgrade" => self.set_up.upgrade_us,
             "auth" => self.set_up.auth_us,
             "round" => self.churn?.round_us,
             "recovery" => self.reconnect?.recovery_us,

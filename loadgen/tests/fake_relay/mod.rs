@@ -2,6 +2,8 @@
 //! through, with faults that can be planted. It is slow and has blocking threads; it is here so
 //! that msrpload is tested without msrpd.
 
+mod web;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 use msrpload::codec::{Builder, Message, Parser, Uri, fresh_tid};
 use msrpload::digest::{Algorithm, params};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub const HOST: &str = "relay.test";
@@ -62,10 +66,20 @@ pub enum Fault {
     Capacity(u32),
     /// All connections end.
     Vanish(u64),
+    /// Nothing is answered, not even AUTH.
+    Mute,
 }
 
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
+
+/// By what a listener is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Tls,
+    Wss,
+    Ws,
+}
 
 /// A connection and what goes out by it.
 type Holder = (u64, Sender<Vec<u8>>);
@@ -99,6 +113,8 @@ struct State {
     /// Successful AUTHs, and success reports that went back.
     auths: AtomicU64,
     reports: AtomicU64,
+    /// What came by WebSocket.
+    web: web::Seen,
     /// Foreign clients that sent something.
     peers: Mutex<HashMap<String, Sender<Vec<u8>>>>,
 }
@@ -114,6 +130,16 @@ impl FakeRelay {
     /// Starts it; the authority of its certificate goes to `ca`.
     pub fn start(ca: &Path, fault: Fault) -> Self {
         Self::listen(State::new(fault), 0, ca)
+    }
+
+    /// It lets nobody in without a certificate of this authority.
+    pub fn start_asking(ca: &Path, clients: &rustls::pki_types::CertificateDer<'static>) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(clients.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = verifier.build().unwrap();
+        Self::listen_with(State::new(Fault::None), 0, ca, "127.0.0.1", Some(verifier)).unwrap()
     }
 
     /// At another address of this machine, for which its certificate is good.
@@ -152,6 +178,19 @@ impl FakeRelay {
         self.state.reports.load(Ordering::Relaxed)
     }
 
+    /// Listens for WebSocket as well, over TLS or without.
+    pub fn listen_for_web(&self, tls: bool) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        self.accept_by(listener, if tls { By::Wss } else { By::Ws });
+        address
+    }
+
+    /// What came by WebSocket.
+    pub fn web(&self) -> &web::Seen {
+        &self.state.web
+    }
+
     /// Two relays that know each other's tokens, with an authority each.
     pub fn start_two(ca: &Path, ca_b: &Path) -> [Self; 2] {
         let state = State::new(Fault::None);
@@ -181,6 +220,16 @@ impl FakeRelay {
         ca: &Path,
         address: &str,
     ) -> std::io::Result<Self> {
+        Self::listen_with(state, relay, ca, address, None)
+    }
+
+    fn listen_with(
+        state: Arc<State>,
+        relay: usize,
+        ca: &Path,
+        address: &str,
+        asking: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> std::io::Result<Self> {
         let names = vec![HOSTS[relay].to_owned(), address.to_owned()];
         let key = rcgen::generate_simple_self_signed(names).unwrap();
         std::fs::write(ca, key.cert.pem()).unwrap();
@@ -189,8 +238,12 @@ impl FakeRelay {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
+            .unwrap();
+        let config = match asking {
+            None => config.with_no_client_auth(),
+            Some(verifier) => config.with_client_cert_verifier(verifier),
+        };
+        let config = config
             .with_single_cert(vec![key.cert.der().clone()], private)
             .unwrap();
         let config = Arc::new(config);
@@ -208,6 +261,10 @@ impl FakeRelay {
     }
 
     fn accept(&self, listener: TcpListener) {
+        self.accept_by(listener, By::Tls);
+    }
+
+    fn accept_by(&self, listener: TcpListener, by: By) {
         let (state, config, relay) = (
             Arc::clone(&self.state),
             Arc::clone(&self.config),
@@ -221,7 +278,6 @@ impl FakeRelay {
                     continue;
                 };
                 socket.set_nonblocking(false).unwrap();
-                let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
                 socket
                     .set_read_timeout(Some(Duration::from_millis(1)))
                     .unwrap();
@@ -229,10 +285,19 @@ impl FakeRelay {
                 // A timeout of a socket is as coarse as the kernel's ticks.
                 let precise = matches!(state.fault, Fault::Delay(_));
                 socket.set_nonblocking(precise).unwrap();
-                let stream = Box::new(StreamOwned::new(tls, socket));
+                let stream: Box<dyn Stream> = match by {
+                    By::Ws => Box::new(socket),
+                    By::Tls | By::Wss => {
+                        let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+                        Box::new(StreamOwned::new(tls, socket))
+                    }
+                };
                 let (sender, receiver) = channel();
                 let state = Arc::clone(&state);
-                thread::spawn(move || state.serve(relay, stream, sender, &receiver));
+                thread::spawn(move || match by {
+                    By::Tls => state.serve(relay, stream, sender, &receiver),
+                    By::Wss | By::Ws => state.serve_web(relay, stream, sender, &receiver),
+                });
             }
         });
     }
@@ -254,6 +319,7 @@ impl State {
             next_key: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             tokens: Mutex::default(),
+            web: web::Seen::default(),
             peers: Mutex::default(),
         })
     }
@@ -363,6 +429,7 @@ impl State {
         message: Message,
     ) {
         match message.method() {
+            _ if self.fault == Fault::Mute => {}
             Some("AUTH") => self.on_auth(relay, key, sender, &message),
             Some("SEND") => self.on_send(key, sender, &message),
             Some("REPORT") => self.on_report(&message),

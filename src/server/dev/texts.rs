@@ -56,6 +56,7 @@ pub(super) fn dev(kind: Kind, users: &str) -> String {
     let mut text = format!(
         r#"# By this file `msrpload --dev` finds the relay. Paths are relative to this folder.
 address = "127.0.0.1:2855"
+ws = "127.0.0.1:2880"
 host = "{host}"
 realm = "relay.localhost"
 admin = "127.0.0.1:9855"
@@ -72,6 +73,7 @@ key = "receiver.key"
 # The second relay: `msrpload --dev --via` sends through both. It knows the same users.
 [via]
 address = "127.0.0.1:2856"
+ws = "127.0.0.1:2881"
 host = "relay-b.localhost"
 realm = "relay.localhost"
 admin = "127.0.0.1:9856"

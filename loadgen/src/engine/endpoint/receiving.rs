@@ -10,7 +10,7 @@ use crate::ledger::Report;
 use crate::notices::Kind;
 use crate::pattern::{Pattern, mix};
 
-use super::{BINDING, Board, Seat, shown};
+use super::{BINDING, Board, Outbox, Seat, shown};
 use crate::engine::board::Held;
 
 /// The chunk that is coming in.
@@ -165,7 +165,7 @@ impl Receiving {
         board.progressed(place, progress);
     }
 
-    pub fn on_end(&mut self, flag: u8, me: usize, out: &mut Vec<u8>, board: &mut Board) {
+    pub fn on_end(&mut self, flag: u8, me: usize, out: &mut Outbox, board: &mut Board) {
         let reporting = self.reporting.take();
         let Some(incoming) = self.incoming.take() else {
             return;
@@ -186,9 +186,9 @@ impl Receiving {
     }
 
     /// Sends the 200 of the chunk that has ended, now or later.
-    fn give_200(&mut self, session: usize, me: usize, out: &mut Vec<u8>, board: &mut Board) {
+    fn give_200(&mut self, session: usize, me: usize, out: &mut Outbox, board: &mut Board) {
         let Some((low, high)) = board.sessions[session].flow.hold else {
-            out.extend_from_slice(&self.answer);
+            out.text(&self.answer);
             return;
         };
         board.random = board.random.wrapping_add(1);
@@ -202,7 +202,8 @@ impl Receiving {
     }
 
     /// A success report (RFC 4975 §7.1.2): all octets of the message have arrived.
-    fn report(&mut self, about: &Reporting, octets: u64, out: &mut Vec<u8>) {
+    fn report(&mut self, about: &Reporting, octets: u64, outbox: &mut Outbox) {
+        let out = &mut outbox.octets;
         let tid = ids::tid(self.salt, self.reports);
         self.reports += 1;
         out.extend_from_slice(b"MSRP ");
@@ -220,6 +221,7 @@ impl Receiving {
         out.extend_from_slice(b"\r\nStatus: 000 200 OK\r\n-------");
         out.extend_from_slice(&tid);
         out.extend_from_slice(b"$\r\n");
+        outbox.end_text();
     }
 }
 
