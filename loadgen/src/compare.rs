@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::output::{Output, print};
 use crate::report;
-use crate::summary::{SCHEMA, Summary};
+use crate::summary::{SCHEMA, Summary, text};
 
 use figures::{Better, Figure, figures};
 use noise::Noise;
@@ -225,13 +225,7 @@ fn table(deltas: &[Delta], warnings: &[String]) -> String {
 
 /// As short as it can be said.
 pub fn number(value: Option<f64>) -> String {
-    match value {
-        None => "-".into(),
-        Some(v) if v == v.trunc() && v.abs() < 1e15 => format!("{v:.0}"),
-        Some(v) if v.abs() >= 1_000.0 => format!("{v:.0}"),
-        Some(v) if v.abs() >= 10.0 => format!("{v:.1}"),
-        Some(v) => format!("{v:.3}"),
-    }
+    value.map_or_else(|| "-".into(), text::number)
 }
 
 #[cfg(test)]

@@ -278,7 +278,7 @@ impl Run<'_> {
             && let Some((bound, value)) =
                 self.conduct.thresholds.breach(|name| snapshot.value(name))
         {
-            let text = format!("ended because {bound} was broken: it was {value:.3}");
+            let text = format!("ended because {bound} was broken: it was {value}");
             self.ended_early.get_or_insert(text);
             self.shared.end();
         }

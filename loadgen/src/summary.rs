@@ -26,7 +26,7 @@ pub use parts::{
 };
 
 pub use table::Tone;
-pub use values::{is_known, known};
+pub use values::{is_known, known, shown};
 
 /// Of the JSON. It rises with every change that a reader could notice.
 pub const SCHEMA: u32 = 3;

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::summary::Verdict;
-use crate::summary::{is_known, known};
+use crate::summary::{is_known, known, shown};
 use crate::units::parse_duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,17 +95,26 @@ impl Thresholds {
         self.0.iter().map(verdict).collect()
     }
 
-    /// The first that ends the run, by what is known now; with the value that breaks it.
-    pub fn breach(&self, value: impl Fn(&str) -> Option<f64>) -> Option<(String, f64)> {
+    /// The first that ends the run, by what is known now; with the value that breaks it, in words.
+    pub fn breach(&self, value: impl Fn(&str) -> Option<f64>) -> Option<(String, String)> {
         let aborting = self.0.iter().filter(|t| t.aborts);
         aborting
             .filter_map(|t| Some((t, value(&t.name)?)))
             .find(|(t, v)| t.is_broken_for_good(*v))
-            .map(|(t, v)| (t.text.clone(), v))
+            .map(|(t, v)| (t.text.clone(), shown(&t.name, v)))
     }
 }
 
 impl Verdict {
+    /// The result with its unit.
+    pub fn shown(&self) -> String {
+        let name = self.bound.split(['<', '>', '=']).next().unwrap_or_default();
+        self.value.map_or_else(
+            || "no such result".into(),
+            |value| shown(name.trim(), value),
+        )
+    }
+
     /// For the table, if it was not kept.
     pub fn missed(&self) -> Option<String> {
         match (self.kept, self.value) {
@@ -114,7 +123,7 @@ impl Verdict {
                 "{}: there is no such result in this run",
                 self.bound
             )),
-            (false, Some(value)) => Some(format!("{}: it is {value:.3}", self.bound)),
+            (false, Some(_)) => Some(format!("{}: it is {}", self.bound, self.shown())),
         }
     }
 }
@@ -209,7 +218,7 @@ mod tests {
             })
         };
         assert_eq!(of(0.0, 100.0), None);
-        assert_eq!(of(1.0, 100.0), Some(("reported=0".into(), 1.0)));
-        assert_eq!(of(0.0, 6_000.0), Some(("p99<5ms".into(), 6_000.0)));
+        assert_eq!(of(1.0, 100.0), Some(("reported=0".into(), "1".into())));
+        assert_eq!(of(0.0, 6_000.0), Some(("p99<5ms".into(), "6.00 ms".into())));
     }
 }

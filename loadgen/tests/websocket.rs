@@ -91,6 +91,8 @@ fn every_shape_of_chat_goes_by_websocket_with_tls_and_without() {
             // Each AUTH comes twice: for the challenge, and with the answer to it.
             assert_eq!(read(&seen.auths), 2 * world.relay.auths());
             assert_eq!(run.number("/set_up/upgrade_us/count"), 6.0);
+            let handshakes = if transport == "wss" { 6.0 } else { 0.0 };
+            assert_eq!(run.number("/set_up/handshake_us/count"), handshakes);
             let sent = run.number("/counts/sent") as u64;
             // Bodies are noise; all else is text.
             assert_eq!(read(&seen.binaries), sent);

@@ -90,6 +90,10 @@ impl Link {
         self.is_secured() && self.web.as_ref().is_none_or(|web| web.is_open())
     }
 
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// It goes by WebSocket.
     pub fn is_web(&self) -> bool {
         self.web.is_some()

@@ -288,9 +288,12 @@ impl Engine {
         };
         if connection.stage == Stage::Opening && link.is_secured() && connection.secured_at == 0 {
             connection.secured_at = now;
-            let took = now - connection.tcp_at;
-            self.board
-                .took_to_set_up(took, |record| &mut record.handshake);
+            // Without TLS there is nothing that took time.
+            if link.is_tls() {
+                let took = now - connection.tcp_at;
+                self.board
+                    .took_to_set_up(took, |record| &mut record.handshake);
+            }
         }
         if connection.stage == Stage::Opening && link.is_open() {
             if link.is_web() {

@@ -285,17 +285,20 @@ impl Engine {
             self.lost_connections += 1;
         }
         let uri = connection.endpoint.seats[0].uri.clone();
-        let to = link
-            .stream()
-            .peer_addr()
-            .map(|a| a.to_string())
+        // Once reset a socket knows its peer no more.
+        let to = match connection.accepted {
+            true => link.stream().peer_addr().ok(),
+            false => Some(connection.target(&self.board.plan)),
+        };
+        let to = to
+            .map(|address| format!(" at {address}"))
             .unwrap_or_default();
         let session = connection.sessions.first();
         let session = session.map(|place| self.board.sessions[*place].id);
         self.board
             .notices
             .note(Kind::ConnectionLost, None, why.to_owned(), session, || {
-                format!("{uri} at {to}")
+                format!("{uri}{to}")
             });
         let setting_up = self.sending.0 == u64::MAX;
         if setting_up {

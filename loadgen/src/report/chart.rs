@@ -89,7 +89,8 @@ impl Axis {
             Scale::Linear if self.width < WIDTH => linear_ticks(self.min, self.max, 3.0),
             Scale::Linear => linear_ticks(self.min, self.max, 5.0),
             Scale::Log => log_ticks(self.min, self.max),
-            Scale::Nines => [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999]
+            // 0 would stand too near to the half.
+            Scale::Nines => [0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999]
                 .into_iter()
                 .filter(|q| *q <= self.max)
                 .collect(),
@@ -255,7 +256,7 @@ mod tests {
             max: 0.9995,
             show: |q| format!("{q}"),
         };
-        assert_eq!(nines.ticks(), [0.0, 0.5, 0.9, 0.99, 0.999]);
+        assert_eq!(nines.ticks(), [0.5, 0.9, 0.99, 0.999]);
         assert!((nines.place(0.9) - 1.0 / 3.301).abs() < 1e-3);
     }
 

@@ -28,6 +28,11 @@ impl Chart {
         }
     }
 
+    /// In a row of its own, for which its axis must be [`chart::WIDE`].
+    pub fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+
     pub fn section(&self) -> String {
         let class = if self.wide { "wide" } else { "" };
         format!(
@@ -56,10 +61,27 @@ pub fn of_run(summary: &Summary, trace: &Trace) -> Vec<Chart> {
         charts.push(heat_map(&time, trace));
     }
     if summary.counts.sent == 0 || summary.churn.is_some() {
-        charts.extend(connecting(trace));
+        charts.extend(connecting(trace, chart::WIDTH));
     }
     charts.extend(usage(&time, trace));
+    // With an odd number of halves one would stand beside nothing.
+    if charts.iter().filter(|chart| !chart.wide).count() % 2 == 1 {
+        let first = match summary.counts.sent > 0 && !intervals.is_empty() {
+            true => Some(throughput(&wide(&time), &intervals)),
+            false => connecting(trace, chart::WIDE),
+        };
+        if let Some(first) = first {
+            charts[0] = first.wide();
+        }
+    }
     charts
+}
+
+fn wide(axis: &Axis) -> Axis {
+    Axis {
+        width: chart::WIDE,
+        ..*axis
+    }
 }
 
 fn line(name: &str, class: char, points: Vec<(f64, f64)>) -> Line {
@@ -141,15 +163,24 @@ fn percentiles(trace: &Trace) -> Chart {
         curves.push(("within the relay", 'c', forward));
     }
     curves_of(
+        chart::WIDTH,
         "Latency by percentile",
         "How long the given share of messages took at most. What was lost or never sent is in it with the time it has waited.",
         &curves,
     )
 }
 
-fn curves_of(title: &'static str, about: &str, curves: &[(&str, char, &Histogram<u64>)]) -> Chart {
+fn curves_of(
+    width: f64,
+    title: &'static str,
+    about: &str,
+    curves: &[(&str, char, &Histogram<u64>)],
+) -> Chart {
     let count = curves.iter().map(|(_, _, h)| h.len()).max().unwrap_or(1);
-    let x = nines(count);
+    let x = Axis {
+        width,
+        ..nines(count)
+    };
     let lines: Vec<Line> = curves
         .iter()
         .filter(|(_, _, h)| !h.is_empty())
@@ -187,24 +218,20 @@ fn heat_map(time: &Axis, trace: &Trace) -> Chart {
     let seen = histograms.iter().filter(|h| !h.is_empty());
     let ends = seen.flat_map(|h| [h.min() as f64 / 1e3, h.max() as f64 / 1e3]);
     let y = Axis::log("latency", ends.map(|v| v.max(1.0)), round_micros);
-    let time = Axis {
-        width: chart::WIDE,
-        ..*time
-    };
-    let drawing = heat::map(&time, &y, trace.interval.as_secs_f64(), &histograms);
-    Chart {
-        wide: true,
-        ..Chart::new(
-            "Latency over time",
-            "Each column is an interval; the stronger its colour, the more messages took so long.",
-            drawing,
-        )
-    }
+    let seconds = trace.interval.as_secs_f64();
+    let drawing = heat::map(&wide(time), &y, seconds, &histograms);
+    Chart::new(
+        "Latency over time",
+        "Each column is an interval; the stronger its colour, the more messages took so long.",
+        drawing,
+    )
+    .wide()
 }
 
 /// How long connections took to come about.
-fn connecting(trace: &Trace) -> Option<Chart> {
+fn connecting(trace: &Trace, width: f64) -> Option<Chart> {
     let r = &trace.record;
+    let mut about = "TCP; TLS from TCP's being connected; both requests of AUTH.";
     let mut curves = vec![
         ("TCP", 'a', &r.connecting),
         ("TLS", 'b', &r.handshake),
@@ -212,14 +239,12 @@ fn connecting(trace: &Trace) -> Option<Chart> {
     ];
     if !r.upgrade.is_empty() {
         curves.push(("WebSocket", 'd', &r.upgrade));
+        about = "TCP; TLS from TCP's being connected; WebSocket from there; both requests of AUTH.";
     }
-    curves.iter().any(|(_, _, h)| !h.is_empty()).then(|| {
-        curves_of(
-            "Connecting, by percentile",
-            "TCP; TLS from TCP's being connected; both requests of AUTH.",
-            &curves,
-        )
-    })
+    curves
+        .iter()
+        .any(|(_, _, h)| !h.is_empty())
+        .then(|| curves_of(width, "Connecting, by percentile", about, &curves))
 }
 
 fn usage(time: &Axis, trace: &Trace) -> Vec<Chart> {

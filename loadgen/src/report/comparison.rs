@@ -134,8 +134,27 @@ fn series(
 }
 
 fn table(deltas: &[Delta]) -> String {
+    let same = |delta: &&Delta| delta.before == delta.after;
+    let (alike, different): (Vec<&Delta>, Vec<&Delta>) = deltas.iter().partition(same);
+    let mut inside = rows(&different);
+    if !alike.is_empty() {
+        let count = alike.len();
+        let _ = write!(
+            inside,
+            "<details><summary>{count} more are the same in both</summary>{}</details>",
+            rows(&alike)
+        );
+    }
+    section(
+        "Every figure",
+        "Noise: two standard errors of the difference, by how the intervals of both runs scatter. Times are in microseconds.",
+        &inside,
+    )
+}
+
+fn rows(deltas: &[&Delta]) -> String {
     let mut rows = String::from(
-        "<tr><th>Figure</th><th class=\"figure\">Before</th><th class=\"figure\">After</th><th class=\"figure\">Change</th><th class=\"figure\">Noise</th><th></th></tr>",
+        "<tr class=\"head\"><th>Figure</th><th class=\"figure\">Before</th><th class=\"figure\">After</th><th class=\"figure\">Change</th><th class=\"figure\">Noise</th><th></th></tr>",
     );
     for delta in deltas {
         let (class, word) = match delta.verdict {
@@ -160,9 +179,5 @@ fn table(deltas: &[Delta]) -> String {
             number(delta.after)
         );
     }
-    section(
-        "Every figure",
-        "Noise: two standard errors of the difference, by how the intervals of both runs scatter. Times are in microseconds.",
-        &format!("<div class=\"scroll\"><table>{rows}</table></div>"),
-    )
+    format!("<table class=\"deltas\">{rows}</table>")
 }

@@ -15,7 +15,7 @@ pub fn search_page(command: &str, slo: &str, found: Option<f64>, steps: &[Step])
     let _ = write!(out, "<pre class=\"command\">{}</pre>", escaped(command));
     out += &match found {
         Some(rate) => format!(
-            "<div class=\"tiles\"><div class=\"tile\"><b>{}</b><span>messages/s, the highest rate at which {} holds</span></div></div>",
+            "<div class=\"tiles\"><div class=\"tile row\"><b>{}</b><span>messages/s, the highest rate at which {} holds</span></div></div>",
             rounded(rate),
             escaped(slo)
         ),
@@ -46,11 +46,14 @@ fn curve(steps: &[Step]) -> Chart {
         line("p99", 'b', |step| step.result.measured.delivery_us.p99),
         line("p99.9", 'd', |step| step.result.measured.delivery_us.p999),
     ];
-    let x = Axis::from_zero(
-        "messages/s asked for",
-        steps.iter().map(|step| step.rate),
-        short,
-    );
+    let x = Axis {
+        width: chart::WIDE,
+        ..Axis::from_zero(
+            "messages/s asked for",
+            steps.iter().map(|step| step.rate),
+            short,
+        )
+    };
     let values = lines
         .iter()
         .flat_map(|l| l.points.iter().map(|p| p.1.max(1.0)));
@@ -61,6 +64,7 @@ fn curve(steps: &[Step]) -> Chart {
         about,
         chart::lines(&x, &y, &lines),
     )
+    .wide()
 }
 
 fn table(steps: &[Step]) -> String {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::compare::number;
 use crate::summary::{Summary, Tone};
 
 use super::escaped;
@@ -21,20 +20,14 @@ pub fn thresholds(summary: &Summary) -> String {
             (false, false) => ("red", "broken"),
             (false, true) => ("red", "broken, and ended the run"),
         };
-        let value = verdict
-            .value
-            .map_or_else(|| "no such result".to_owned(), |value| number(Some(value)));
+        let value = verdict.shown();
         let _ = write!(
             rows,
             "<tr><th>{}</th><td class=\"figure\">{value}</td><td class=\"{class}\">{word}</td></tr>",
             escaped(&verdict.bound)
         );
     }
-    section(
-        "Thresholds",
-        "Times are in microseconds.",
-        &format!("<table>{rows}</table>"),
-    )
+    section("Thresholds", "", &format!("<table>{rows}</table>"))
 }
 
 /// What went wrong, by kind, code and cause.

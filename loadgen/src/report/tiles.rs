@@ -45,7 +45,12 @@ pub fn of_run(summary: &Summary) -> String {
         add("connections/s", rounded(s.connections_per_second), false);
     }
     if c.sent == 0 || summary.churn.is_some() {
-        add("TLS p50", time(s.handshake_us.p50), false);
+        if s.handshake_us.count > 0 {
+            add("TLS p50", time(s.handshake_us.p50), false);
+        }
+        if s.upgrade_us.count > 0 {
+            add("WebSocket p50", time(s.upgrade_us.p50), false);
+        }
         add("AUTH p50", time(s.auth_us.p50), false);
     }
     if let Some(relay) = &summary.relay {

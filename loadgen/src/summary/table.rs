@@ -203,7 +203,12 @@ impl Summary {
                 ("TLS", churn.handshakes_per_second, &churn.handshake_us),
                 ("AUTH", churn.auths_per_second, &churn.auth_us),
             ] {
-                rows.push(name, format!("{rate:.0}/s  {}", took.text()));
+                if took.count > 0 {
+                    rows.push(name, format!("{rate:.0}/s  {}", took.text()));
+                }
+            }
+            if churn.upgrade_us.count > 0 {
+                rows.push("WebSocket", churn.upgrade_us.text());
             }
             if let Some(us) = churn.relay_cpu_us_per_round {
                 rows.push("relay CPU", format!("{us:.0} us per round"));
@@ -260,7 +265,9 @@ impl Summary {
             s.connections_per_second
         );
         rows.push("connections", text);
-        rows.push("TLS", s.handshake_us.text());
+        if s.handshake_us.count > 0 {
+            rows.push("TLS", s.handshake_us.text());
+        }
         if s.upgrade_us.count > 0 {
             rows.push("WebSocket", s.upgrade_us.text());
         }

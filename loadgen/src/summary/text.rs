@@ -10,6 +10,16 @@ pub fn micros(us: f64) -> String {
     }
 }
 
+/// With as many decimals as say something.
+pub fn number(value: f64) -> String {
+    match value {
+        v if v == v.trunc() && v.abs() < 1e15 => format!("{v:.0}"),
+        v if v.abs() >= 1_000.0 => format!("{v:.0}"),
+        v if v.abs() >= 10.0 => format!("{v:.1}"),
+        v => format!("{v:.3}"),
+    }
+}
+
 /// `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -38,6 +48,10 @@ mod tests {
         assert_eq!(grouped(123), "123");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(rounded(1_499.6), "1,500");
+        assert_eq!(
+            [3.0, 1_234.5, 12.34, 0.5].map(number),
+            ["3", "1234", "12.3", "0.500"]
+        );
         assert_eq!(micros(250.4), "250 us");
         assert_eq!(micros(2_500.0), "2.50 ms");
     }

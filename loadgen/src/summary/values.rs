@@ -1,5 +1,6 @@
 //! Results by the names that thresholds use.
 
+use super::text::{micros, number};
 use super::{Latency, QUANTILES, Summary};
 
 /// Names that stand for one figure each. Times are in microseconds.
@@ -69,6 +70,20 @@ pub fn is_known(name: &str) -> bool {
         !group.is_empty() && (OF_GROUPS.contains(&rest) || QUANTILES.contains(&quantile))
     });
     share || latency || of_group || PLAIN.contains(&name) || QUANTILES.contains(&name)
+}
+
+/// A result by its name, with its unit.
+pub fn shown(name: &str, value: f64) -> String {
+    let is_quantile = QUANTILES.iter().any(|quantile| {
+        let before = name.strip_suffix(quantile);
+        before.is_some_and(|before| before.is_empty() || before.ends_with(['_', '.']))
+    });
+    match name {
+        _ if is_quantile || name == "own_stalled" => micros(value),
+        "relay_us" | "own_us" => format!("{} us", number(value)),
+        _ if name.ends_with('%') || name == "achieved" => format!("{} %", number(value)),
+        _ => number(value),
+    }
 }
 
 /// For an error message.
@@ -210,6 +225,17 @@ mod tests {
             assert!(is_known(name), "{name}");
             let found = summary.value(name).unwrap();
             assert!((found - value).abs() < value * 0.01, "{name}: {found}");
+        }
+        for (name, value, text) in [
+            ("p99", 6_627.327, "6.63 ms"),
+            ("chat.ack_p99.9", 12.0, "12 us"),
+            ("standing_reported_max", 2e6, "2.00 s"),
+            ("own_us", 1.5, "1.500 us"),
+            ("lost%", 0.5, "0.500 %"),
+            ("rate", 1_234.56, "1235"),
+            ("lost", 3.0, "3"),
+        ] {
+            assert_eq!(shown(name, value), text, "{name}");
         }
         for name in ["p98", "tls_p98", "lost_p50", "p99%", "chat.p98", ""] {
             assert!(!is_known(name), "{name}");
