@@ -177,7 +177,7 @@ impl Engine {
                 let until = self.board.now + plan.connect_timeout.as_nanos() as u64;
                 self.expected.push(Reverse((until, key)));
             }
-            Err(error) => self.cannot_connect(key, &error),
+            Err(error) => self.cannot_connect(key, Stage::Opening, &error),
         }
     }
 
@@ -241,14 +241,15 @@ impl Engine {
 
     pub(super) fn fail_to_connect(&mut self, key: usize, error: &io::Error) {
         self.opening -= 1;
-        self.connections[key].stage = Stage::Closed;
+        let was = std::mem::replace(&mut self.connections[key].stage, Stage::Closed);
         if let Some(mut link) = self.connections[key].link.take() {
             let _ = self.poll.registry().deregister(link.stream());
         }
-        self.cannot_connect(key, error);
+        self.cannot_connect(key, was, error);
     }
 
-    fn cannot_connect(&mut self, key: usize, error: &io::Error) {
+    /// `was`: how far it had come.
+    fn cannot_connect(&mut self, key: usize, was: Stage, error: &io::Error) {
         if self.returns() {
             return self.try_again(key, error);
         }
@@ -260,7 +261,7 @@ impl Engine {
             io::ErrorKind::AddrNotAvailable => {
                 "no local port is left: use --source-spread, or fewer connections".into()
             }
-            io::ErrorKind::TimedOut if error.to_string().starts_with("AUTH") => {
+            io::ErrorKind::TimedOut if was == Stage::LoggingIn => {
                 "does the relay serve that name (--host), and is it not overloaded? its log should say; --auth-timeout gives it longer".into()
             }
             io::ErrorKind::TimedOut => {
@@ -271,12 +272,13 @@ impl Engine {
             }
             _ => format!("check --address and the network ({} connections are open)", self.open),
         };
-        self.board
-            .fatal
-            .get_or_insert_with(|| match error.to_string().starts_with("AUTH") {
-                true => format!("cannot log in at {target}: {error}; {advice}"),
-                false => format!("cannot connect to {target}: {error}; {advice}"),
-            });
+        self.board.fatal.get_or_insert_with(|| {
+            let what = match was {
+                Stage::LoggingIn => "log in at",
+                _ => "connect to",
+            };
+            format!("cannot {what} {target}: {error}; {advice}")
+        });
     }
 
     /// A connection that is not ready may have come further.

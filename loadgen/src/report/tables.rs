@@ -36,7 +36,7 @@ pub fn notices(summary: &Summary) -> String {
         return String::new();
     }
     let mut rows = String::from(
-        "<tr><th>What</th><th>Code</th><th>Cause</th><th>Count</th><th>First example</th></tr>",
+        "<tr class=\"head\"><th>What</th><th>Code</th><th>Cause</th><th class=\"figure\">Count</th><th>First example</th></tr>",
     );
     for notice in &summary.notices {
         let code = notice
@@ -58,7 +58,7 @@ pub fn notices(summary: &Summary) -> String {
     section(
         "What went wrong",
         "By kind, code and cause.",
-        &format!("<div class=\"scroll\"><table>{rows}</table></div>"),
+        &format!("<table class=\"notices\">{rows}</table>"),
     )
 }
 
