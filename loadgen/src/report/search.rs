@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::search::Step;
-use crate::summary::text::{micros, rounded};
+use crate::summary::text::{grouped, micros, rounded};
 
 use super::chart::{self, Axis, Line};
 use super::charts::Chart;
@@ -68,9 +68,12 @@ fn curve(steps: &[Step]) -> Chart {
 }
 
 fn table(steps: &[Step]) -> String {
-    let mut rows = String::from(
-        "<tr><th class=\"figure\">Asked for</th><th class=\"figure\">Delivered</th><th class=\"figure\">p50</th><th class=\"figure\">p99</th><th class=\"figure\">p99.9</th><th class=\"figure\">Lost</th><th></th></tr>",
-    );
+    const NAMES: [&str; 6] = ["Asked for", "Delivered", "p50", "p99", "p99.9", "Lost"];
+    let mut rows = String::from("<tr class=\"head\">");
+    for name in NAMES {
+        let _ = write!(rows, "<th class=\"figure\">{name}</th>");
+    }
+    rows += "<th></th></tr>";
     for step in steps {
         let m = &step.result.measured;
         let time = |us: Option<f64>| us.map_or_else(|| "none".to_owned(), micros);
@@ -78,22 +81,27 @@ fn table(steps: &[Step]) -> String {
             true => ("good", "held".to_owned()),
             false => ("red", step.missed.join("; ")),
         };
-        let _ = write!(
-            rows,
-            "<tr><td class=\"figure\">{}/s</td><td class=\"figure\">{}/s</td><td class=\"figure\">{}</td>\
-             <td class=\"figure\">{}</td><td class=\"figure\">{}</td><td class=\"figure\">{}</td><td class=\"{class}\">{}</td></tr>",
-            rounded(step.rate),
-            rounded(m.messages_per_second),
+        let values = [
+            format!("{}/s", rounded(step.rate)),
+            format!("{}/s", rounded(m.messages_per_second)),
             time(m.delivery_us.p50),
             time(m.delivery_us.p99),
             time(m.delivery_us.p999),
-            step.result.counts.lost,
-            escaped(&word)
-        );
+            grouped(step.result.counts.lost),
+        ];
+        rows += "<tr>";
+        // On a narrow screen each cell says what it is.
+        for (name, value) in NAMES.into_iter().zip(values) {
+            let _ = write!(
+                rows,
+                "<td class=\"figure\" data-name=\"{name}\">{value}</td>"
+            );
+        }
+        let _ = write!(rows, "<td class=\"{class}\">{}</td></tr>", escaped(&word));
     }
     section(
         "Every rate",
         "",
-        &format!("<div class=\"scroll\"><table>{rows}</table></div>"),
+        &format!("<table class=\"steps\">{rows}</table>"),
     )
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::summary::Summary;
-use crate::summary::text::{grouped, micros, rounded};
+use crate::summary::text::{grouped, micros, number, rounded};
 
 struct Tile {
     name: &'static str,
@@ -55,7 +55,7 @@ pub fn of_run(summary: &Summary) -> String {
     }
     if let Some(relay) = &summary.relay {
         if let Some(us) = relay.cpu_us_per_message {
-            add("relay CPU per message", format!("{us:.2} us"), false);
+            add("relay CPU per message", format!("{} us", number(us)), false);
         }
         add(
             "relay memory",
@@ -67,7 +67,7 @@ pub fn of_run(summary: &Summary) -> String {
         }
     }
     if let Some(us) = summary.own.cpu_us_per_message {
-        add("own CPU per message", format!("{us:.2} us"), false);
+        add("own CPU per message", format!("{} us", number(us)), false);
     }
     let mut out = String::from("<div class=\"tiles\">");
     for tile in tiles {
