@@ -65,9 +65,12 @@ enum Command {
         realm: String,
         /// The user's name.
         user: String,
-        /// Write the SHA-256 hash beside the MD5 one, for [auth] algorithms = ["SHA-256", "MD5"].
+        /// Write a SHA-256 hash, for [auth] algorithms = ["SHA-256", "MD5"]; without, an MD5 one.
         #[arg(long)]
         sha256: bool,
+        /// Write hashes of the algorithms that [auth] algorithms of this configuration has.
+        #[arg(long, value_name = "FILE", conflicts_with = "sha256")]
+        config: Option<PathBuf>,
     },
     /// Say what is wrong with MSRP octets, message by message.
     #[command(after_help = EXPLAIN)]
@@ -99,7 +102,9 @@ const RUN: &str = "\
 Signals:
   SIGTERM, SIGINT   drain: finish or report what is held, close connections in order, exit;
                     a second one ends at once
+  SIGQUIT           end at once, as by a second SIGTERM
   SIGHUP            read the file, certificates and users again
+  SIGUSR1           open the file of records again under its name
 
 Exit codes:
   0  drained
@@ -136,6 +141,7 @@ Examples:
 
 const PASSWD: &str = "\
 Asks for the password twice, or reads one line from stdin where that is no terminal.
+All hashes that the user has are replaced, whatever their algorithm.
 A running relay takes the change up with SIGHUP.
 
 Examples:
@@ -185,7 +191,8 @@ fn main() -> ExitCode {
             realm,
             user,
             sha256,
-        } => server::passwd(&file, &realm, &user, sha256),
+            config,
+        } => server::passwd(&file, &realm, &user, sha256, config.as_deref()),
         Command::Explain { file } => server::explain(file.as_deref()),
         Command::Mint {
             secret_file,

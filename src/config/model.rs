@@ -600,7 +600,7 @@ impl Config {
             |v| {
                 v.key(
                     "file",
-                    "file that they are appended to; SIGHUP opens it again under its name",
+                    "file that they are appended to; SIGUSR1 opens it again under its name",
                     &mut records.file,
                 );
                 v.key(

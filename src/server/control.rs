@@ -95,6 +95,11 @@ pub fn serve(booted: Booted, page: Option<PageUsers>) -> u8 {
                             let taken = reloader.reload(&mesh).await;
                             systemd.ready(if taken { SERVING } else { SERVING_AS_BEFORE });
                         }
+                        Wish::Reopen => reopen(reloader.records.as_ref()),
+                        Wish::Quit => {
+                            tracing::warn!("SIGQUIT: ending now, what is held is lost");
+                            return CUT_SHORT;
+                        }
                         Wish::End(name) => break tracing::info!(signal = name, "draining"),
                     },
                     () = tokio::time::sleep(watched::LOOK) => reloader.look(&mesh).await,
@@ -105,7 +110,7 @@ pub fn serve(booted: Booted, page: Option<PageUsers>) -> u8 {
             systemd.stopping(drain_timeout + drain::AFTER);
             tokio::select! {
                 () = drain::drain(&mesh, drain_timeout) => OK,
-                () = signals.end() => {
+                () = signals.end(reloader.records.as_ref()) => {
                     tracing::warn!("a second signal: ending now, what was held is lost");
                     CUT_SHORT
                 }
@@ -160,37 +165,82 @@ fn announce(
     );
 }
 
+/// Files that were renamed are opened again under their names.
+fn reopen(records: Option<&records::Sink>) {
+    match records {
+        Some(records) => {
+            tracing::info!("SIGUSR1: opening the file of records again");
+            records.reopen();
+        }
+        None => tracing::info!("SIGUSR1: there is no file to open again"),
+    }
+}
+
 enum Wish {
     Reload,
+    Reopen,
+    /// Drain, then end.
     End(&'static str),
+    /// End at once.
+    Quit,
 }
+
+/// Those that would end the process where nobody takes them, and say nothing to it.
+const SAY_NOTHING: [SignalKind; 4] = [
+    SignalKind::alarm(),
+    SignalKind::io(),
+    SignalKind::from_raw(libc::SIGVTALRM),
+    SignalKind::from_raw(libc::SIGPROF),
+];
 
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    quit: Signal,
+    reopen: Signal,
+    upgrade: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        for kind in SAY_NOTHING {
+            // Whoever has asked for one hears it; nobody listens.
+            drop(signal(kind)?);
+        }
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
     async fn next(&mut self) -> Wish {
-        tokio::select! {
-            _ = self.terminate.recv() => Wish::End("SIGTERM"),
-            _ = self.interrupt.recv() => Wish::End("SIGINT"),
-            _ = self.hangup.recv() => Wish::Reload,
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Wish::End("SIGTERM"),
+                _ = self.interrupt.recv() => return Wish::End("SIGINT"),
+                _ = self.hangup.recv() => return Wish::Reload,
+                _ = self.quit.recv() => return Wish::Quit,
+                _ = self.reopen.recv() => return Wish::Reopen,
+                _ = self.upgrade.recv() => {
+                    tracing::warn!("SIGUSR2: this version has no upgrade in place; drain it and start the new one");
+                }
+            }
         }
     }
 
-    async fn end(&mut self) {
-        while let Wish::Reload = self.next().await {
-            tracing::warn!("SIGHUP: not reloading while draining");
+    /// Until one asks for the end.
+    async fn end(&mut self, records: Option<&records::Sink>) {
+        loop {
+            match self.next().await {
+                Wish::Reload => tracing::warn!("SIGHUP: not reloading while draining"),
+                Wish::Reopen => reopen(records),
+                Wish::End(_) | Wish::Quit => return,
+            }
         }
     }
 }

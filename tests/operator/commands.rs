@@ -71,6 +71,77 @@ fn passwd_adds_and_changes_users() {
     assert_eq!(place.check().0, Some(0));
 }
 
+/// All hashes of the old password go, whatever their algorithm; the command says which it wrote.
+#[test]
+fn passwd_replaces_every_hash_of_a_user() {
+    let place = Place::new();
+    for flags in [&[][..], &["--sha256"]] {
+        let arguments = [flags, &["new.htdigest", "r", "alice"]].concat();
+        assert_eq!(passwd(&place, &arguments, "old").0, Some(0));
+    }
+    assert_eq!(
+        passwd(&place, &["new.htdigest", "r", "bob"], "old").0,
+        Some(0)
+    );
+    let before = place.read("new.htdigest");
+    let (code, text) = passwd(&place, &["new.htdigest", "r", "alice"], "new");
+    assert_eq!(code, Some(0));
+    assert!(
+        text.contains("changed alice in realm r (MD5, SHA-256)"),
+        "{text}"
+    );
+    let after = place.read("new.htdigest");
+    assert_eq!(after.lines().count(), 3);
+    let stays = |who: &str| {
+        let of = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| line.starts_with(who));
+            lines.map(str::to_owned).collect()
+        };
+        of(&before)
+            .iter()
+            .filter(|line| of(&after).contains(line))
+            .count()
+    };
+    assert_eq!((stays("alice"), stays("bob")), (0, 1));
+    assert!(after.contains(&md5("alice:r:new")));
+}
+
+/// With a configuration it writes what that offers.
+#[test]
+fn passwd_follows_the_algorithms_of_a_configuration() {
+    let place = Place::new();
+    place.change("[auth]\n", "[auth]\nalgorithms = [\"SHA-256\", \"MD5\"]\n");
+    let arguments = ["--config", "msrpd.toml", "new.htdigest", "r", "alice"];
+    let (code, text) = passwd(&place, &arguments, "x");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("added alice in realm r (MD5, SHA-256)"),
+        "{text}"
+    );
+    assert_eq!(place.read("new.htdigest").lines().count(), 2);
+}
+
+/// Many at once all get in, and nobody is lost.
+#[test]
+fn passwd_loses_nobody_when_many_run_at_once() {
+    const USERS: usize = 20;
+    let place = Place::new();
+    std::thread::scope(|scope| {
+        for number in 0..USERS {
+            let place = &place;
+            scope.spawn(move || {
+                let user = format!("user{number}");
+                let (code, text) = passwd(place, &["new.htdigest", "r", &user], "x");
+                assert_eq!(code, Some(0), "{text}");
+            });
+        }
+    });
+    let text = place.read("new.htdigest");
+    for number in 0..USERS {
+        assert!(text.contains(&format!("user{number}:r:")), "{text}");
+    }
+}
+
 fn md5(text: &str) -> String {
     use md5::{Digest, Md5};
     Md5::digest(text.as_bytes())

@@ -12,4 +12,5 @@ mod integrating;
 mod page;
 mod place;
 mod running;
+mod signals;
 mod systemd;
