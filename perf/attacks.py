@@ -62,6 +62,20 @@ def certificates(folder):
     (folder / "heavy.pem").write_text(leaf + "".join(chain[:5]))
     (folder / "heavier.pem").write_text(leaf + "".join(chain))
     (folder / "heaviest.pem").write_text(leaf + "".join(chain * 10))
+    # What the authority has signed, and anybody may copy who has met it: with large keys, and as long as may be.
+    for kind, curve, authorities in [("p384", "P-384", 0), ("long", "P-256", 5), ("long384", "P-384", 5)]:
+        key = ["-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{curve}", "-nodes"]
+        issuer, chain = "ca", []
+        for count in range(authorities + 1):
+            name = f"{kind}{count}" if count < authorities else kind
+            ends = "subjectAltName=DNS:other.example.com" if count == authorities else "basicConstraints=critical,CA:true"
+            (folder / "extensions").write_text(ends + "\n")
+            openssl("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-CAcreateserial",
+                    "-days", "30", "-extfile", "extensions", "-out", f"{name}.pem")
+            chain.insert(0, (folder / f"{name}.pem").read_text())
+            issuer = name
+        (folder / f"{kind}.pem").write_text("".join(chain))
 
 
 class Relay:
@@ -627,6 +641,10 @@ ROWS = {
     "with a certificate of 6, all of one name": ("anybody", handshakes("heavy"), ""),
     "with one of 13": ("anybody", handshakes("heavier"), ""),
     "with one of 121": ("anybody", handshakes("heaviest"), ""),
+    "with a relay's certificate": ("relay", handshakes("other"), ""),
+    "with a relay's of P-384": ("relay", handshakes("p384"), ""),
+    "with a relay's, 5 authorities between": ("relay", handshakes("long"), ""),
+    "with a relay's, 5 authorities between, all P-384": ("relay", handshakes("long384"), ""),
     "TLS that says nothing": ("anybody", idle_tls, ""),
     "AUTH without credentials": ("anybody", auths_without_credentials, ""),
     "wrong passwords, until closed": ("anybody", wrong_passwords, ""),

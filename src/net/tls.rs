@@ -1,6 +1,7 @@
 //! TLS: who we are, whom we believe, and sessions that turn records into octets and back
 //! without buffers of their own (`rustls::unbuffered`). The one door to rustls.
 
+mod algorithms;
 mod chain;
 mod choose;
 mod database;
@@ -112,6 +113,9 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     let mut provider = rustls::crypto::ring::default_provider();
     #[cfg(not(feature = "ring"))]
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    if cfg!(feature = "ring") {
+        provider.signature_verification_algorithms = algorithms::ALGORITHMS;
+    }
     // One exchange by it costs as much as six handshakes by the others, and who may ask for it has
     // proved nothing. Everybody else knows P-256, which TLS 1.3 demands (RFC 8446 §9.1).
     provider

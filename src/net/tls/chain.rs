@@ -36,6 +36,10 @@ impl Default for ChainLimits {
     }
 }
 
+/// Authorities between with keys of P-384, or of RSA above 4,096 bits. A hierarchy of three levels
+/// under its root has two; each costs as much as half a handshake.
+const COSTLY_MAX: usize = 2;
+
 /// Why a chain proves nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Disbelief {
@@ -49,6 +53,8 @@ pub enum Disbelief {
     Malformed(webpki::Error),
     /// RSA below 2,048 bits, a curve other than P-256, P-384 and Ed25519, or something else.
     Key,
+    /// More authorities between with keys that cost much than are checked.
+    Costly,
     /// Its issuers lead to no authority that we know.
     NoPath,
     /// The path does not hold: dates, usages, constraints or signatures.
@@ -71,6 +77,10 @@ impl fmt::Display for Disbelief {
             Self::Malformed(error) => write!(f, "not a certificate that can be used: {error}"),
             Self::Key => f.write_str(
                 "a kind of key that is not believed (RSA of 2048 bits or more, P-256, P-384 and Ed25519 are)",
+            ),
+            Self::Costly => write!(
+                f,
+                "more than {COSTLY_MAX} authorities between with keys of P-384, or of RSA above 4096 bits"
             ),
             Self::NoPath => f.write_str("its issuers lead to no known authority"),
             Self::Invalid(error) => write!(f, "{error}"),
@@ -140,6 +150,7 @@ impl<'a> Path<'a> {
             .collect();
         let mut intermediates = Vec::new();
         let mut passed: Vec<Vec<u8>> = Vec::new();
+        let mut costly = 0;
         let mut issuer = leaf.issuer().to_vec();
         while !is_known(roots, &issuer) {
             let next = others.iter().position(|(it, _)| it.subject() == issuer);
@@ -147,6 +158,11 @@ impl<'a> Path<'a> {
                 return Err(Disbelief::NoPath);
             };
             let (certificate, der) = others.swap_remove(next);
+            let kind = KeyKind::of(&certificate).ok_or(Disbelief::Key)?;
+            costly += usize::from(kind == KeyKind::Costly);
+            if costly > COSTLY_MAX {
+                return Err(Disbelief::Costly);
+            }
             intermediates.push(CertificateDer::from(der.as_ref()));
             passed.push(std::mem::replace(
                 &mut issuer,

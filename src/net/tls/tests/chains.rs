@@ -495,6 +495,30 @@ fn tls_06_a_chain_costs_a_bounded_number_of_signatures() {
     }
 }
 
+/// TLS-06: authorities between with keys that cost much to check are few, or nothing is checked.
+#[test]
+fn tls_06_a_chain_has_few_costly_keys() {
+    let authority = authority();
+    let key = || key_of(&KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap());
+    for (costly, believable) in [(1, true), (2, true), (3, false), (5, false)] {
+        let mut leaf = leaf(key());
+        leaf.issuer = der::name("between 0");
+        let mut chain = vec![leaf.junk()];
+        for step in 0..costly {
+            let issuer = match step + 1 == costly {
+                true => AUTHORITY.to_owned(),
+                false => format!("between {}", step + 1),
+            };
+            let mut template = Template::new(&issuer, &format!("between {step}"), key());
+            template.extensions.push(der::authority());
+            chain.push(template.junk());
+        }
+        let (judged, signatures) = counted(&authority, ChainLimits::default(), &chain);
+        assert_eq!(judged == Err(Disbelief::Costly), !believable, "{judged:?}");
+        assert_eq!(signatures, usize::from(believable), "{costly}: {judged:?}");
+    }
+}
+
 /// A chain beyond a limit is not looked at, one at the limit is; the handshake goes on without a name.
 #[test]
 fn tls_06_a_chain_beyond_the_limits_proves_nothing() {
