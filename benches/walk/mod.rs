@@ -4,6 +4,9 @@
 #[path = "../../tests/relay/setup.rs"]
 #[allow(dead_code)]
 mod setup;
+#[path = "../../tests/relay/web.rs"]
+#[allow(dead_code)]
+mod web;
 #[path = "../../tests/relay/world.rs"]
 #[allow(dead_code)]
 mod world;

@@ -12,6 +12,8 @@ mod dice;
 mod setup;
 #[path = "../../tests/relay/simulation/mod.rs"]
 mod simulation;
+#[path = "../../tests/relay/web.rs"]
+mod web;
 #[path = "../../tests/relay/world.rs"]
 mod world;
 

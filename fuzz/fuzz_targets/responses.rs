@@ -12,6 +12,8 @@ use msrpload::codec::Builder;
 
 #[path = "../../tests/relay/setup.rs"]
 mod setup;
+#[path = "../../tests/relay/web.rs"]
+mod web;
 #[path = "../../tests/relay/world.rs"]
 mod world;
 

@@ -305,6 +305,8 @@ impl Egress {
         } else {
             INTERRUPTIBLE_OCTETS.max(head).saturating_sub(written)
         };
+        let frame = flow.pace.and_then(|pace| pace.frame_body(&chunk.template));
+        let limit = frame.map_or(limit, |body| limit.min(body.saturating_sub(written)));
         let wrote = write_body(chunk, limit, out);
         let goes_on = chunk.end.is_none() || chunk.unsent > 0;
         let repeated = head.saturating_sub(written + wrote.octets);

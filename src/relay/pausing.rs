@@ -261,6 +261,19 @@ impl Relay {
         self.recount_own(key);
     }
 
+    /// A chunk has begun in its flow; its connection may be one that is not read.
+    pub(super) fn hurry_begun(&mut self, now: Instant, key: RouteKey) {
+        let Some(route) = self.routes.get_mut(key) else {
+            return;
+        };
+        route.hurried = false;
+        let source = route.source;
+        let connection = self.connections.get(source);
+        if connection.is_some_and(|source| source.paused_since.is_some()) {
+            self.hurry_incoming(now, source);
+        }
+    }
+
     /// The connection is not read, and the chunk that is arriving waits in its flow for the rest of it: neither would
     /// ever go on, unless the flow sends what it has.
     fn hurry_incoming(&mut self, now: Instant, key: ConnectionKey) {

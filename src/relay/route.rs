@@ -195,7 +195,8 @@ pub(super) struct Route {
     pub with_chats: bool,
     /// Its flow waits for chunks that fit into a frame of the transport.
     pub frames: bool,
-    /// Octets that came of the chunk that is arriving, and whether its flow was told not to wait for the rest.
+    /// Octets that came of the chunk that is arriving, and of those before it that ended `+`: its flow may have merged
+    /// them. And whether the flow was told not to wait for the rest.
     pub arriving_octets: usize,
     pub hurried: bool,
     /// Messages of which a chunk has gone by it and more is to come, the latest last: by keyed hashes, for a Message-ID may
@@ -335,7 +336,16 @@ impl Route {
         self.outstanding.saturating_sub(self.head_cost)
     }
 
-    /// Nothing is outstanding but the chunk that is arriving: no credit comes before its flow writes some of it.
+    /// A chunk has come whole; the next one may be merged with it if it ended `+` (CHK-11).
+    pub fn chunk_ended(&mut self, flag: Flag, more: usize) {
+        self.arriving_octets = match flag {
+            Flag::More => self.arriving_octets + more,
+            Flag::Complete | Flag::Abort => 0,
+        };
+    }
+
+    /// Nothing is outstanding but what may be one with the chunk that is arriving: no credit comes before its flow writes
+    /// some of it.
     pub fn holds_arriving_only(&self) -> bool {
         self.queued() <= self.arriving_octets
     }

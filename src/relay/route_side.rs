@@ -30,11 +30,19 @@ impl Relay {
         match down {
             Down::Begin { .. } => {
                 route.head_cost = cost;
-                route.arriving_octets = 0;
-                route.hurried = false;
+                // It cannot be hurried before its flow knows of it.
+                route.hurried = true;
             }
             Down::Body(_) => route.arriving_octets += cost,
-            Down::End { .. } | Down::Cut => route.head_cost = 0,
+            Down::End { flag, .. } => {
+                let head = std::mem::take(&mut route.head_cost);
+                route.chunk_ended(flag, head);
+            }
+            Down::Cut => {
+                route.head_cost = 0;
+                route.arriving_octets = 0;
+            }
+            Down::Again(ref chunk) => route.chunk_ended(chunk.flag, cost),
             _ => {}
         }
         let source = route.source;
@@ -45,10 +53,14 @@ impl Relay {
         let Some(route) = self.routes.get_mut(key) else {
             return;
         };
+        let begins = matches!(down, Down::Begin { .. });
         match route.target {
             Target::Opening => route.pending.push_back(down),
             Target::Flow { shard, flow } if shard == self.shard => self.down(now, flow, down),
             Target::Flow { shard, flow } => self.down_to(shard, flow, down),
+        }
+        if begins {
+            self.hurry_begun(now, key);
         }
     }
 

@@ -3,7 +3,8 @@
 //!
 //! `cargo test --test relay` runs all; `MSRPD_SEEDS=n` sets how many seeds, and
 //! `MSRPD_SEED=n cargo test --test relay simulation_one_seed` runs one again, one of several
-//! relays with `simulation_one_chain`; `MSRPD_TRACE=1` shows every message of it.
+//! relays with `simulation_one_chain`, with WebSocket clients `simulation_one_web` and
+//! `simulation_one_web_chain`; `MSRPD_TRACE=1` shows every message of it.
 
 // The world offers what any scenario may want; not each is wanted by one today.
 #![allow(dead_code)]
@@ -15,6 +16,7 @@ mod relays;
 mod scenarios;
 mod setup;
 mod simulation;
+mod web;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +35,16 @@ fn simulation_of_many_seeds() {
 #[test]
 fn simulation_of_many_chains() {
     many_seeds("simulation_one_chain", Simulation::run_chain);
+}
+
+#[test]
+fn simulation_of_many_webs() {
+    many_seeds("simulation_one_web", Simulation::run_web);
+}
+
+#[test]
+fn simulation_of_many_web_chains() {
+    many_seeds("simulation_one_web_chain", Simulation::run_web_chain);
 }
 
 /// What a thread of this test has of stack. A shard's has 2 MiB; the rest is the distance to
@@ -98,14 +110,24 @@ fn simulation_of_a_chain_that_came_back() {
 
 #[test]
 fn simulation_one_seed() {
-    let seed =
-        std::env::var("MSRPD_SEED").map_or(1, |text| text.parse().expect("MSRPD_SEED is a number"));
-    Simulation::run_seed(seed);
+    Simulation::run_seed(one_seed());
 }
 
 #[test]
 fn simulation_one_chain() {
-    let seed =
-        std::env::var("MSRPD_SEED").map_or(1, |text| text.parse().expect("MSRPD_SEED is a number"));
-    Simulation::run_chain(seed);
+    Simulation::run_chain(one_seed());
+}
+
+#[test]
+fn simulation_one_web() {
+    Simulation::run_web(one_seed());
+}
+
+#[test]
+fn simulation_one_web_chain() {
+    Simulation::run_web_chain(one_seed());
+}
+
+fn one_seed() -> u64 {
+    std::env::var("MSRPD_SEED").map_or(1, |text| text.parse().expect("MSRPD_SEED is a number"))
 }

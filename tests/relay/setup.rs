@@ -127,6 +127,14 @@ pub fn client_uri(name: &str) -> String {
     format!("msrps://{name}.invalid:2855/s{name};tcp")
 }
 
+/// What stands in URIs for it.
+pub fn way(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tls | Transport::Tcp => "tcp",
+        Transport::Wss | Transport::Ws => "ws",
+    }
+}
+
 /// One whole message in one chunk; its transact-id is made of the Message-ID.
 pub fn whole(from: &Client, to: &Client, id: &str, wish: &str, body: &[u8]) -> Vec<u8> {
     let path = from.path_to(to);
@@ -144,8 +152,13 @@ pub fn whole(from: &Client, to: &Client, id: &str, wish: &str, body: &[u8]) -> V
 
 /// Connects without AUTH.
 pub fn foreign(world: &mut World, shard: usize, name: &str) -> Client {
-    let peer = world.connect(shard, Transport::Tls);
-    let uri = format!("msrps://{name}.example.net:2855/s{name};tcp");
+    foreign_by(world, shard, name, Transport::Tls)
+}
+
+/// The same by this transport.
+pub fn foreign_by(world: &mut World, shard: usize, name: &str, transport: Transport) -> Client {
+    let peer = world.connect(shard, transport);
+    let uri = format!("msrps://{name}.example.net:2855/s{name};{}", way(transport));
     Client {
         peer,
         uri,

@@ -1,6 +1,7 @@
 //! The world around the machine, in virtual time: relays of one or more shards and the mesh
 //! between those, sockets as octet pipes with bounded kernel buffers, and the far ends of those
 //! sockets. Between two relays of the world both ends are sockets here, each the other's partner.
+//! Of a WebSocket connection the far end's octets are those of MSRP, and all offsets count them.
 //!
 //! [`World::run`] lets everything happen that can happen at once. The simulation takes the same
 //! steps one by one, in an order of its own: [`World::read_some`], [`World::take`],
@@ -22,6 +23,7 @@ use msrpd::relay::{
 use msrpload::codec::{CodecError, Message, Parser};
 
 use super::setup;
+use super::web::Web;
 
 /// The far end of a socket, by its number.
 pub type Peer = usize;
@@ -104,6 +106,8 @@ pub struct Socket {
     /// It addresses us by URIs that break the grammar, and so will our answers.
     pub sends_broken_uris: bool,
     unheard: bool,
+    /// Messages that the far end has heard, ever.
+    heard: u64,
     /// The other end, if that is a relay's too.
     pub partner: Option<Peer>,
     /// Nothing crosses until then.
@@ -113,6 +117,8 @@ pub struct Socket {
     pub ended_at: Option<Instant>,
     parser: Parser,
     arrived: VecDeque<Message>,
+    /// It is a WebSocket connection.
+    pub web: Option<Box<Web>>,
 }
 
 impl Socket {
@@ -166,6 +172,7 @@ pub struct World {
     pub dialling: Vec<Dialling>,
     pub handoff_delay: Duration,
     kernel_octets: usize,
+    websocket_chunk_octets: usize,
     /// Checks all invariants after every call; scenarios that move much turn it off.
     pub checks: bool,
     pub handoffs: u64,
@@ -245,6 +252,7 @@ impl World {
             dialling: Vec::new(),
             handoff_delay: options.handoff_delay,
             kernel_octets: options.kernel_octets,
+            websocket_chunk_octets: options.settings.limits.websocket_chunk_octets,
             checks: true,
             handoffs: 0,
             records: Vec::new(),
@@ -303,6 +311,10 @@ impl World {
             },
         );
         let peer = self.add_socket(shard, key);
+        if matches!(transport, Transport::Wss | Transport::Ws) {
+            let web = Web::open(self.websocket_chunk_octets);
+            self.sockets[peer].web = Some(Box::new(web));
+        }
         self.obey();
         peer
     }
@@ -328,6 +340,7 @@ impl World {
             reading: true,
             sends_broken_uris: false,
             unheard: false,
+            heard: 0,
             partner: None,
             stalled_until: None,
             partner_gone: false,
@@ -335,6 +348,7 @@ impl World {
             ended_at: None,
             parser: Parser::new(),
             arrived: VecDeque::new(),
+            web: None,
         });
         self.by_key.insert((shard, key), peer);
         peer
@@ -429,8 +443,46 @@ impl World {
         let socket = &mut self.sockets[peer];
         assert!(!socket.end_of_stream, "wrote after its end of stream");
         socket.written += octets.len() as u64;
+        if !socket.alive() {
+            return;
+        }
+        match &mut socket.web {
+            Some(web) => socket.inbound.extend(web.sends(octets)),
+            None => socket.inbound.extend(octets),
+        }
+    }
+
+    /// The far end of a WebSocket connection writes frames of its own making.
+    pub fn write_frames(&mut self, peer: Peer, octets: &[u8]) {
+        let socket = &mut self.sockets[peer];
+        let web = socket.web.as_mut().expect("a WebSocket connection");
+        web.strange = true;
         if socket.alive() {
             socket.inbound.extend(octets);
+        }
+    }
+
+    /// The relay's timer for idle WebSocket clients is due.
+    pub fn ping(&mut self) {
+        for peer in 0..self.sockets.len() {
+            let socket = &mut self.sockets[peer];
+            let alive = socket.alive();
+            if let Some(web) = &mut socket.web
+                && alive
+                && !web.ping()
+            {
+                self.lose(peer, Loss::Unresponsive);
+            }
+        }
+    }
+
+    /// The far end of a WebSocket connection closes that, and still reads.
+    pub fn close_web(&mut self, peer: Peer) {
+        let socket = &mut self.sockets[peer];
+        let web = socket.web.as_mut().expect("a WebSocket connection");
+        let close = web.sends_close();
+        if socket.alive() {
+            socket.inbound.extend(close);
         }
     }
 
@@ -548,10 +600,14 @@ impl World {
             }
             Command::Close { connection, reason } => {
                 if let Some(peer) = peer_of(self, connection) {
+                    let socket = &mut self.sockets[peer];
                     assert!(
-                        self.sockets[peer].flight.is_none(),
+                        socket.flight.is_none(),
                         "closed in order while a send is in flight"
                     );
+                    if let Some(web) = &mut socket.web {
+                        socket.kernel.extend(web.close(&reason));
+                    }
                     self.void(peer, Ended::Closed(reason));
                 } else {
                     self.dialling
@@ -613,7 +669,9 @@ impl World {
             return false;
         }
         let octets = socket.inbound.len().min(room).min(max);
-        if octets > 0 {
+        if octets > 0 && socket.web.is_some() {
+            self.read_web(peer, octets);
+        } else if octets > 0 {
             let read: Vec<u8> = socket.inbound.drain(..octets).collect();
             socket.consumed += octets as u64;
             let relay = &mut self.shards[shard];
@@ -635,6 +693,16 @@ impl World {
         true
     }
 
+    fn read_web(&mut self, peer: Peer, octets: usize) {
+        let socket = &mut self.sockets[peer];
+        let mut read: Vec<u8> = socket.inbound.drain(..octets).collect();
+        let web = socket.web.as_mut().expect("the caller looked");
+        let relay = &mut self.shards[socket.shard];
+        let read = web.read(self.now, relay, socket.key, &mut read);
+        socket.consumed += read.octets as u64;
+        socket.end_told |= read.closed;
+    }
+
     /// Follows a Transmit command: the machine's output becomes the send in flight.
     pub fn transmit(&mut self, peer: Peer) -> bool {
         let socket = &mut self.sockets[peer];
@@ -645,6 +713,9 @@ impl World {
         let (shard, key) = (socket.shard, socket.key);
         if self.shards[shard].transmit(self.now, key, &mut out) {
             assert!(!out.is_empty(), "a transmit of nothing");
+            if let Some(web) = &mut self.sockets[peer].web {
+                out = web.frame(&out, self.shards[shard].frame_ends(key));
+            }
             self.sockets[peer].flight = Some(out.into());
         } else {
             assert!(out.is_empty(), "octets without a send");
@@ -658,7 +729,16 @@ impl World {
         let now = self.now;
         let socket = &mut self.sockets[peer];
         let Some(flight) = &mut socket.flight else {
-            return false;
+            // What WebSocket itself has to say.
+            let alive = socket.alive();
+            let web = socket.web.as_mut().filter(|_| alive);
+            let Some(below) = web.and_then(|web| web.take_below()) else {
+                return false;
+            };
+            let web = socket.web.as_mut().expect("looked at above");
+            web.took(below.len());
+            socket.kernel.extend(below);
+            return true;
         };
         let room = socket.kernel_max.saturating_sub(socket.kernel.len());
         let octets = flight.len().min(room).min(max);
@@ -666,7 +746,10 @@ impl World {
             return false;
         }
         socket.kernel.extend(flight.drain(..octets));
-        socket.taken += octets as u64;
+        match &mut socket.web {
+            Some(web) => socket.taken = web.took(octets).unwrap_or(socket.taken),
+            None => socket.taken += octets as u64,
+        }
         socket.marks.push_back((socket.taken, now));
         let (shard, key) = (socket.shard, socket.key);
         if flight.is_empty() {
@@ -698,6 +781,10 @@ impl World {
             return false;
         }
         let read: Vec<u8> = socket.kernel.drain(..octets).collect();
+        if socket.web.is_some() {
+            self.fetch_web(peer, &read);
+            return true;
+        }
         socket.fetched += octets as u64;
         if let Some(partner) = socket.partner {
             if self.sockets[partner].alive() {
@@ -709,10 +796,44 @@ impl World {
         if socket.unheard {
             return true;
         }
-        socket.parser.feed(&read);
+        self.hear(peer, &read);
+        true
+    }
+
+    fn fetch_web(&mut self, peer: Peer, read: &[u8]) {
+        let socket = &mut self.sockets[peer];
+        let web = socket.web.as_mut().expect("the caller looked");
+        let messages = web.arrives(read);
+        let pongs = web.take_pongs();
+        if socket.alive() && !socket.end_of_stream {
+            socket.inbound.extend(pongs);
+        }
+        for message in messages {
+            let socket = &mut self.sockets[peer];
+            socket.fetched += message.len() as u64;
+            if socket.unheard {
+                continue;
+            }
+            let before = socket.heard;
+            self.hear(peer, &message);
+            let socket = &self.sockets[peer];
+            let one = socket.heard == before + 1 && socket.parser.is_between_messages();
+            assert!(
+                one || socket.unheard,
+                "WSK-05: not exactly one message: {}",
+                String::from_utf8_lossy(&message)
+            );
+        }
+    }
+
+    /// Octets of MSRP at the far end.
+    fn hear(&mut self, peer: Peer, read: &[u8]) {
+        let socket = &mut self.sockets[peer];
+        socket.parser.feed(read);
         loop {
             match socket.parser.next() {
                 Ok(Some(message)) => {
+                    socket.heard += 1;
                     if self.traces {
                         let from = socket.shard;
                         let to = socket.partner;
@@ -730,11 +851,10 @@ impl World {
                 }
                 Err(error) => panic!(
                     "what leaves does not parse strictly: {error}\n{}",
-                    String::from_utf8_lossy(&read)
+                    String::from_utf8_lossy(read)
                 ),
             }
         }
-        true
     }
 
     /// When the kernel took the octet before this offset; forgets what came earlier.

@@ -38,3 +38,4 @@ mod silent;
 mod slow_receivers;
 mod standing_still;
 mod uses;
+mod websocket;

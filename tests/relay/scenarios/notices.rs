@@ -13,6 +13,7 @@ use crate::setup::{
     AUTH_URI, Client, USERS, answer_as, auth, authenticate_at, client, foreign, last, respond,
     whole,
 };
+use crate::web::{BINARY, frame};
 use crate::world::{Options, Peer, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -499,7 +500,8 @@ fn rfc_7977_lost_framing_of_a_websocket_is_told() {
     let mut world = world();
     let peer = world.connect(0, Transport::Wss);
     let one = auth("msrps://c.invalid:1/c;ws", &[AUTH_URI], "tid1", None, None);
-    world.write(peer, &[one.clone(), one.clone()].concat());
+    let both = [one.clone(), one.clone()].concat();
+    world.write_frames(peer, &frame(BINARY, &both));
     let notice = only(&mut world);
     assert_eq!(notice.kind, NoticeKind::Framing);
     says(&notice.came, &[&format!("at octet {}:", one.len())]);

@@ -9,10 +9,15 @@ impl Simulation {
         let shard = self.dice.roll(self.world.shards.len());
         let name = format!("c{index}");
         let began = self.world.now;
-        let mut client = setup::foreign(&mut self.world, shard, &name);
+        let transport = self.way_in();
+        let mut client = setup::foreign_by(&mut self.world, shard, &name, transport);
         if !foreign {
-            client.uri = setup::client_uri(&name);
-            let uri = setup::auth_uri(self.world.relay_of(shard));
+            let way = setup::way(transport);
+            client.uri = setup::client_uri(&name).replace(";tcp", &format!(";{way}"));
+            let mut uri = setup::auth_uri(self.world.relay_of(shard));
+            if way == "ws" && self.dice.chance(50) {
+                uri = uri.replace(";tcp", ":443;ws");
+            }
             let made = setup::authenticate_at(&mut self.world, &mut client, &uri, self.expires);
             assert!(made, "AUT-02: no URI of its own relay");
             self.authenticate_outwards(&mut client);

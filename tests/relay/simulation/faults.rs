@@ -7,6 +7,9 @@ impl Simulation {
         if self.trouble && self.dice.chance(40) {
             return self.link_fault();
         }
+        if self.web && self.dice.chance(20) {
+            return self.break_rules(actor);
+        }
         match self.dice.roll(10) {
             0..2 => {
                 self.world.reset(self.actors[actor].client.peer);
@@ -36,6 +39,12 @@ impl Simulation {
         let idle = self.actors[actor].out.is_empty() && self.actors[actor].open.is_none();
         if idle && !self.actors[actor].shut && self.is_alive(actor) {
             self.actors[actor].shut = true;
+            if self.world.sockets[peer].web.is_some() && self.dice.chance(70) {
+                self.world.close_web(peer);
+                if self.dice.chance(50) {
+                    return;
+                }
+            }
             self.world.shut(peer);
         }
     }
@@ -48,7 +57,8 @@ impl Simulation {
         let index = self.actors.len();
         let victim = self.dice.roll(index);
         let shard = self.dice.roll(self.world.shards.len());
-        let client = setup::foreign(&mut self.world, shard, &format!("evil{index}"));
+        let transport = self.way_in();
+        let client = setup::foreign_by(&mut self.world, shard, &format!("evil{index}"), transport);
         let peer = client.peer;
         self.world.sockets[peer].sends_broken_uris = true;
         let to = self.actors[victim].client.clone();
@@ -58,6 +68,7 @@ impl Simulation {
             claim => claim.iter().map(String::as_str).collect(),
         };
         let mut octets = Vec::new();
+        let mut ends = Vec::new();
         for number in 0..1 + self.dice.roll(4) {
             let tid = format!("evil{number}");
             let path = if to.token.is_empty() {
@@ -84,6 +95,10 @@ impl Simulation {
                 .flag(self.dice.pick(b"$$+#"))
                 .encode(),
             );
+            ends.push(octets.len());
+        }
+        if setup::way(transport) == "ws" {
+            octets = self.spoilt_frames(&octets, &ends);
         }
         for _ in 0..self.dice.roll(4) {
             if octets.is_empty() {
@@ -99,7 +114,10 @@ impl Simulation {
                 _ => octets.truncate(at.max(1)),
             }
         }
-        self.world.write(peer, &octets);
+        match setup::way(transport) {
+            "ws" => self.world.write_frames(peer, &octets),
+            _ => self.world.write(peer, &octets),
+        }
         let mut actor = Actor::new(client, true);
         (actor.produced, actor.hostile) = (octets.len() as u64, true);
         self.actors.push(actor);

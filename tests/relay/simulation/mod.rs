@@ -13,6 +13,7 @@ mod links;
 mod receiving;
 mod sending;
 mod sessions;
+mod webs;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -31,6 +32,15 @@ enum Weather {
     Gentle,
     /// Resets, stalls, refusals, silence.
     Rough,
+}
+
+/// How many relays, and whether WebSocket clients are among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    One,
+    Chain,
+    Web,
+    WebChain,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +222,8 @@ pub struct Simulation {
     expires: Option<u32>,
     /// The actor that is a relay and lies.
     liar: Option<usize>,
+    /// Some clients come by WebSocket.
+    web: bool,
 }
 
 /// Whom no client of ours sends to: the relay must never connect there (SEC-01).
@@ -244,25 +256,40 @@ fn noise() -> &'static [u8] {
 impl Simulation {
     /// Runs one seed to its end; panics on the first thing that is wrong.
     pub fn run_seed(seed: u64) {
-        Self::run(Dice::seeded(seed), seed, false, seed);
+        Self::run(Dice::seeded(seed), seed, Kind::One, seed);
     }
 
     /// The same with up to four relays in a row.
     pub fn run_chain(seed: u64) {
-        Self::run(Dice::seeded(seed), seed, true, seed);
+        Self::run(Dice::seeded(seed), seed, Kind::Chain, seed);
+    }
+
+    /// One relay, to which most clients come by WebSocket.
+    #[allow(dead_code, reason = "the fuzz target plays the other two")]
+    pub fn run_web(seed: u64) {
+        Self::run(Dice::seeded(seed), seed, Kind::Web, seed);
+    }
+
+    /// The same with up to four relays.
+    #[allow(dead_code, reason = "the fuzz target plays the other two")]
+    pub fn run_web_chain(seed: u64) {
+        Self::run(Dice::seeded(seed), seed, Kind::WebChain, seed);
     }
 
     /// What the fuzzer calls.
     #[allow(dead_code, reason = "used by the fuzz target")]
     pub fn run_octets(octets: &[u8]) {
         let mut dice = Dice::of(octets);
-        let chain = dice.chance(50);
+        let kind = match dice.chance(50) {
+            true => Kind::Chain,
+            false => Kind::One,
+        };
         // Not a choice of the dice: that would give all inputs found so far another meaning.
-        Self::run(dice, 1, chain, octets.len() as u64);
+        Self::run(dice, 1, kind, octets.len() as u64);
     }
 
-    fn run(dice: Dice, seed: u64, chain: bool, bounds: u64) {
-        let mut simulation = Self::new(dice, seed, chain, bounds);
+    fn run(dice: Dice, seed: u64, kind: Kind, bounds: u64) {
+        let mut simulation = Self::new(dice, seed, kind, bounds);
         let steps = 150 + simulation.dice.roll(500);
         for _ in 0..steps {
             if simulation.dice.is_spent() {
@@ -274,7 +301,9 @@ impl Simulation {
         simulation.finish();
     }
 
-    fn new(mut dice: Dice, seed: u64, chain: bool, bounds: u64) -> Self {
+    fn new(mut dice: Dice, seed: u64, kind: Kind, bounds: u64) -> Self {
+        let chain = matches!(kind, Kind::Chain | Kind::WebChain);
+        let web = matches!(kind, Kind::Web | Kind::WebChain);
         let weather = if dice.chance(30) {
             Weather::Gentle
         } else {
@@ -310,6 +339,9 @@ impl Simulation {
         let slowed = [user, realm, prefix].into_iter().any(slowed);
         settings.ends_at_once = [ENDS_AT_ONCE, 1, 3][(bounds / 3 % 3) as usize];
         settings.limits.link_octets_per_second = if bounds % 3 == 1 { 1 << 20 } else { 64 << 20 };
+        if web {
+            settings.limits.websocket_chunk_octets = dice.pick(&[8192, 65_536, 65_536]);
+        }
         let world = World::new(Options {
             workers,
             more_relays,
@@ -338,6 +370,7 @@ impl Simulation {
             troubled: 0,
             expires,
             liar: None,
+            web,
         };
         for _ in 0..2 + simulation.dice.roll(3) {
             simulation.join(false);
@@ -356,6 +389,9 @@ impl Simulation {
     }
 
     fn step(&mut self) {
+        if self.web && !self.is_gentle() && self.dice.roll(200) == 0 {
+            return self.world.ping();
+        }
         if self.chain && self.dice.chance(30) {
             return self.link_step();
         }
@@ -521,6 +557,7 @@ impl Simulation {
             self.world.advance(Duration::from_secs(1));
         }
         self.check();
+        self.check_webs();
         if self.draining {
             self.world.advance(Duration::from_secs(30));
             for shard in &mut self.world.shards {

@@ -135,6 +135,9 @@ impl Simulation {
             .message_id()
             .and_then(|id| self.by_id.get(id))
             .copied();
+        if message.message_id() == Some(webs::FORGED) {
+            assert_ne!(message.flag, b'$', "WSK-05: it came whole: {message:?}");
+        }
         let Some(index) = known else {
             self.owe(actor, message, None, 200);
             return;
@@ -325,6 +328,10 @@ impl Simulation {
                 .iter()
                 .any(|dial| dial.target.contains("x.example.org")),
             "UPT-10: dials for a stranger: {dials:?}"
+        );
+        assert!(
+            !dials.iter().any(|dial| dial.target.ends_with(";ws")),
+            "WSK-14: {dials:?}"
         );
         let now = self.world.now;
         for actor in &mut self.actors {
