@@ -7,6 +7,7 @@
 mod board;
 mod connection;
 mod endpoint;
+mod giving_up;
 mod link;
 mod login;
 mod outbox;

@@ -15,7 +15,7 @@ use super::endpoint::EndpointError;
 use super::link::{Link, LinkError};
 use super::session::Stage as SessionStage;
 use super::tls::Tls;
-use super::{ANY_SESSION, Engine, LISTENERS, TIMER, setup};
+use super::{ANY_SESSION, Engine, LISTENERS, TIMER, giving_up};
 
 /// Reads of one connection in one turn, so that a film does not hold up the rest.
 const READS_PER_TURN: usize = 4;
@@ -303,7 +303,7 @@ impl Engine {
         let setting_up = self.sending.0 == u64::MAX;
         if setting_up {
             let relay = self.connections[key].relay;
-            let advice = setup::advice(why, was, &self.board.plan.relays[relay]);
+            let advice = giving_up::advice(why, was, &self.board.plan.relays[relay]);
             self.board
                 .fatal
                 .get_or_insert_with(|| format!("{why}{advice}"));
