@@ -61,6 +61,15 @@ impl Transport {
         matches!(self, Self::Wss | Self::Ws)
     }
 
+    /// For sentences: what a server has to speak.
+    pub fn spoken(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Tcp => "MSRP without TLS",
+            Self::Wss | Self::Ws => "WebSocket",
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Tls => "tls",

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::io;
 
-use crate::plan::Relay;
+use crate::plan::{Relay, Transport};
 
 use super::Engine;
 use super::connection::Stage;
@@ -93,7 +93,8 @@ impl Engine {
                 "does the relay serve that name (--host), and is it not overloaded? its log should say; --auth-timeout gives it longer".into()
             }
             io::ErrorKind::TimedOut => {
-                "is --address right, does TLS listen there, and does no firewall drop packets? --connect-timeout gives it longer".into()
+                let what = self.connections[key].transport.spoken();
+                format!("is the address right, does {what} listen there, and does no firewall drop packets? --connect-timeout gives it longer")
             }
             _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 "no file descriptor is left: raise `ulimit -n`, or use fewer connections".into()
@@ -111,7 +112,7 @@ impl Engine {
 }
 
 /// What to do about an end of the connection before the run began.
-pub(super) fn advice(why: &str, stage: Stage, relay: &Relay) -> String {
+pub(super) fn advice(why: &str, stage: Stage, relay: &Relay, transport: Transport) -> String {
     if why.contains("certificate") || why.contains("UnknownIssuer") {
         return format!(
             "; the relay's certificate must come from the authority in --ca and be good for `{}` (--host)",
@@ -120,7 +121,8 @@ pub(super) fn advice(why: &str, stage: Stage, relay: &Relay) -> String {
     }
     match stage {
         Stage::Opening if why.contains("closed") || why.contains("InvalidContentType") => {
-            "; does TLS listen at this --address, and does it accept more connections?".into()
+            let what = transport.spoken();
+            format!("; does {what} listen at this address, and does it accept more connections?")
         }
         Stage::LoggingIn if why.contains("closed") => {
             format!(

@@ -302,8 +302,11 @@ impl Engine {
             });
         let setting_up = self.sending.0 == u64::MAX;
         if setting_up {
-            let relay = self.connections[key].relay;
-            let advice = giving_up::advice(why, was, &self.board.plan.relays[relay]);
+            let Connection {
+                relay, transport, ..
+            } = self.connections[key];
+            let relay = &self.board.plan.relays[relay];
+            let advice = giving_up::advice(why, was, relay, transport);
             self.board
                 .fatal
                 .get_or_insert_with(|| format!("{why}{advice}"));
