@@ -306,6 +306,7 @@ impl Egress {
             INTERRUPTIBLE_OCTETS.max(head).saturating_sub(written)
         };
         let frame = flow.pace.and_then(|pace| pace.frame_body(&chunk.template));
+        let frame = frame.filter(|_| !planted(Fault::FrameExceeded));
         let limit = frame.map_or(limit, |body| limit.min(body.saturating_sub(written)));
         let wrote = write_body(chunk, limit, out);
         let goes_on = chunk.end.is_none() || chunk.unsent > 0;
@@ -452,6 +453,9 @@ impl Egress {
 
     fn frame_ends_at(&mut self, octets: usize) {
         if let Some(ends) = &mut self.frame_ends {
+            if planted(Fault::FramesJoined) {
+                ends.pop();
+            }
             ends.push(octets);
         }
     }

@@ -412,6 +412,7 @@ impl Relay {
     /// exactly one MSRP message (RFC 7977 §5.1), or the connection is closed.
     pub fn receive_framed(&mut self, now: Instant, key: ConnectionKey, octets: Bytes, ends: bool) {
         self.now = now;
+        let ends = ends && !planted::planted(planted::Fault::FrameEndUnheeded);
         self.receive_octets(now, key, octets, ends);
         self.deliver_ups(now);
         self.relieve(now);

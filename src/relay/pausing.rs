@@ -284,7 +284,8 @@ impl Relay {
         let Some(route) = self.routes.get_mut(key) else {
             return;
         };
-        let waits = route.frames || route.target == Target::Opening;
+        let waits =
+            (route.frames || route.target == Target::Opening) && !planted(Fault::FrameWaits);
         if waits && !route.hurried && route.arriving_octets > 0 && route.holds_arriving_only() {
             route.hurried = true;
             self.push(now, key, Down::Hurry);

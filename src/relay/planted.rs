@@ -53,6 +53,14 @@ pub enum Fault {
     LinkReportDropped,
     /// What a stranger claims serves hops that are not the last, and AUTHs.
     ClaimOnTheWay,
+    /// Two messages leave in one WebSocket message.
+    FramesJoined,
+    /// A piece that is interrupted near its end is written to that end, whatever its frame holds.
+    FrameExceeded,
+    /// A chunk is waited for whose source is not read.
+    FrameWaits,
+    /// Where a WebSocket message ends is not looked at.
+    FrameEndUnheeded,
 }
 
 #[cfg(feature = "planted-faults")]
@@ -77,6 +85,14 @@ impl Fault {
         Self::TransactIdKept,
         Self::RecordTooSoon,
         Self::MessageIdKept,
+    ];
+
+    /// Those that show with WebSocket clients.
+    pub const OF_WEBSOCKETS: [Self; 4] = [
+        Self::FramesJoined,
+        Self::FrameExceeded,
+        Self::FrameWaits,
+        Self::FrameEndUnheeded,
     ];
 
     /// Those that show between relays.

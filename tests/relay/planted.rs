@@ -16,6 +16,9 @@ fn every_planted_fault_is_found() {
     for fault in Fault::OF_ONE_RELAY {
         faults.push((fault, Simulation::run_seed));
     }
+    for fault in Fault::OF_WEBSOCKETS {
+        faults.push((fault, Simulation::run_web));
+    }
     for fault in Fault::OF_LINKS {
         faults.push((fault, Simulation::run_chain));
     }
