@@ -2,12 +2,16 @@
 """msrpd beside HAProxy and nginx (TLS to TLS, without a look inside) and Kamailio, in turn within one run.
 
     apt-get install haproxy nginx libnginx-mod-stream kamailio kamailio-tls-modules kamailio-extra-modules
-    cargo build --release && perf/compare.py [--rounds N] [--duration 3s] [--only ROW] [--out FILE]
+    cargo build --release && perf/compare.py [--rounds N] [--duration 3s] [--only ROW] [--relay PATH]...
 
 Every system has core 0 and one worker, the load generator core 1. In each round each row runs on
 each system, one after the other. The table has medians over the rounds, the spread, and the ratio
 to msrpd within the same round. A row whose load generator had no time to spare says so. The
 proxies get the same octets as a chat: `msrpload pipe` sends them through to a listener of its own.
+
+With `--relay` given twice or more, with names that differ, those binaries of msrpd are compared with the first one:
+
+    perf/compare.py --systems msrpd --relay /tmp/msrpd-before --relay target/release/msrpd
 """
 
 import argparse
@@ -88,14 +92,21 @@ def on_core_0(command, log):
     return subprocess.Popen(["taskset", "-c", "0", *map(str, command)], stdout=log, stderr=log, start_new_session=True)
 
 
-def start(folder):
+def is_msrpd(system):
+    return system not in ("haproxy", "nginx", "kamailio")
+
+
+def start(folder, relays):
     """The systems that are there, as name -> process."""
     log = open(folder / "systems.log", "w")
     running = {}
-    config = fill("msrpd.toml", folder)
-    passwd = [RELAY, "passwd", folder / "users.htdigest", "relay.test", "u0"]
+    passwd = [relays[0], "passwd", folder / "users.htdigest", "relay.test", "u0"]
     subprocess.run(passwd, input=b"pw\n", check=True, capture_output=True)
-    running["msrpd"] = on_core_0([RELAY, "run", "--config", config], log)
+    for number, relay in enumerate(relays):
+        name = relay.name
+        PORTS[name] = PORTS["msrpd"] + number
+        config = fill("msrpd.toml", folder, PORT=PORTS[name], ADMIN=34400 + number).rename(folder / f"{name}.of.toml")
+        running[name] = on_core_0([relay, "run", "--config", config], log)
     if shutil.which("haproxy"):
         (folder / "both.pem").write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())
         running["haproxy"] = on_core_0(["haproxy", "-db", "-f", fill("haproxy.cfg", folder)], log)
@@ -173,7 +184,8 @@ def versions():
 
 
 def table(rows, results):
-    print("| work | figure | system | median | least to most | ratio msrpd / system | rate | |")
+    first = next(iter(results[rows[0]]))
+    print(f"| work | figure | system | median | least to most | ratio {first} / system | rate | |")
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:
         figure = ROWS[row][2]
@@ -182,8 +194,8 @@ def table(rows, results):
                 values = [one[shown] for one in rounds if one]
                 if not values:
                     continue
-                ratios = [a[shown] / b[shown] for a, b in zip(results[row]["msrpd"], rounds) if a and b and b[shown]]
-                ratio = "" if system == "msrpd" else f"{statistics.median(ratios):.2f}"
+                ratios = [a[shown] / b[shown] for a, b in zip(results[row][first], rounds) if a and b and b[shown]]
+                ratio = "" if system == first else f"{statistics.median(ratios):.2f}"
                 rate = statistics.median(one["rate"] for one in rounds if one)
                 notes = []
                 if max(one["own"] for one in rounds if one) > 0.9 > max(one["relay"] for one in rounds if one):
@@ -201,6 +213,7 @@ def main():
     parser.add_argument("--duration", default="3s")
     parser.add_argument("--only", action="append", choices=list(ROWS), help="this row; may be repeated")
     parser.add_argument("--systems", default="msrpd,haproxy,nginx,kamailio", help="which ones")
+    parser.add_argument("--relay", action="append", type=pathlib.Path, help="a binary of msrpd; target/release/msrpd without it")
     parser.add_argument("--keep", action="store_true", help="keep the folder with configurations and logs")
     options = parser.parse_args()
     rows = options.only or list(ROWS)
@@ -209,15 +222,15 @@ def main():
     versions()
     running = {}
     try:
-        running = {name: process for name, process in start(folder).items()}
+        running = {name: process for name, process in start(folder, options.relay or [RELAY]).items()}
         for name in list(running):
-            if name not in options.systems.split(","):
+            if ("msrpd" if is_msrpd(name) else name) not in options.systems.split(","):
                 end(running.pop(name))
         results = {row: {name: [] for name in running} for row in rows}
         for number in range(options.rounds):
             for row in rows:
                 for system, process in running.items():
-                    words = ROWS[row][0] if system in ("msrpd", "kamailio") else ROWS[row][1]
+                    words = ROWS[row][0] if is_msrpd(system) or system == "kamailio" else ROWS[row][1]
                     if words is None or (system == "kamailio" and row not in KAMAILIO):
                         continue
                     results[row][system].append(measure(system, process, words, folder, options.duration))
