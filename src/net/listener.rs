@@ -10,8 +10,9 @@ use super::half_open;
 
 /// Connections that may wait to be accepted; the kernel caps it (net.core.somaxconn).
 const BACKLOG: i32 = 4096;
-/// What may lie unsent in the kernel: more would only hide how slow a receiver is.
-const NOTSENT_LOWAT: u32 = 65_536;
+/// What may lie unsent in the kernel before it takes more: it would only hide how slow a receiver is. The segment that goes
+/// beyond it comes on top.
+const NOTSENT_LOWAT: u32 = 32_768;
 
 /// An address that cannot be listened on, and what to do.
 #[derive(Debug)]

@@ -90,6 +90,13 @@ impl<T> Few<T> {
         self.first.iter_mut().chain(rest)
     }
 
+    /// Gives back memory that nothing is kept in.
+    pub fn shrink(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.shrink_to_fit();
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.first.is_none()
     }

@@ -484,15 +484,24 @@ impl Relay {
     }
 
     /// How many octets the next read may bring; 0: do not read until [`Command::Resume`].
-    pub fn read_room(&self, key: ConnectionKey) -> usize {
+    pub fn read_room(&mut self, key: ConnectionKey) -> usize {
         let Some(connection) = self.connections.get(key) else {
             return 0;
         };
         if connection.deaf || connection.paused_since.is_some() {
             return 0;
         }
-        self.room(connection)
-            .clamp(limits::READ_OCTETS_MIN, FLUSH_OCTETS)
+        self.room(key).clamp(limits::READ_OCTETS_MIN, FLUSH_OCTETS)
+    }
+
+    /// The same where `held` octets wait below the machine, the front of a TLS record that lacks `missing`. They count with
+    /// what comes; where no other record has room beside them, it is only theirs that is read to its end.
+    pub fn read_room_behind(&mut self, key: ConnectionKey, held: usize, missing: usize) -> usize {
+        let room = self.read_room(key);
+        if room <= held + limits::READ_OCTETS_MIN {
+            return room.min(missing);
+        }
+        room - held
     }
 
     /// When [`Relay::handle_timeout`] wants to be called.

@@ -12,9 +12,9 @@ use crate::wire::Head;
 
 use super::Relay;
 use super::command::{Command, Refusal};
-use super::connection::{Connection, Incoming};
+use super::connection::Incoming;
 use super::keys::{ConnectionKey, RouteKey};
-use super::limits::FLUSH_OCTETS;
+use super::limits::{FLUSH_OCTETS, READ_OCTETS_MIN};
 use super::memory::waiting_steps;
 use super::planted::{Fault, planted};
 use super::route::{Down, Pause, Target};
@@ -31,7 +31,8 @@ impl Relay {
         let Some(connection) = self.connections.get(source) else {
             return;
         };
-        if route.pause.is_some() || route.queued() < limits.queued_octets_per_session {
+        let full = room_for_one_read(limits.queued_octets_per_session);
+        if route.pause.is_some() || route.queued() < full {
             return;
         }
         if !connection.carries_other_chats(now, key, route) {
@@ -306,15 +307,30 @@ impl Relay {
             })
     }
 
-    /// Room in the session that the connection is sending into.
-    pub(super) fn room(&self, connection: &Connection) -> usize {
-        let limits = &self.settings.limits;
-        match &connection.incoming {
-            Incoming::Send { route, .. } => {
-                let outstanding = self.routes.get(*route).map_or(0, |route| route.outstanding);
-                limits.queued_octets_per_session.saturating_sub(outstanding)
-            }
-            _ => FLUSH_OCTETS,
+    /// Room in the session that the connection is sending into. Between messages it is that of the last one, for what comes
+    /// next is most likely its; but only where its receiver has taken nothing since the last look: else what is outstanding
+    /// just waits for the end of this turn, and a read cut there would only cost.
+    pub(super) fn room(&mut self, key: ConnectionKey) -> usize {
+        let bound = self.settings.limits.queued_octets_per_session;
+        let Some(connection) = self.connections.get(key) else {
+            return 0;
+        };
+        let (route, inside) = match &connection.incoming {
+            Incoming::Send { route, .. } => (Some(*route), true),
+            _ => (connection.last_route, false),
+        };
+        let Some(route) = route.and_then(|route| self.routes.get_mut(route)) else {
+            return FLUSH_OCTETS;
+        };
+        let moves = std::mem::take(&mut route.credited);
+        match moves && !inside {
+            true => FLUSH_OCTETS,
+            false => bound.saturating_sub(route.outstanding),
         }
     }
+}
+
+/// A source is paused when this much is queued of it: the read that brings it there may bring a record more.
+fn room_for_one_read(bound: usize) -> usize {
+    bound - READ_OCTETS_MIN.min(bound / 4)
 }

@@ -214,6 +214,8 @@ pub(super) struct Route {
     pub next_sequence: u32,
     /// Cost of what was sent into the flow and has not reached the kernel.
     pub outstanding: usize,
+    /// Some of it has, since its source was last asked for more.
+    pub credited: bool,
     /// What the head of the chunk that is coming in costs: it may have nothing to send yet, and
     /// must not keep its own source paused.
     pub head_cost: usize,
@@ -255,6 +257,7 @@ impl Route {
             unanswered: VecDeque::new(),
             next_sequence: 0,
             outstanding: 0,
+            credited: false,
             head_cost: 0,
             pause: None,
             stuck: false,

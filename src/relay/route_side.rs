@@ -343,6 +343,7 @@ impl Relay {
         let route = self.routes.get_mut(key).expect("the caller looked");
         let octets = octets.min(route.outstanding);
         route.outstanding -= octets;
+        route.credited = true;
         self.outstanding -= octets;
         let source = route.source;
         if let Some(connection) = self.connections.get_mut(source) {

@@ -58,6 +58,20 @@ impl Relay {
         }
     }
 
+    /// The kernel has taken nothing of the last `transmit` for a while: what waits behind it may do so for long, and shall
+    /// take no more memory than it needs.
+    pub fn receiver_stalls(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.egress.carried.shrink_to_fit();
+        for key in &connection.egress.flows {
+            if let Some(flow) = self.flows.get_mut(*key) {
+                flow.queue.shrink();
+            }
+        }
+    }
+
     /// The kernel has taken all of the last `transmit`: timers start, credit goes back.
     pub fn sent(&mut self, now: Instant, key: ConnectionKey) {
         self.now = now;

@@ -1,6 +1,8 @@
 //! The follow-up of a batch: what other shards sent, what the machine commands, and for each
 //! connection with output one encryption and one send.
 
+use std::io;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -12,9 +14,12 @@ use super::mesh::ShardMessage;
 use super::socket::Socket;
 use super::{Shard, dialling, half_open, inbox, looking_up, notices, reader, web};
 
-/// Vectors kept for sends, and how large one may be to be kept.
-const SPARE_MAX: usize = 256;
-const SPARE_OCTETS_MAX: usize = 131_072;
+/// Room for what the machine gives at once, nearly always: 64 KiB and the head of the piece that goes beyond.
+const PLAIN_OCTETS: usize = 68_608;
+/// Memory that a send may hold beyond its octets: what a receiver does not take stays there for as long.
+const WASTE_OCTETS_MAX: usize = 8192;
+/// A receiver has made no room for so long: it may make none for longer.
+const STALLED: Duration = Duration::from_secs(1);
 /// How long a closed connection is read on, so that its last octets are not reset.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -133,46 +138,20 @@ pub(super) fn flush_socket(shard: &Rc<Shard>, socket: &Rc<Socket>) {
     if socket.sending.get() || socket.dead.get() {
         return;
     }
-    let mut octets = shard.spare.borrow_mut().pop().unwrap_or_default();
-    let mut pending = socket.pending.borrow_mut();
-    octets.append(&mut pending);
-    *pending = Vec::new();
-    drop(pending);
+    let mut octets = std::mem::take(&mut *socket.pending.borrow_mut());
     let mut from_machine = false;
     if socket.established.get()
         && let Some(key) = socket.key.get()
     {
-        let now = shard.now();
-        match &socket.tls {
-            _ if socket.web.is_some() => match transmit_framed(shard, socket, key, &mut octets) {
-                Ok(any) => from_machine = any,
-                Err(error) => {
-                    reader::lost(shard, socket, Loss::Tls(error.to_string()));
-                    return;
-                }
-            },
-            None => {
-                let before = octets.len();
-                let mut relay = shard.relay.borrow_mut();
-                from_machine = relay.transmit(now, key, &mut octets);
-                relay.metrics_mut().octets_out += (octets.len() - before) as u64;
-            }
-            Some(tls) => {
-                let mut plain = shard.plain.borrow_mut();
-                plain.clear();
-                let mut relay = shard.relay.borrow_mut();
-                from_machine = relay.transmit(now, key, &mut plain);
-                relay.metrics_mut().octets_out += plain.len() as u64;
-                drop(relay);
-                if from_machine && let Err(error) = tls.borrow_mut().write(&plain, &mut octets) {
-                    reader::lost(shard, socket, Loss::Tls(error.to_string()));
-                    return;
-                }
+        match transmit_from_machine(shard, socket, key, &mut octets) {
+            Ok(any) => from_machine = any,
+            Err(error) => {
+                reader::lost(shard, socket, Loss::Tls(error.to_string()));
+                return;
             }
         }
     }
     if octets.is_empty() {
-        give_back(shard, octets);
         if socket.closing.get() {
             half_close(socket);
         }
@@ -183,31 +162,39 @@ pub(super) fn flush_socket(shard: &Rc<Shard>, socket: &Rc<Socket>) {
     uring::spawn(send(shard.clone(), socket.clone(), octets, from_machine));
 }
 
-/// The same for a connection whose messages have frames.
-fn transmit_framed(
+/// Appends what the machine has to send, in its frames and encrypted where the connection has such. It lies in memory of its
+/// own size: much of it may wait there for a receiver that has stopped reading.
+fn transmit_from_machine(
     shard: &Shard,
     socket: &Socket,
     key: ConnectionKey,
     octets: &mut Vec<u8>,
 ) -> Result<bool, TlsError> {
-    let Some(web) = &socket.web else {
-        return Ok(false);
-    };
     let mut plain = shard.plain.borrow_mut();
     plain.clear();
+    plain.reserve(PLAIN_OCTETS);
     let mut relay = shard.relay.borrow_mut();
     if !relay.transmit(shard.now(), key, &mut plain) {
         return Ok(false);
     }
     relay.metrics_mut().octets_out += plain.len() as u64;
-    let ends = relay.frame_ends(key);
-    match &socket.tls {
-        None => web::frame(&web.borrow(), &plain, ends, octets),
-        Some(tls) => {
-            let mut framed = shard.framed.borrow_mut();
+    let mut framed = shard.framed.borrow_mut();
+    let ready = match &socket.web {
+        None => &mut *plain,
+        Some(web) => {
             framed.clear();
-            web::frame(&web.borrow(), &plain, ends, &mut framed);
-            tls.borrow_mut().write(&framed, octets)?;
+            web::frame(&web.borrow(), &plain, relay.frame_ends(key), &mut framed);
+            &mut *framed
+        }
+    };
+    match &socket.tls {
+        Some(tls) => tls.borrow_mut().write(ready, octets)?,
+        None if octets.is_empty() && ready.capacity() - ready.len() <= WASTE_OCTETS_MAX => {
+            *octets = std::mem::take(ready);
+        }
+        None => {
+            octets.reserve_exact(ready.len());
+            octets.extend_from_slice(ready);
         }
     }
     Ok(true)
@@ -219,24 +206,28 @@ async fn send(shard: Rc<Shard>, socket: Rc<Socket>, octets: Vec<u8>, from_machin
     loop {
         let (result, back) = uring::send(&socket.stream, outgoing).await;
         outgoing = back;
-        if !matches!(result, Ok(1..)) {
-            socket.sending.set(false);
-            let loss = result
-                .err()
-                .map_or(Loss::Closed, |error| reader::loss(&error));
-            reader::lost(&shard, &socket, loss);
-            return;
+        match result {
+            Ok(1..) if outgoing.taken == outgoing.octets.len() => break,
+            Ok(1..) => {
+                if from_machine && let Some(key) = socket.key.get() {
+                    let now = shard.now();
+                    shard.relay.borrow_mut().progress(now, key);
+                }
+                shard.ask_flush();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => {
+                socket.sending.set(false);
+                let loss = result
+                    .err()
+                    .map_or(Loss::Closed, |error| reader::loss(&error));
+                reader::lost(&shard, &socket, loss);
+                return;
+            }
         }
-        if outgoing.taken == outgoing.octets.len() {
-            break;
-        }
-        if from_machine && let Some(key) = socket.key.get() {
-            let now = shard.now();
-            shard.relay.borrow_mut().progress(now, key);
-        }
-        shard.ask_flush();
+        wait_for_room(&shard, &socket, &mut outgoing).await;
     }
-    give_back(&shard, outgoing.octets);
+    drop(outgoing);
     socket.sending.set(false);
     match socket.key.get() {
         Some(key) => {
@@ -254,11 +245,16 @@ async fn send(shard: Rc<Shard>, socket: Rc<Socket>, octets: Vec<u8>, from_machin
     shard.ask_flush();
 }
 
-fn give_back(shard: &Shard, mut octets: Vec<u8>) {
-    let mut spare = shard.spare.borrow_mut();
-    if spare.len() < SPARE_MAX && octets.capacity() > 0 && octets.capacity() <= SPARE_OCTETS_MAX {
-        octets.clear();
-        spare.push(octets);
+/// The kernel has taken as much as it has room for. What it has taken need not stay here too while the receiver reads nothing.
+async fn wait_for_room(shard: &Shard, socket: &Socket, outgoing: &mut Outgoing) {
+    let mut writable = pin!(uring::writable(&socket.stream));
+    if tokio::time::timeout(STALLED, &mut writable).await.is_err() {
+        outgoing.octets = outgoing.octets[outgoing.taken..].to_vec();
+        outgoing.taken = 0;
+        if let Some(key) = socket.key.get() {
+            shard.relay.borrow_mut().receiver_stalls(key);
+        }
+        writable.await;
     }
 }
 

@@ -97,8 +97,7 @@ struct Shard {
     batch_began: Cell<Option<Instant>>,
     /// When to look at the clock on the wall again.
     wall_due: Cell<Instant>,
-    /// Vectors for sends, used again.
-    spare: RefCell<Vec<Vec<u8>>>,
+    /// What the machine sends before it is framed and encrypted.
     plain: RefCell<Vec<u8>>,
     /// Sockets with output under way, and what says that there is one.
     watched: RefCell<half_open::Watched>,

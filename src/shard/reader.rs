@@ -15,12 +15,10 @@ use super::{Shard, dialling, flush, judging, web};
 
 /// A read during the handshake, or after the machine has let go.
 const SMALL_READ: usize = 16_384;
-/// Below this a read has emptied the socket: the next one had better wait for more.
-const POLL_FIRST_BELOW: usize = 8192;
 
 /// Reads until the end of the stream.
 pub(super) async fn read(shard: Rc<Shard>, socket: Rc<Socket>) {
-    let mut poll_first = true;
+    let mut habit = uring::Habit::default();
     loop {
         if socket.dead.get() {
             break;
@@ -29,17 +27,13 @@ pub(super) async fn read(shard: Rc<Shard>, socket: Rc<Socket>) {
             shard.uncongested.notified().await;
             continue;
         }
-        let room = match socket.key.get() {
-            Some(key) if socket.established.get() => shard.relay.borrow().read_room(key),
-            _ => SMALL_READ,
-        };
+        let room = read_room(&shard, &socket);
         if room == 0 {
             socket.changed.notified().await;
             continue;
         }
-        match uring::receive(&socket.stream, &shard.buffers, room, poll_first).await {
+        match uring::receive(&socket.stream, &shard.buffers, room, &mut habit).await {
             Ok(Some(mut buffer)) => {
-                poll_first = buffer.len() < POLL_FIRST_BELOW;
                 if let Some(octets) = past_proxy_header(&shard, &socket, buffer.octets_mut()) {
                     self::octets(&shard, &socket, octets);
                 }
@@ -64,6 +58,23 @@ pub(super) async fn read(shard: Rc<Shard>, socket: Rc<Socket>) {
     }
     shard.ask_flush();
     finished(&shard, &socket);
+}
+
+/// How much may be read now. The front of a record that waits in TLS takes its share of what the machine has room for.
+fn read_room(shard: &Shard, socket: &Socket) -> usize {
+    let key = match socket.key.get() {
+        Some(key) if socket.established.get() => key,
+        _ => return SMALL_READ,
+    };
+    let mut relay = shard.relay.borrow_mut();
+    let Some(tls) = &socket.tls else {
+        return relay.read_room(key);
+    };
+    let tls = tls.borrow();
+    match tls.missing_octets() {
+        None => relay.read_room(key),
+        Some(missing) => relay.read_room_behind(key, tls.held_octets(), missing),
+    }
 }
 
 /// Takes the PROXY header away where one is due; what is left for TLS or MSRP.

@@ -122,7 +122,6 @@ fn run(
         now: Cell::new(None),
         batch_began: Cell::new(None),
         wall_due: Cell::new(Instant::now()),
-        spare: RefCell::new(Vec::new()),
         plain: RefCell::new(Vec::new()),
         watched: RefCell::default(),
         watch: Notify::new(),
@@ -152,17 +151,16 @@ fn run(
 /// So often freed memory goes back.
 const TIDY: Duration = Duration::from_secs(10);
 
-/// Vectors for sends that stay, and how large the one before encryption may.
-const SPARE_WHEN_TIDY: usize = 16;
-const SPARE_WHEN_TIDY_OCTETS: usize = 131_072;
+/// How large the vectors may stay in which octets lie before they are encrypted.
+const PLAIN_WHEN_TIDY_OCTETS: usize = 131_072;
 
 async fn tidy_memory(shard: Rc<Shard>) {
     loop {
         tokio::time::sleep(TIDY).await;
         let now = Instant::now();
         shard.relay.borrow_mut().give_back_memory(now);
-        shard.spare.borrow_mut().truncate(SPARE_WHEN_TIDY);
-        shard.plain.borrow_mut().shrink_to(SPARE_WHEN_TIDY_OCTETS);
+        shard.plain.borrow_mut().shrink_to(PLAIN_WHEN_TIDY_OCTETS);
+        shard.framed.borrow_mut().shrink_to(PLAIN_WHEN_TIDY_OCTETS);
         uring::give_back_memory();
     }
 }

@@ -19,6 +19,7 @@ mod pair;
 mod quotas;
 mod records;
 mod reloading;
+mod stalled;
 mod standing_still;
 
 // The world of the conformance suite; not all of it is needed here.

@@ -261,6 +261,14 @@ impl TlsSession {
         self.carry.capacity()
     }
 
+    /// How much the record lacks whose front is held, if one is. Of a header that was cut, what it lacks itself.
+    pub fn missing_octets(&self) -> Option<usize> {
+        if self.carry.is_empty() {
+            return None;
+        }
+        cut_record(&self.carry).map(|cut| cut.missing)
+    }
+
     /// Makes the next write() renew the keys first, as rustls does when they are used up.
     #[cfg(test)]
     pub(super) fn request_key_update(&mut self) {
@@ -565,6 +573,8 @@ fn append(
 ) -> Result<(), TlsError> {
     let start = out.len();
     loop {
+        // No more than that: what is sent may wait long for its receiver.
+        out.reserve_exact(room);
         out.resize(start + room, 0);
         match encrypt(&mut out[start..]) {
             Ok(written) => {

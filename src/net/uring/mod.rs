@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 pub use buffers::{Buffer, Buffers};
 pub use memory::give_back_memory;
-pub use ops::{Outgoing, receive, send};
+pub use ops::{Habit, Outgoing, receive, send, writable};
 
 /// Entries of the submission queue: more are flushed early, not lost.
 const ENTRIES: u32 = 4096;

@@ -579,7 +579,7 @@ impl Simulation {
         all_read && self.world.is_quiet()
     }
 
-    fn state(&self) -> String {
+    fn state(&mut self) -> String {
         let mut text = String::new();
         for (index, actor) in self.actors.iter().enumerate() {
             let socket = &self.world.sockets[actor.client.peer];
