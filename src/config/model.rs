@@ -38,6 +38,7 @@ pub struct Relay {
     pub domains: Vec<DnsName>,
     pub workers: u16,
     pub drain_timeout: Duration,
+    pub drain_delay: Duration,
     pub block_unknown_methods: bool,
     pub signed_content_only: bool,
 }
@@ -250,6 +251,7 @@ impl Default for Config {
                 domains: Vec::new(),
                 workers: 0,
                 drain_timeout: Duration::from_secs(30),
+                drain_delay: Duration::ZERO,
                 block_unknown_methods: false,
                 signed_content_only: false,
             },
@@ -329,6 +331,12 @@ impl Config {
                 "how long a shutdown waits for what is held; chunks that have begun may take half of it",
                 &mut relay.drain_timeout,
                 second..=second * 3600,
+            );
+            v.bounded(
+                "drain_delay",
+                "how long `/readyz` says 503 and all is served as before, until a shutdown begins: for balancers to see it",
+                &mut relay.drain_delay,
+                Duration::ZERO..=Duration::from_secs(600),
             );
             v.key(
                 "block_unknown_methods",

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, format_duration};
 use crate::net::names::Names;
 use crate::net::postgres::Users;
 
@@ -100,16 +100,21 @@ pub fn serve(booted: Booted, page: Option<PageUsers>) -> u8 {
                             tracing::warn!("SIGQUIT: ending now, what is held is lost");
                             return CUT_SHORT;
                         }
-                        Wish::End(name) => break tracing::info!(signal = name, "draining"),
+                        Wish::End(name) => break tell_of_drain(name, reloader.config.relay.drain_delay),
                     },
                     () = tokio::time::sleep(watched::LOOK) => reloader.look(&mesh).await,
                 }
             }
             let _ = readiness.send(false);
             let drain_timeout = reloader.config.relay.drain_timeout;
-            systemd.stopping(drain_timeout + drain::AFTER);
+            let delay = reloader.config.relay.drain_delay;
+            systemd.stopping(delay + drain_timeout + drain::AFTER);
+            let drained = async {
+                tokio::time::sleep(delay).await;
+                drain::drain(&mesh, drain_timeout).await;
+            };
             tokio::select! {
-                () = drain::drain(&mesh, drain_timeout) => OK,
+                () = drained => OK,
                 () = signals.end(reloader.records.as_ref()) => {
                     tracing::warn!("a second signal: ending now, what was held is lost");
                     CUT_SHORT
@@ -163,6 +168,19 @@ fn announce(
         workers,
         "ready"
     );
+}
+
+fn tell_of_drain(signal: &str, delay: Duration) {
+    if delay.is_zero() {
+        tracing::info!(signal, "draining");
+    } else {
+        let after = format_duration(delay);
+        tracing::info!(
+            signal,
+            after,
+            "not ready any more; draining after relay.drain_delay"
+        );
+    }
 }
 
 /// Files that were renamed are opened again under their names.

@@ -118,7 +118,10 @@ fn the_kubernetes_manifest_s_configuration() {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().expect("a number")
     };
-    assert!(number("terminationGracePeriodSeconds: ") > number("drain_timeout = \"") + 2);
+    assert!(
+        number("terminationGracePeriodSeconds: ")
+            > number("drain_timeout = \"") + number("drain_delay = \"") + 2
+    );
     let services = manifest
         .matches("statefulset.kubernetes.io/pod-name: msrpd-")
         .count();

@@ -68,3 +68,40 @@ fn sigusr1_opens_the_file_of_records_again() {
     }
     assert!(serves(&running));
 }
+
+/// relay.drain_delay: balancers see that it is not ready, and those who have not seen it yet are served.
+#[test]
+fn it_serves_while_balancers_look_away() {
+    let place = Place::new();
+    place.change("drain_timeout", "drain_delay = \"3s\"\ndrain_timeout");
+    let mut running = place.run();
+    assert!(running.get("/readyz").contains("200 OK"));
+    running.signal(Signal::TERM);
+    running.log_line("not ready any more; draining after relay.drain_delay");
+    let begun = Instant::now();
+    assert!(running.get("/readyz").contains("503"));
+    assert!(serves(&running));
+    let listener = running.addresses[0];
+    let connected = std::net::TcpStream::connect(listener);
+    if begun.elapsed() < Duration::from_secs(2) {
+        connected.expect("it still listens");
+    }
+    assert_eq!(running.ended(Duration::from_secs(8)).code(), Some(0));
+    assert!(
+        begun.elapsed() > Duration::from_millis(2500),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+/// A second signal does not wait for the delay.
+#[test]
+fn a_second_signal_ends_the_delay_too() {
+    let place = Place::new();
+    place.change("drain_timeout", "drain_delay = \"10m\"\ndrain_timeout");
+    let mut running = place.run();
+    running.signal(Signal::TERM);
+    running.log_line("not ready any more");
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended(Duration::from_secs(3)).code(), Some(3));
+}
