@@ -32,6 +32,7 @@ mod upt;
 mod uri;
 mod wire_examples;
 mod wsk;
+mod wsk_flow;
 
 fn main() {
     support::run::run(all_rows())
@@ -67,6 +68,7 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         dialling::rows,
         rel_wire::rows,
         wsk::rows,
+        wsk_flow::rows,
         wsk::repeated,
     ] {
         rows.extend(topic());

@@ -68,7 +68,8 @@ pub fn repeated() -> Vec<Trial> {
 }
 
 /// Most wait for the beginning of a chunk that is not complete, or count how few pieces it has: by WebSocket pieces come
-/// whole, and a chunk that fits into one message is waited for. The others have their reason beside them.
+/// whole, and a chunk that fits into one message is waited for. `wsk_flow` shows there what the rows say. The others have
+/// their reason beside them.
 const NOT_REPEATED: &[&str] = &[
     // Too slow by this client; `wsk_15_long_message_in_one_frame_needs_no_memory` sends a long chunk in its stead.
     "chk_01_chunk_of_4_gib_passes_in_bounded_memory",
