@@ -32,6 +32,7 @@ mod upt;
 mod uri;
 mod wire_examples;
 mod wsk;
+mod wsk_client;
 mod wsk_flow;
 
 fn main() {
@@ -68,6 +69,7 @@ fn all_rows() -> Vec<libtest_mimic::Trial> {
         dialling::rows,
         rel_wire::rows,
         wsk::rows,
+        wsk_client::rows,
         wsk_flow::rows,
         wsk::repeated,
     ] {
