@@ -52,6 +52,7 @@ pub struct Limits {
     pub dials_reserved: usize,
     pub dials_per_user: usize,
     pub dials_per_session: usize,
+    pub dialled_per_user: usize,
     pub dials_waiting: usize,
     pub dials_waiting_per_user: usize,
     pub dial_wait: Duration,
@@ -110,6 +111,7 @@ impl Default for Limits {
             dials_reserved: 64,
             dials_per_user: 64,
             dials_per_session: 32,
+            dialled_per_user: 2048,
             dials_waiting: 8192,
             dials_waiting_per_user: 1024,
             dial_wait: Duration::from_secs(10),
@@ -395,6 +397,12 @@ impl Limits {
             "those of one session",
             &mut self.dials_per_session,
             1..=65_536,
+        );
+        v.bounded(
+            "dialled_per_user",
+            "connections to last hops that one user had dialled and that are up, with those to come; beyond it requests that need another get 408",
+            &mut self.dialled_per_user,
+            1..=1_048_576,
         );
         v.bounded(
             "dials_waiting",

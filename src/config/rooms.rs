@@ -110,6 +110,7 @@ impl Config {
             dials_reserved: limits.dials_reserved,
             dials_per_user: limits.dials_per_user,
             dials_per_session: limits.dials_per_session,
+            dialled_per_user: limits.dialled_per_user,
             dials_waiting: limits.dials_waiting,
             dials_waiting_per_user: limits.dials_waiting_per_user,
             dial_wait: limits.dial_wait,

@@ -4,7 +4,9 @@
 //!
 //! No user and no session may have more than a share of the slots. What exceeds that waits, and
 //! slots that become free go to the users in turn, and to each user's sessions in turn. The last
-//! slots are for next hops that were reached before. The wait is bounded in number and time.
+//! slots are for next hops that were reached before. The wait is bounded in number and time. Last
+//! hops that are up count for the user who had them dialled: nobody may fill the table of
+//! connections with his own.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -64,6 +66,7 @@ pub(super) struct Bounds {
     of_session: usize,
     waiting: usize,
     waiting_of_user: usize,
+    up_of_user: usize,
 }
 
 impl Bounds {
@@ -76,6 +79,7 @@ impl Bounds {
             of_session: share(limits.dials_per_session),
             waiting: share(limits.dials_waiting),
             waiting_of_user: share(limits.dials_waiting_per_user),
+            up_of_user: share(limits.dialled_per_user),
         }
     }
 
@@ -102,14 +106,23 @@ enum State {
     UnderWay,
     /// Another one has its place in the queue; it fails as soon as the timers are looked at.
     Displaced,
+    /// It is up, and counts until it ends.
+    Up,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Dial {
     payer: Option<Payer>,
     class: Class,
     target: Target,
     state: State,
+}
+
+impl Dial {
+    /// Links to relays serve everybody.
+    fn counts_when_up(&self) -> bool {
+        self.payer.is_some() && self.target.verify != Verify::Relay
+    }
 }
 
 /// Dials of one user. Those that the relay needs for itself (REPORTs, second links) have an
@@ -118,6 +131,8 @@ struct Dial {
 struct Account {
     under_way: usize,
     by_session: BTreeMap<Option<SessionId>, usize>,
+    /// Last hops that are up.
+    up: usize,
     /// For each class its sessions in turn, with what waits of each.
     waiting: [VecDeque<(Option<SessionId>, VecDeque<ConnectionKey>)>; 2],
     waiting_count: usize,
@@ -204,7 +219,7 @@ impl Account {
     }
 
     fn is_empty(&self) -> bool {
-        self.under_way == 0 && self.waiting_count == 0
+        self.under_way == 0 && self.waiting_count == 0 && self.up == 0
     }
 }
 
@@ -215,6 +230,11 @@ impl Dials {
         let (owner, session) = owner_of(&dial.payer);
         let class = dial.class;
         let account = self.accounts.entry(owner.clone()).or_default();
+        let his = account.up + account.under_way + account.waiting_count;
+        if dial.counts_when_up() && his >= bounds.up_of_user {
+            self.forget_if_empty(&owner);
+            return Turn::Refused;
+        }
         // Whoever waits while there is a slot has his share already: nobody is overtaken.
         let free = bounds.has_room(class, self.under_way);
         let turn = if free && account.may_begin(&owner, session, bounds) {
@@ -285,8 +305,30 @@ impl Dials {
                 }
             }
             State::Displaced => {}
+            State::Up => account.up -= 1,
         }
         self.forget_if_empty(&owner);
+        true
+    }
+
+    /// It is up: its slot is free.
+    fn came_up(&mut self, key: ConnectionKey) -> bool {
+        let Some(dial) = self.dials.get(&key) else {
+            return false;
+        };
+        if dial.state == State::Up {
+            return false;
+        }
+        let counts = dial.counts_when_up().then(|| Dial {
+            state: State::Up,
+            ..dial.clone()
+        });
+        self.over(key);
+        if let Some(dial) = counts {
+            let (owner, _) = owner_of(&dial.payer);
+            self.accounts.entry(owner).or_default().up += 1;
+            self.dials.insert(key, dial);
+        }
         true
     }
 
@@ -325,7 +367,7 @@ impl Dials {
     /// Whether the dial has not been begun.
     fn waits(&self, key: ConnectionKey) -> bool {
         let dial = self.dials.get(&key);
-        dial.is_some_and(|dial| dial.state != State::UnderWay)
+        dial.is_some_and(|dial| matches!(dial.state, State::Waits(_) | State::Displaced))
     }
 
     /// Whether it must not wait any longer.
@@ -333,7 +375,7 @@ impl Dials {
         self.dials.get(&key).is_some_and(|dial| match dial.state {
             State::Waits(until) => until <= now,
             State::Displaced => true,
-            State::UnderWay => false,
+            State::UnderWay | State::Up => false,
         })
     }
 
@@ -372,6 +414,9 @@ impl Dials {
             (sums.0 + account.under_way, sums.1 + account.waiting_count)
         });
         assert_eq!(sums, (under_way, self.waiting), "of all users");
+        let up = self.accounts.values().map(|account| account.up);
+        let all = count(|state| *state == State::Up);
+        assert_eq!(up.sum::<usize>(), all, "dialled, of all users");
     }
 
     pub fn is_waiting_or_under_way(&self, key: ConnectionKey) -> bool {
@@ -447,6 +492,16 @@ impl Relay {
         let bounds = self.dial_bounds();
         while let Some(next) = self.dials.next(&bounds) {
             self.begin_dial(next);
+        }
+    }
+
+    /// A dialled connection is up: the next one begins.
+    pub(super) fn dial_is_up(&mut self, key: ConnectionKey) {
+        if self.dials.came_up(key) {
+            let bounds = self.dial_bounds();
+            while let Some(next) = self.dials.next(&bounds) {
+                self.begin_dial(next);
+            }
         }
     }
 

@@ -114,6 +114,9 @@ pub struct Limits {
     pub dials_per_user: usize,
     /// Those of one session.
     pub dials_per_session: usize,
+    /// Connections to last hops that one user had dialled and that are up, with those to come: others
+    /// need places in the table, too.
+    pub dialled_per_user: usize,
     /// Dials that wait for their turn; beyond it the user with the most loses his youngest (408).
     pub dials_waiting: usize,
     /// Those of one user; beyond it requests that need another get 408.
@@ -177,6 +180,7 @@ impl Default for Limits {
             dials_reserved: 64,
             dials_per_user: 64,
             dials_per_session: 32,
+            dialled_per_user: 2048,
             dials_waiting: 8192,
             dials_waiting_per_user: 1024,
             dial_wait: Duration::from_secs(10),

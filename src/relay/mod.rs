@@ -393,7 +393,7 @@ impl Relay {
         self.spends_from(now, key);
         self.came_up(now, key);
         if dialled {
-            self.dial_over(key);
+            self.dial_is_up(key);
         }
         self.announce(key);
         self.deliver_ups(now);

@@ -281,3 +281,39 @@ fn dns_07_chained_auths_take_turns_like_sends() {
     assert_eq!(answers, [408; 7], "they have waited in vain");
     world.end();
 }
+
+/// CON-05, SEC-07: connections to last hops that one user had dialled are bounded while they are up, too; others
+/// have theirs, and one that ends makes room.
+#[test]
+fn sec_07_last_hops_that_are_up_count_for_the_user_who_had_them_dialled() {
+    let mut world = world(1, |settings| settings.limits.dialled_per_user = 3);
+    let mallory = client_as(&mut world, 0, "m", USERS[0]);
+    let mut up = Vec::new();
+    let come_up = |world: &mut World, name: &str| {
+        let peer = world.dial_succeeds(0, Some(&[name]));
+        world.run();
+        peer
+    };
+    for number in 0..3 {
+        let name = format!("h{number}.example");
+        send_to(&mut world, &mallory, &name, &format!("m{number}"));
+        up.push(come_up(&mut world, &name));
+    }
+    assert_eq!(codes(&world.messages(mallory.peer)), [200; 3]);
+    send_to(&mut world, &mallory, "h3.example", "m3");
+    assert!(dialled(&world, "h").is_empty());
+    assert_eq!(codes(&world.messages(mallory.peer)), [408]);
+    // What is up serves her on.
+    send_to(&mut world, &mallory, "h0.example", "m4");
+    assert_eq!(codes(&world.messages(mallory.peer)), [200]);
+    let bob = client_as(&mut world, 0, "b", USERS[1]);
+    send_to(&mut world, &bob, "b.example", "b0");
+    assert_eq!(dialled(&world, "b").len(), 1);
+    come_up(&mut world, "b.example");
+    world.reset(up[1]);
+    world.run();
+    world.messages(mallory.peer);
+    send_to(&mut world, &mallory, "h5.example", "m5");
+    assert_eq!(dialled(&world, "h5").len(), 1);
+    world.end();
+}
