@@ -31,7 +31,12 @@ impl Relay {
         let Some(connection) = self.connections.get(source) else {
             return;
         };
-        let full = room_for_one_read(limits.queued_octets_per_session);
+        let bound = limits.queued_octets_per_session;
+        // A flow that waits for a chunk that fits into a frame must get all of it.
+        let full = match route.frames || route.target == Target::Opening {
+            true => bound,
+            false => room_for_one_read(bound),
+        };
         if route.pause.is_some() || route.queued() < full {
             return;
         }
