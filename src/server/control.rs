@@ -110,7 +110,10 @@ pub fn serve(booted: Booted, page: Option<PageUsers>) -> u8 {
             let delay = reloader.config.relay.drain_delay;
             systemd.stopping(delay + drain_timeout + drain::AFTER);
             let drained = async {
-                tokio::time::sleep(delay).await;
+                // A sleep of nothing takes a millisecond, in which a session could begin.
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
                 drain::drain(&mesh, drain_timeout).await;
             };
             tokio::select! {
