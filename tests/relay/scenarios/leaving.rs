@@ -6,10 +6,10 @@ use std::time::Duration;
 use msrpd::relay::Transport;
 use msrpload::codec::Builder;
 
-use crate::setup::{
-    AUTH_URI, Client, answer, auth, client, client_uri, foreign, last, respond, whole,
-};
+use crate::setup::{AUTH_URI, answer, auth, client, client_uri, foreign, last, respond, whole};
 use crate::world::{Options, World};
+
+use super::memory::by_own_path;
 
 /// What a turn may end of each kind, twice over: it may end flows and transactions.
 const AT_ONCE: u64 = 512;
@@ -18,21 +18,6 @@ fn world() -> World {
     let mut options = Options::default();
     options.settings.limits.remembered_octets_per_connection = 1 << 30;
     World::unchecked(options)
-}
-
-/// One octet under the token of `a`, by a path of its own.
-fn by_own_path(a: &Client, from: &str, number: usize, wish: &str) -> Vec<u8> {
-    let (authority, _) = a.uri.rsplit_once('/').expect("a session-id");
-    let last = format!("{authority}/r{number};tcp");
-    Builder::request(&format!("tid{number}"), "SEND")
-        .to_path(&[&a.token, &last])
-        .from_path(&[from])
-        .header("Message-ID", &format!("m{number}"))
-        .header("Byte-Range", "1-1/1")
-        .header("Failure-Report", wish)
-        .header("Content-Type", "text/plain")
-        .body(b"x")
-        .encode()
 }
 
 fn reported(world: &World) -> u64 {
